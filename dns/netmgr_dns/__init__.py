@@ -1,0 +1,1 @@
+"""The resolver's room: hostile datagrams in, answers out."""

@@ -1,0 +1,1 @@
+"""Provider types and routes as values; no I/O."""

@@ -1,0 +1,1 @@
+"""Fakes and scripted upstreams that are shipped, and proven by the suites of the real ones."""

@@ -1,0 +1,1 @@
+"""The proxy's room: TLS, HTTP, egress and inference."""
