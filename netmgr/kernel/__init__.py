@@ -1,1 +1,1 @@
-"""The kernel's room: namespaces, links, rules, sets, sockets. The only netlink speakers."""
+"""The kernel room: namespaces, links, sets, rules and sockets of the hub. See README.md here."""
