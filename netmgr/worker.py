@@ -1,16 +1,28 @@
 """Owns: the life of a worker process, the same for every kind.
 
     exec as root -> import the room -> `loaded`
-    `start` (settings, descriptors) -> enter the hub -> give up every privilege -> `confined`
+    `start` (settings, descriptors) -> enter the hub -> open -> give up every privilege -> answer
     `change` n (operations) -> apply -> answer: that is the acknowledgement of n
+    `stop` -> end flows in good order -> answer -> exit
     channel closed -> exit: without the daemon nobody may decide
 
 A room supplies a `Role`; the composition root (netmgr_cli.worker) puts both together.
 """
 
-from typing import Any, Protocol
+import asyncio
+import logging
+import os
+import signal
+import socket
+from typing import Any, Final, Protocol
 
-from netmgr.ipc import Answer, Body, Peer
+from netmgr.confine import confine_worker
+from netmgr.ipc import Answer, Body, Peer, PeerRefused
+from netmgr.kernel.syscalls import CLONE_NEWNET, setns
+
+log = logging.getLogger(__name__)
+
+STOP_DEADLINE_S: Final = 8.0  # how long flows may drain when the daemon stops
 
 
 class Role(Protocol):
@@ -28,7 +40,80 @@ class Role(Protocol):
         restarted with the full state)."""
 
     async def on_ask(self, what: str, body: Body, fds: tuple[int, ...]) -> Answer:
-        """Answer a question of the daemon other than `start` and `change`."""
+        """Answer a question of the daemon other than `start`, `change` and `stop`."""
 
     async def close(self) -> None:
         """Stop serving; flows may end in good order for a few seconds."""
+
+
+class WorkerLife:
+    """One worker from `loaded` to its end."""
+
+    def __init__(self, role: Role) -> None:
+        self._role = role
+        self._ended = asyncio.Event()
+        self._serving = False
+        self._peer: Peer | None = None
+        self.status = 0
+
+    async def run(self, sock: socket.socket) -> int:
+        """Live until the daemon goes or says stop. The process's exit status."""
+        self._peer = Peer(sock, on_ask=self._on_ask, on_close=self._ended.set)
+        self._peer.tell("loaded", {"pid": os.getpid()})
+        await self._ended.wait()
+        self._peer.close()
+        return self.status
+
+    async def _on_ask(self, what: str, body: Body, fds: tuple[int, ...]) -> Answer:
+        match what:
+            case "start":
+                return self._fatal_on_error(lambda: self._start(body, fds))
+            case "change":
+                return self._fatal_on_error(lambda: self._change(body))
+            case "stop":
+                return await self._stop()
+            case _:
+                return await self._role.on_ask(what, body, fds)
+
+    def _fatal_on_error(self, step: Any) -> Answer:
+        try:
+            step()
+        except Exception as fault:
+            log.exception("the worker cannot go on")
+            self.status = 70  # EX_SOFTWARE
+            asyncio.get_running_loop().call_soon(self._ended.set)
+            raise PeerRefused("internal", f"{type(fault).__name__}: {fault}") from fault
+        return Answer()
+
+    def _start(self, body: Body, fds: tuple[int, ...]) -> None:
+        named = dict(zip(body["fd_names"], fds, strict=True))
+        netns = named.pop("netns", None)
+        if netns is not None:
+            setns(netns, CLONE_NEWNET)
+            os.close(netns)
+        assert self._peer is not None
+        self._role.open(body["settings"], named, self._peer)
+        confinement = body["confine"]
+        if confinement is not None:
+            confine_worker(
+                uid=confinement["uid"],
+                gid=confinement["gid"],
+                root=confinement["root"],
+                parent_death_signal=signal.SIGKILL,
+            )
+
+    def _change(self, body: Body) -> None:
+        for op in body["ops"]:
+            self._role.apply(op)
+        if not self._serving:
+            self._serving = True
+            self._role.serve()
+
+    async def _stop(self) -> Answer:
+        try:
+            async with asyncio.timeout(STOP_DEADLINE_S):
+                await self._role.close()
+        except TimeoutError:
+            log.warning("flows were cut at the end of the drain time")
+        asyncio.get_running_loop().call_later(0.05, self._ended.set)  # after the answer has left
+        return Answer()

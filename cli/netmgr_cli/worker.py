@@ -1,0 +1,77 @@
+"""Owns: what each worker process is made of. One of the two composition roots (daemon.py is the
+other): only they know every room.
+
+Run by the daemon as `python -I -m netmgr_cli.worker KIND FD`, with FD one end of a channel.
+"""
+
+import asyncio
+import gc
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable
+
+from netmgr.worker import Role, WorkerLife
+
+
+def _dns() -> Role:
+    from netmgr_dns.server import DnsRole
+
+    return DnsRole()
+
+
+def _proxy() -> Role:
+    from netmgr_proxy.server import ProxyRole
+
+    return ProxyRole()
+
+
+def _dialer() -> Role:
+    from netmgr.dialer.dialer import DialerRole
+    from netmgr_dns.stub import StubResolver
+
+    return DialerRole(StubResolver)
+
+
+def _watch() -> Role:
+    from netmgr.kernel.watcher import WatchRole
+
+    return WatchRole()
+
+
+ROLES: dict[str, Callable[[], Role]] = {
+    "dns": _dns,
+    "proxy": _proxy,
+    "dialer": _dialer,
+    "watch": _watch,
+}
+ON_UVLOOP = frozenset({"dns", "proxy"})
+
+
+def main(arguments: list[str]) -> int:
+    """Run one worker; its exit status."""
+    kind, fd = arguments[0], int(arguments[1])
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format=f"netmgr {kind}: %(levelname)s %(message)s"
+    )
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the terminal's signals are the daemon's to judge
+    if kind == "rules":
+        from netmgr.kernel.rules_helper import main as rules_main
+
+        return rules_main(fd)
+    sock = socket.socket(fileno=fd)
+    life = WorkerLife
+    role = ROLES[kind]()
+    gc.freeze()  # what is imported stays: keep it out of every collection
+    if kind in ON_UVLOOP:
+        import uvloop
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(life(role).run(sock))
+    return asyncio.run(life(role).run(sock))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,132 @@
+"""Owns: the shape of every request body of the control API. Unknown keys are errors."""
+
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_POLICY_TEXT: Final = 1024 * 1024  # bytes of a policy file; the largest known ones are 40 KiB
+MAX_ALLOW: Final = 256  # --allow options of one sandbox
+MAX_LABELS: Final = 64
+MAX_CREDENTIAL: Final = 8192  # bytes of one credential value
+MAX_OPERATIONS: Final = 256  # operations of one `policy update`
+
+Text256 = Annotated[str, Field(max_length=256)]
+
+
+class Body(BaseModel):
+    """Base of all bodies."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PolicyText(Body):
+    """A policy file as the client read it; `source` names it in error messages."""
+
+    text: Annotated[str, Field(max_length=MAX_POLICY_TEXT)]
+    source: Annotated[str, Field(max_length=4096)] = "<policy>"
+
+
+class Attach(Body):
+    """An existing namespace: by path, or by a process in it."""
+
+    netns: Annotated[str, Field(max_length=4096)] | None = None
+    pid: Annotated[int, Field(gt=0)] | None = None
+
+
+class CreateSandbox(Body):
+    """POST /v1/sandboxes."""
+
+    name: str
+    policy: PolicyText | None = None
+    allow: Annotated[list[Text256], Field(max_length=MAX_ALLOW)] = []
+    tenant: Text256 | None = None
+    labels: Annotated[dict[Text256, Text256], Field(max_length=MAX_LABELS)] = {}
+    attach: Attach | None = None
+    idempotency_key: Text256 | None = None
+    dry_run: bool = False
+
+
+class Keep(Body):
+    """POST /v1/sandboxes/gc: everything that is not named goes."""
+
+    keep: list[str]
+
+
+class SetPolicy(PolicyText):
+    """PUT .../policy."""
+
+    if_revision: int | None = None
+    dry_run: bool = False
+
+
+class UpdatePolicy(Body):
+    """PATCH .../policy: one atomic batch."""
+
+    operations: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_OPERATIONS)]
+    if_revision: int | None = None
+    dry_run: bool = False
+
+
+class RollBack(Body):
+    """POST .../policy/rollback."""
+
+    revision: int
+    if_revision: int | None = None
+
+
+class Explain(Body):
+    """POST /v1/explain."""
+
+    sandbox: str
+    target: Annotated[str, Field(max_length=8192)]
+    method: Text256 | None = None
+
+
+class CreateProvider(Body):
+    """POST /v1/providers."""
+
+    name: Text256
+    type: Annotated[str, Field(max_length=64)]
+    credentials: dict[Text256, Annotated[str, Field(max_length=MAX_CREDENTIAL)]] = {}
+    config: dict[Text256, Annotated[str, Field(max_length=MAX_CREDENTIAL)]] = {}
+
+
+class UpdateProvider(Body):
+    """PATCH /v1/providers/{name}: an empty value removes the key."""
+
+    credentials: dict[Text256, Annotated[str, Field(max_length=MAX_CREDENTIAL)]] = {}
+    config: dict[Text256, Annotated[str, Field(max_length=MAX_CREDENTIAL)]] = {}
+
+
+class SetInference(Body):
+    """PUT /v1/inference."""
+
+    provider: Text256
+    model: Text256
+    timeout_s: Annotated[float, Field(ge=0)] = 0
+    total_timeout_s: Annotated[float, Field(ge=0)] = 0
+    verify: bool = True
+    sandbox: str | None = None
+
+
+class UpdateInference(Body):
+    """PATCH /v1/inference: only what is given changes."""
+
+    provider: Text256 | None = None
+    model: Text256 | None = None
+    timeout_s: Annotated[float, Field(ge=0)] | None = None
+    total_timeout_s: Annotated[float, Field(ge=0)] | None = None
+    verify: bool = True
+    sandbox: str | None = None
+
+
+class TestInference(Body):
+    """POST /v1/inference/test."""
+
+    sandbox: str | None = None
+
+
+class Shutdown(Body):
+    """POST /v1/shutdown. With `remove`, sandboxes and the hub go too."""
+
+    remove: bool = False

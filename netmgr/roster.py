@@ -1,0 +1,150 @@
+"""Owns: the daemon's one picture of what workers must know, and the operations that tell them.
+
+Pure: the lifecycle changes the roster and sends what it returns. A worker that starts anew gets
+`full_state`, which by construction is the sum of all changes.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from netmgr.model import SandboxName
+from netmgr.policy.policy import Policy
+from netmgr.view import VIEW_OPS
+
+Op = dict[str, Any]
+
+DECIDERS: Final = frozenset({"dns", "proxy", "dialer"})
+PROXY_ONLY: Final = frozenset({"leaf.forget", "flow.judge"})
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One sandbox as all workers know it.
+
+    Attributes:
+        address: its source address, as text.
+        names: name -> private address that stands for it.
+    """
+
+    name: SandboxName
+    address: str
+    tenant: str | None
+    labels: dict[str, str]
+    policy: Policy
+    revision: int
+    names: dict[str, str]
+
+
+class Roster:
+    """Sandboxes, the policies that they refer to, inference routes, the journal's health."""
+
+    def __init__(self) -> None:
+        self.members: dict[SandboxName, Member] = {}
+        self._policies: Counter[str] = Counter()
+        self._routes: dict[str | None, Op] = {}
+        self._journal_available = True
+
+    # -- changes: each returns the operations that bring workers along ----------------------
+
+    def put(self, member: Member) -> list[Op]:
+        """A new sandbox, or one whose policy, names or labels changed."""
+        before = self.members.get(member.name)
+        ops: list[Op] = []
+        if before is None or before.policy.digest != member.policy.digest:
+            ops += self._refer(member.policy)
+        self.members[member.name] = member
+        ops.append(_sandbox_op(member))
+        if before is not None and before.policy.digest != member.policy.digest:
+            ops += self._let_go(before.policy.digest)
+        return ops
+
+    def remove(self, name: SandboxName) -> list[Op]:
+        """A sandbox is gone. Unknown names are no error: twice is once."""
+        member = self.members.pop(name, None)
+        if member is None:
+            return []
+        ops: list[Op] = [
+            {"op": "sandbox.forget", "address": member.address},
+            {"op": "leaf.forget", "address": member.address},
+        ]
+        return ops + self._let_go(member.policy.digest)
+
+    def add_names(self, name: SandboxName, names: dict[str, str]) -> list[Op]:
+        """Private addresses that now stand for names."""
+        member = self.members[name]
+        self.members[name] = replace(member, names=member.names | names)
+        return [{"op": "names", "address": member.address, "names": names}]
+
+    def set_route(self, scope: str | None, route: Op | None) -> list[Op]:
+        """The inference route of one sandbox, or (None) of all that have no own."""
+        if route is None:
+            self._routes.pop(scope, None)
+        else:
+            self._routes[scope] = route
+        return [{"op": "inference", "scope": scope, "route": route}]
+
+    def set_journal(self, available: bool) -> list[Op]:
+        """Whether decisions can be recorded."""
+        self._journal_available = available
+        return [{"op": "journal", "available": available}]
+
+    # -- the whole -------------------------------------------------------------------------
+
+    def full_state(self, kind: str) -> list[Op]:
+        """Everything that a worker of that kind must know."""
+        policies = {m.policy.digest: m.policy for m in self.members.values()}
+        ops = [_policy_op(policy) for policy in policies.values()]
+        ops += [_sandbox_op(member) for member in self.members.values()]
+        ops += [
+            {"op": "inference", "scope": scope, "route": route}
+            for scope, route in self._routes.items()
+        ]
+        ops.append({"op": "journal", "available": self._journal_available})
+        return ops_for(kind, ops)
+
+    def _refer(self, policy: Policy) -> list[Op]:
+        self._policies[policy.digest] += 1
+        return [_policy_op(policy)] if self._policies[policy.digest] == 1 else []
+
+    def _let_go(self, digest: str) -> list[Op]:
+        self._policies[digest] -= 1
+        if self._policies[digest] > 0:
+            return []
+        del self._policies[digest]
+        return [{"op": "policy.forget", "digest": digest}]
+
+
+def ops_for(kind: str, ops: list[Op]) -> list[Op]:
+    """The part of a change that concerns a kind of worker. Only proxies see a credential."""
+    if kind not in DECIDERS:
+        return []
+    mine: list[Op] = []
+    for op in ops:
+        name = op["op"]
+        if name in VIEW_OPS or (kind == "proxy" and (name in PROXY_ONLY or name == "inference")):
+            mine.append(op)
+        elif kind == "dialer" and name == "inference":
+            mine.append({**op, "route": _without_credential(op["route"])})
+    return mine
+
+
+def _without_credential(route: Op | None) -> Op | None:
+    return None if route is None else {k: v for k, v in route.items() if k != "credential"}
+
+
+def _policy_op(policy: Policy) -> Op:
+    return {"op": "policy", "digest": policy.digest, "doc": policy.to_doc()}
+
+
+def _sandbox_op(member: Member) -> Op:
+    return {
+        "op": "sandbox",
+        "address": member.address,
+        "name": member.name,
+        "tenant": member.tenant,
+        "labels": member.labels,
+        "policy": member.policy.digest,
+        "revision": member.revision,
+        "names": member.names,
+    }
