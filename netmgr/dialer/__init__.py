@@ -1,1 +1,1 @@
-"""The only process that opens a socket to the outside."""
+"""The dialer: the only process that connects out, and only to what it has judged itself."""
