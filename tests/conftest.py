@@ -1,0 +1,44 @@
+"""Owns: what holds for every test: where `world` is found, who may run what, and what a skip is."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+sys.path.insert(0, str(TESTS))  # `import world`; pyproject's pythonpath serves the product's rooms
+
+from world.environment import clean_this_process  # noqa: E402
+from world.fixtures import make_sandbox, make_world, world  # noqa: E402, F401
+
+# Set by `make test`: the set-up has installed every tool, so a skip hides something.
+STRICT = os.environ.get("NETMGR_TEST_STRICT") == "1"
+
+clean_this_process()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need root are skipped without it, and say so."""
+    if os.geteuid() == 0:
+        return
+    skip = pytest.mark.skip(reason="needs root: sudo make test")
+    for item in items:
+        if item.get_closest_marker("root"):
+            item.add_marker(skip)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Count skips aloud where none may be."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if STRICT and skipped:
+        terminalreporter.section("skipped where nothing may be skipped", red=True)
+        terminalreporter.line("NETMGR_TEST_STRICT is set: these skips fail the run")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A skip in a strict run is a failure."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if STRICT and exitstatus == 0 and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
