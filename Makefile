@@ -1,0 +1,49 @@
+# Verbs for operators and developers. `make run` and `make test` are all that the README needs;
+# CI calls the same verbs and nothing else. CONTRIBUTING.md says what each is for.
+#
+#   PYTHON=/path/to/python3    the interpreter that .venv is made from (3.11 or later)
+#   ARGS="-k name -x"          further words for pytest, in unit, netns and bench
+
+BIN := .venv/bin
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test run check test unit netns bench fmt clean
+
+help: ## list the verbs
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: ## install what the daemon needs, and netmgr into .venv
+	@packaging/setup.sh run
+
+setup-test: ## the same, and what the tests use
+	@packaging/setup.sh test
+
+run: setup ## root: set up, start a private netmgr and show the main job
+	@$(BIN)/python -I packaging/demo.py
+
+check: setup-test ## format, lint, types, layers, unit and property tests: no root, about a minute
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/unit tests/property tests/project $(ARGS)
+
+test: check ## root: everything but the benchmarks and the long soak
+	@packaging/test.sh
+
+unit: setup-test ## the tests that need no root
+	$(BIN)/pytest -q tests/unit tests/property $(ARGS)
+
+netns: setup-test ## root: the tests on the real kernel
+	$(BIN)/pytest -q tests/contract tests/netns $(ARGS)
+
+bench: setup-test ## root: measurements beside their competitors; reports, never fails on a time
+	$(BIN)/python -I tests/bench/run.py $(ARGS)
+
+fmt: setup-test ## put every file into the one format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove what the verbs made
+	rm -rf .venv .cache .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build

@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# Installs what netmgr needs on a Debian or Ubuntu host, and nothing that is already there.
+#
+#   packaging/setup.sh run     what the daemon needs, and netmgr itself in .venv
+#   packaging/setup.sh test    the same, and what the tests use besides
+#
+# May be run again: what is there is looked at, not installed anew. PYTHON selects the interpreter.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly what=${1:-run}
+readonly venv=.venv
+readonly lock_wait_s=300 # another package run may hold dpkg's lock on a fresh machine
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 1; }
+
+# -- the interpreter ------------------------------------------------------------------------
+
+new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+find_python() {
+  local candidate
+  for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+    if command -v "$candidate" >/dev/null && new_enough "$candidate"; then
+      command -v "$candidate"
+      return
+    fi
+  done
+  fail "no Python 3.11 or later found${PYTHON:+ at PYTHON=$PYTHON}." \
+    "Install one (Debian 12, Ubuntu 24.04: apt-get install python3 python3-venv), or name it: make setup PYTHON=/path/to/python3"
+}
+
+# -- packages of the distribution -----------------------------------------------------------
+
+# One line each: the package, and the command, file or test that shows it is there.
+readonly needed_to_run='
+iptables          command:iptables-legacy
+ipset             command:ipset
+iproute2          command:ip
+gcc               command:gcc
+libc6-dev         file:/usr/include/stdio.h
+python3-dev       header:Python.h
+python3-venv      module:ensurepip
+ca-certificates   file:/etc/ssl/certs/ca-certificates.crt
+curl              command:curl'
+
+readonly needed_to_test='
+bind9-dnsutils        command:dig
+bubblewrap            command:bwrap
+busybox-static        command:busybox
+dnsmasq-base          command:dnsmasq
+git                   command:git
+netcat-openbsd        command:nc
+nginx-light           command:nginx
+openssh-client        command:ssh
+openssl               command:openssl
+postgresql-client     command:psql
+util-linux            command:nsenter'
+
+is_there() {
+  local kind=${1%%:*} thing=${1#*:}
+  case $kind in
+    command) PATH=$PATH:/usr/sbin:/sbin command -v "$thing" >/dev/null ;;
+    file) [ -e "$thing" ] ;;
+    header) [ -e "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/$thing" ] ;;
+    module) "$python" -c "import $thing" 2>/dev/null ;;
+  esac
+}
+
+missing_packages() {
+  local package probe
+  while read -r package probe; do
+    [ -z "$package" ] || is_there "$probe" || printf '%s ' "$package"
+  done <<<"$1"
+}
+
+install_packages() {
+  local missing
+  missing=$(missing_packages "$1")
+  [ -n "$missing" ] || return 0
+  command -v apt-get >/dev/null ||
+    fail "this host has no apt-get; install what Debian calls: $missing"
+  [ "$(id -u)" = 0 ] || fail "missing: $missing- run this as root (sudo make $what) to install it"
+  say "installing $missing"
+  export DEBIAN_FRONTEND=noninteractive
+  local options=(-q -y -o "DPkg::Lock::Timeout=$lock_wait_s" --no-install-recommends)
+  apt-get "${options[@]}" update >&2
+  # shellcheck disable=SC2086 # the list is meant to be split
+  apt-get "${options[@]}" install $missing >&2
+  missing=$(missing_packages "$1")
+  [ -z "$missing" ] || fail "installed, but still not found: $missing"
+}
+
+# -- netmgr itself --------------------------------------------------------------------------
+
+# The stamp is the hash of what decides the environment's content.
+install_netmgr() {
+  local extra=$1 stamp
+  stamp=$venv/installed-$( (cat pyproject.toml; "$python" -VV; pwd) | sha256sum | cut -c1-16)
+  if [ -e "$stamp-test" ] || [ -e "$stamp$extra" ]; then return; fi
+  say "installing netmgr into $venv"
+  "$python" -m venv "$venv"
+  "$venv/bin/pip" install --quiet --editable ".${extra:+[dev]}" >&2
+  rm -f "$venv"/installed-*
+  touch "$stamp$extra"
+}
+
+python=$(find_python)
+case $what in
+  run)
+    install_packages "$needed_to_run"
+    install_netmgr ''
+    ;;
+  test)
+    install_packages "$needed_to_run$needed_to_test"
+    install_netmgr -test
+    ;;
+  *) fail "usage: packaging/setup.sh run|test" ;;
+esac
