@@ -1,0 +1,94 @@
+"""Owns: a resolved route: where the model calls of a scope go, as what, and with which key.
+
+Knows nothing of how a route came about (netmgr.inference.profiles) or how it is travelled.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from netmgr.inference.base_url import BaseUrl, parse_base_url
+from netmgr.secret import Secret
+
+DEFAULT_TIMEOUT_S: Final = 60.0  # contract: `--timeout` 0 or omitted
+DEFAULT_CONNECT_TIMEOUT_S: Final = 10.0  # contract
+DEFAULT_IDLE_TIMEOUT_S: Final = 120.0  # contract: between two chunks of a stream
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceRoute:
+    """One route. Frozen: a request keeps the one that it began with.
+
+    Attributes:
+        id: what the daemon calls it; the dialer knows it by the same id.
+        provider: the provider's name.
+        type: key of netmgr.inference.profiles.PROVIDER_TYPES.
+        base: where requests go.
+        model: what the body's `model` becomes.
+        credential: the key; None in the dialer's copy.
+        timeout_s: a buffered answer whole; a stream until its first body byte. Seconds, as all.
+        total_timeout_s: bound of a whole stream; None is off.
+        first_byte_timeout_s: from the request's last byte to the answer's first.
+        idle_timeout_s: between two chunks of a stream.
+        ca_pem: certificates to trust for this origin instead of the system's; None for those.
+        config: the provider's settings, names as the operator wrote them.
+    """
+
+    id: str
+    provider: str
+    type: str
+    base: BaseUrl
+    model: str
+    credential: Secret | None = None
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    total_timeout_s: float | None = None
+    connect_timeout_s: float = DEFAULT_CONNECT_TIMEOUT_S
+    first_byte_timeout_s: float = DEFAULT_TIMEOUT_S
+    idle_timeout_s: float = DEFAULT_IDLE_TIMEOUT_S
+    ca_pem: str | None = None
+    config: dict[str, str] = field(default_factory=dict)
+
+    def to_wire(self, with_credential: bool) -> dict[str, Any]:
+        """As the `route` of an `inference` operation; the key only for proxy workers."""
+        body: dict[str, Any] = {
+            "id": self.id,
+            "provider": self.provider,
+            "type": self.type,
+            "base_url": str(self.base),
+            "model": self.model,
+            "timeout_s": self.timeout_s,
+            "total_timeout_s": self.total_timeout_s,
+            "connect_timeout_s": self.connect_timeout_s,
+            "first_byte_timeout_s": self.first_byte_timeout_s,
+            "idle_timeout_s": self.idle_timeout_s,
+            "ca_pem": self.ca_pem,
+            "config": dict(self.config),
+        }
+        if with_credential and self.credential is not None:
+            body["credential"] = self.credential.reveal()
+        return body
+
+    @classmethod
+    def from_wire(cls, body: dict[str, Any]) -> "InferenceRoute":
+        """The route that `to_wire` described.
+
+        Raises:
+            KeyError: a part is missing.
+            BadInput: the base URL would not have passed the daemon either.
+        """
+        key = body.get("credential")
+        return cls(
+            id=body["id"],
+            provider=body["provider"],
+            type=body["type"],
+            # Whether a query is allowed was the daemon's to judge, by type.
+            base=parse_base_url(body["base_url"], "route base_url", query_allowed=True),
+            model=body["model"],
+            credential=Secret(key) if key is not None else None,
+            timeout_s=body["timeout_s"],
+            total_timeout_s=body["total_timeout_s"],
+            connect_timeout_s=body["connect_timeout_s"],
+            first_byte_timeout_s=body["first_byte_timeout_s"],
+            idle_timeout_s=body["idle_timeout_s"],
+            ca_pem=body["ca_pem"],
+            config=dict(body["config"]),
+        )

@@ -1,0 +1,96 @@
+"""Owns: whether an inference request is let in, before its body is read.
+
+Knows nothing of bodies, sockets or the clock. The order of the questions is part of the contract:
+malformed (400), no such pattern (403), nothing configured (503), not this provider's protocol (400).
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from netmgr.inference.profiles import provider_type
+from netmgr.inference.route import InferenceRoute
+from netmgr.policy.path import MalformedTarget, canonical_path
+from netmgr.reasons import Reason
+from netmgr_proxy.inference.errors import Refusal
+from netmgr_proxy.inference.patterns import PATTERNS, Pattern, match, shape_of_path
+
+SET_COMMAND: Final = "netmgr inference set --provider NAME --model MODEL"
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that may be sent on.
+
+    Attributes:
+        method: upper case.
+        path: canonical, without a trailing slash.
+        query: as the client sent it, without '?'.
+        route: the route that was in force; the request keeps it to its end.
+    """
+
+    pattern: Pattern
+    method: str
+    path: str
+    query: str
+    route: InferenceRoute
+
+
+def admit(method: str, target: bytes, route: InferenceRoute | None) -> Admitted | Refusal:
+    """Judge the request line.
+
+    Args:
+        method: as the client wrote it; its case does not matter.
+        target: the request target as it stood in the head.
+        route: the route in force for this sandbox, or None.
+    """
+    method = method.upper()
+    try:
+        path, query = canonical_path(target)
+    except MalformedTarget as error:
+        return Refusal(400, Reason.MALFORMED_REQUEST, f"malformed request target: {error}")
+    if len(path) > 1:
+        path = path.removesuffix("/")
+    shape = shape_of_path(path)
+    if "%25" in path:
+        # A second decoding upstream would see another path than the one judged here.
+        return Refusal(
+            400, Reason.MALFORMED_REQUEST, "the path is percent-encoded twice", shape=shape
+        )
+    pattern = match(method, path)
+    if pattern is None:
+        return _no_pattern(method, path)
+    if route is None:
+        return Refusal(
+            503,
+            Reason.NOT_CONFIGURED,
+            "no model provider is configured for this sandbox",
+            remedy=SET_COMMAND,
+            close=False,
+            shape=pattern.shape,
+        )
+    if pattern.protocol not in provider_type(route.type).protocols:
+        return _other_protocol(pattern, route)
+    return Admitted(pattern, method, path, query, route)
+
+
+def _no_pattern(method: str, path: str) -> Refusal:
+    known = ", ".join(f"{p.method} {p.path}" for p in PATTERNS)
+    return Refusal(
+        403,
+        Reason.PATTERN_NOT_SUPPORTED,
+        f"{method} {path} is no inference request that is allowed here; allowed are {known}",
+        shape=shape_of_path(path),
+    )
+
+
+def _other_protocol(pattern: Pattern, route: InferenceRoute) -> Refusal:
+    spoken = provider_type(route.type).protocols
+    paths = ", ".join(p.path for p in PATTERNS if p.protocol in spoken)
+    return Refusal(
+        400,
+        Reason.PATTERN_NOT_SUPPORTED,
+        f"the configured provider (type {route.type}) does not speak {pattern.protocol}; "
+        f"it answers {paths}",
+        close=False,
+        shape=pattern.shape,
+    )

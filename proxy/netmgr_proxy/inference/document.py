@@ -1,0 +1,249 @@
+"""Owns: reading a request body as one strict JSON object, with the place of each top-level value.
+
+Knows nothing of models. Stricter than most servers on purpose: whatever two parsers could read in
+two ways (RFC 8259 §4, §8, §9) is refused, so that what is judged here is what the provider reads.
+
+The text is scanned as Latin-1: one character per byte, so every offset is a byte offset; that it
+is UTF-8 is checked apart. The scanning itself is json's C scanner.
+"""
+
+import codecs
+import json
+import re
+from dataclasses import dataclass
+from math import isinf
+from typing import Any, Final, NoReturn
+
+from netmgr.inference.protocols import Shape
+from netmgr.reasons import Reason
+from netmgr_proxy.inference.errors import Refusal
+
+MAX_DEPTH: Final = 128  # serde_json's bound; tool schemas in use stay below 30
+MAX_MEMBERS: Final = 256  # top-level keys, read one by one; the largest API has about 40
+# Brackets and commas, an upper bound of the values that a body can hold. Each becomes an object
+# of 50 to 200 bytes here: 32 MiB of `[]` would be 700 MB. Prose has about 20,000 in a MiB.
+MAX_STRUCTURE: Final = 1024 * 1024
+
+_BLOCK: Final = 1024 * 1024  # bytes decoded at a time, only to see that they can be
+_BLANK: Final = re.compile(r"[ \t\n\r]*")
+_HIGH_ALONE: Final = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
+_LOW_ALONE: Final = re.compile(
+    rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}(?<!\\u[dD][89abAB]..\\u[dD][c-fC-F]..)", re.DOTALL
+)
+
+
+class MalformedBody(ValueError):
+    """A request body that is not sent on.
+
+    Attributes:
+        status: 400, or 413 where a bound is exceeded.
+        message: what is wrong and where; at most one key of the body is repeated.
+    """
+
+    def __init__(
+        self, message: str, status: int = 400, reason: Reason = Reason.MALFORMED_REQUEST
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.reason = reason
+
+    def refusal(self, shape: Shape) -> Refusal:
+        """As an answer in the protocol's shape. The body was read: the connection may stay."""
+        return Refusal(self.status, self.reason, self.message, close=False, shape=shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One top-level value.
+
+    Attributes:
+        value: as json reads it, with every string in Latin-1 clothes (see `text`).
+        start: offset of the value's first byte.
+        end: offset behind its last byte.
+    """
+
+    key: str
+    value: Any
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A body that is one JSON object.
+
+    Attributes:
+        opening: offset of the '{'.
+        members: in their order; a key may stand more than once.
+    """
+
+    body: bytes
+    opening: int
+    members: tuple[Member, ...]
+
+    def text(self, member: Member) -> str | None:
+        """The member's value where it is a string, properly decoded."""
+        if not isinstance(member.value, str):
+            return None
+        decoded: str = json.loads(self.body[member.start : member.end])
+        return decoded
+
+
+def read_document(body: bytes) -> Document:
+    """Read `body` strictly.
+
+    Raises:
+        MalformedBody: it is not one well-formed, bounded JSON object in UTF-8.
+    """
+    _check_encoding(body)
+    _check_structure(body)
+    try:
+        document = _Reader(body).read()
+    except RecursionError:
+        raise _too_deep() from None
+    _check_surrogates(body)
+    _check_depth(document)
+    return document
+
+
+class _Reader:
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._text = body.decode("latin-1")
+
+    def read(self) -> Document:
+        opening = self._skip(0)
+        if self._at(opening) != "{":
+            raise MalformedBody("the request body is not a JSON object")
+        members: list[Member] = []
+        here = self._skip(opening + 1)
+        if self._at(here) == "}":
+            return self._finish(opening, members, here)
+        while True:
+            member = self._member(here)
+            members.append(member)
+            if len(members) > MAX_MEMBERS:
+                raise MalformedBody(
+                    f"the request body has more than {MAX_MEMBERS} top-level keys",
+                    413,
+                    Reason.LIMIT_EXCEEDED,
+                )
+            here = self._skip(member.end)
+            if self._at(here) == "}":
+                return self._finish(opening, members, here)
+            self._expect(",", here)
+            here = self._skip(here + 1)
+
+    def _member(self, here: int) -> Member:
+        if self._at(here) != '"':
+            raise _broken("expected a key in double quotes", here)
+        key, here = self._value(here)
+        here = self._skip(here)
+        self._expect(":", here)
+        start = self._skip(here + 1)
+        value, end = self._value(start)
+        return Member(key, value, start, end)
+
+    def _value(self, here: int) -> tuple[Any, int]:
+        try:
+            return _DECODER.raw_decode(self._text, here)
+        except json.JSONDecodeError as error:
+            raise _broken(error.msg, error.pos) from None
+        except MalformedBody:
+            raise
+        except ValueError:  # an integer beyond sys.get_int_max_str_digits()
+            raise _broken("a number is too long", here) from None
+
+    def _finish(self, opening: int, members: list[Member], closing: int) -> Document:
+        end = self._skip(closing + 1)
+        if end != len(self._text):
+            raise _broken("something follows the JSON object", end)
+        return Document(self._body, opening, tuple(members))
+
+    def _skip(self, here: int) -> int:
+        found = _BLANK.match(self._text, here)
+        return found.end() if found is not None else here
+
+    def _at(self, here: int) -> str:
+        return self._text[here : here + 1]
+
+    def _expect(self, char: str, here: int) -> None:
+        if self._at(here) != char:
+            raise _broken(f"expected {char!r}", here)
+
+
+def _check_encoding(body: bytes) -> None:
+    if body.startswith(b"\xef\xbb\xbf"):
+        raise MalformedBody("the request body begins with a byte order mark (RFC 8259 §8.1)")
+    if body.isascii():
+        return
+    # Block by block: one emoji would make the decoded whole four times as large.
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(body), _BLOCK):
+        block = body[start : start + _BLOCK]
+        try:
+            decoder.decode(block, final=start + _BLOCK >= len(body))
+        except UnicodeDecodeError:
+            raise MalformedBody(
+                f"the request body is not UTF-8 between byte {max(start - 3, 0)} "
+                f"and {start + len(block)}"
+            ) from None
+
+
+def _check_structure(body: bytes) -> None:
+    count = body.count(b",") + body.count(b"{") + body.count(b"[")
+    if count > MAX_STRUCTURE:
+        raise MalformedBody(
+            f"the request body has more than {MAX_STRUCTURE} commas and brackets",
+            413,
+            Reason.LIMIT_EXCEEDED,
+        )
+
+
+def _check_surrogates(body: bytes) -> None:
+    if b"\\ud" not in body and b"\\uD" not in body:
+        return
+    # Escaped backslashes go first: behind them no `\u` is an escape any more. Backslashes stand
+    # in strings only, and replace() pairs them from the left, as a reader does.
+    plain = body.replace(rb"\\", b"xx")
+    found = _HIGH_ALONE.search(plain) or _LOW_ALONE.search(plain)
+    if found is not None:
+        raise _broken("half of a surrogate pair", found.start())
+
+
+def _check_depth(document: Document) -> None:
+    level = [m.value for m in document.members if isinstance(m.value, dict | list)]
+    depth = 1  # the document itself
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise _too_deep()
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) is dict or type(inner) is list
+        ]
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if isinf(value):
+        raise MalformedBody(f"the request body has a number beyond all bounds: {text[:20]}")
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise MalformedBody(f"the request body has {name}, which is no JSON (RFC 8259 §6)")
+
+
+def _broken(what: str, here: int) -> MalformedBody:
+    return MalformedBody(f"the request body is not JSON: {what} at byte {here}")
+
+
+def _too_deep() -> MalformedBody:
+    return MalformedBody(f"the request body is nested deeper than {MAX_DEPTH} levels")
+
+
+_DECODER: Final = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_constant)

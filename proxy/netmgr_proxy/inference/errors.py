@@ -1,0 +1,130 @@
+"""Owns: how a refusal looks to a client of a model API, so that its SDK raises what it should.
+
+Knows nothing of why something was refused. Shapes: OpenAI's and Anthropic's API references,
+"Errors"; their SDKs read `error.message`, `error.type` and the status.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from netmgr.inference.protocols import Shape
+from netmgr.reasons import Reason
+
+MAX_MESSAGE: Final = 2000  # characters; a client may log the whole of it
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that we make ourselves.
+
+    Attributes:
+        status: HTTP status.
+        message: one sentence for a person; no key, no internal host name.
+        remedy: what would change it, mostly a command; None where nothing would.
+        close: whether the client's connection ends with it.
+    """
+
+    status: int
+    reason: Reason
+    message: str
+    remedy: str | None = None
+    close: bool = True
+    shape: Shape = Shape.OPENAI
+
+
+_OPENAI_TYPES: Final = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+_ANTHROPIC_TYPES: Final = _OPENAI_TYPES | {
+    413: "request_too_large",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+def render_error(
+    refusal: Refusal, request_id: str, rule: str | None = None
+) -> tuple[Headers, bytes]:
+    """The headers (all but framing) and the body of a refusal."""
+    body = _body(refusal, request_id, rule)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"x-netmgr-reason", refusal.reason.value.encode()),
+        (b"x-request-id", _token(request_id)),
+        (b"cache-control", b"no-store"),
+    ]
+    return headers, json.dumps(body).encode()
+
+
+def render_stream_error(
+    shape: Shape, reason: Reason, message: str, sequence_number: int = 0
+) -> bytes:
+    """The event that ends a broken stream. The caller then aborts the connection.
+
+    It begins with a blank line, so that a half-written event before it cannot swallow it;
+    a blank line too many is ignored (WHATWG HTML, 9.2.6 "Interpreting an event stream").
+
+    Args:
+        sequence_number: of the event in a Responses stream; one more than the last.
+    """
+    message = message[:MAX_MESSAGE]
+    error: dict[str, Any] = {"message": message, "type": "proxy_stream_error", "code": reason.value}
+    match shape:
+        case Shape.OPENAI:
+            return b"\n\ndata: " + _line({"error": error}) + b"\n\n"
+        case Shape.RESPONSES:
+            # The event of the API's reference is flat; its SDKs raise on a nested `error`.
+            event = {
+                "type": "error",
+                "code": reason.value,
+                "message": message,
+                "param": None,
+                "sequence_number": sequence_number,
+                "error": error,
+            }
+        case Shape.ANTHROPIC:
+            kind = "timeout_error" if reason is Reason.UPSTREAM_TIMEOUT else "api_error"
+            event = {"type": "error", "error": error | {"type": kind}}
+    return b"\n\nevent: error\ndata: " + _line(event) + b"\n\n"
+
+
+def _body(refusal: Refusal, request_id: str, rule: str | None) -> dict[str, Any]:
+    message = refusal.message
+    if refusal.remedy is not None:
+        message = f"{message}; to change that: {refusal.remedy}"
+    error: dict[str, Any] = {"message": message[:MAX_MESSAGE]}
+    extra = {"rule": rule, "remedy": refusal.remedy, "request_id": request_id}
+    if refusal.shape is Shape.ANTHROPIC:
+        error["type"] = _type_of(refusal.status, _ANTHROPIC_TYPES, "api_error")
+        error["code"] = refusal.reason.value
+        body: dict[str, Any] = {"type": "error", "error": error | extra, "request_id": request_id}
+    else:
+        error["type"] = _type_of(refusal.status, _OPENAI_TYPES, "server_error")
+        error["param"] = None
+        error["code"] = refusal.reason.value
+        body = {"error": error | extra}
+    if refusal.remedy is not None:
+        body["hint"] = refusal.remedy
+    return body
+
+
+def _type_of(status: int, special: dict[int, str], broken: str) -> str:
+    if status in special:
+        return special[status]
+    return broken if status >= 500 else "invalid_request_error"
+
+
+def _line(event: dict[str, Any]) -> bytes:
+    # json.dumps escapes line ends and all non-ASCII: the event stays one line.
+    return json.dumps(event, separators=(",", ":")).encode()
+
+
+def _token(text: str) -> bytes:
+    """`text` as a header value: visible ASCII only, so that it can break nothing."""
+    return bytes(c for c in text.encode("ascii", "replace") if 0x21 <= c <= 0x7E)

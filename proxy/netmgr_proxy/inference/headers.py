@@ -1,0 +1,149 @@
+"""Owns: which headers cross, in both directions, and which are added.
+
+Knows nothing of sockets. Two allow-lists: what is not named here does not cross. The sandbox's own
+credentials, cookies and fingerprints stay inside; the operator's key is added last; the provider's
+cookies, organisation names and server banners stay outside.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from netmgr.inference.profiles import AuthStyle, provider_type
+from netmgr.inference.protocols import Shape
+from netmgr.inference.route import InferenceRoute
+from netmgr.reasons import Reason
+from netmgr_proxy.inference.errors import Refusal
+
+Headers = list[tuple[bytes, bytes]]
+RawHeaders = Iterable[tuple[bytes, bytes]]
+
+MAX_CONNECTION_TOKENS: Final = 32  # names in Connection; browsers send one or two
+
+_FORWARDED: Final = frozenset({b"content-type", b"accept", b"accept-encoding", b"user-agent"})
+# Codings in which the token meter can read an answer. Others are not asked for.
+READABLE_CODINGS: Final = (b"gzip", b"deflate", b"identity")
+
+_RETURNED: Final = frozenset(
+    {
+        b"content-type",
+        b"content-encoding",
+        b"content-language",
+        b"cache-control",
+        b"date",
+        b"vary",
+        b"retry-after",
+        b"retry-after-ms",  # read by both vendors' SDKs
+        b"x-should-retry",  # read by both vendors' SDKs
+        b"x-request-id",
+        b"request-id",
+        b"openai-processing-ms",
+        b"openai-version",
+        b"x-accel-buffering",
+    }
+)
+_RETURNED_PREFIXES: Final = (b"x-ratelimit-", b"anthropic-ratelimit-")
+
+_NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")  # RFC 9110 §5.6.2, lower-cased
+_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 §5.5
+_UTF8_NAMES: Final = frozenset({b"utf-8", b"utf8", b"us-ascii", b"ascii"})
+_CHARSET: Final = re.compile(rb";\s*charset\s*=\s*\"?([^\";\s]*)", re.IGNORECASE)
+
+
+def judge_request_headers(client: RawHeaders, shape: Shape) -> Refusal | None:
+    """Refuse what would make the provider read another body than the one that is judged.
+
+    A coded body (415: send it plain) could not be looked into; a charset other than UTF-8 could
+    turn other bytes into quotes.
+    """
+    for raw_name, value in client:
+        name = raw_name.lower()
+        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            what = f"content-encoding {_shown(value)} is not accepted; send the body plain"
+        elif name == b"content-type" and not _is_utf8(value):
+            what = f"content-type {_shown(value)}: expected JSON in UTF-8"
+        else:
+            continue
+        return Refusal(415, Reason.MALFORMED_REQUEST, what, close=False, shape=shape)
+    return None
+
+
+def request_headers(
+    client: RawHeaders, route: InferenceRoute, content_length: int | None
+) -> Headers:
+    """The whole header block of the request to the provider; names in lower case.
+
+    Args:
+        client: the sandbox's headers as they were parsed.
+        content_length: bytes of the body; None where there is none.
+    """
+    profile = provider_type(route.type)
+    fields = [(name.lower(), value) for name, value in client]
+    nominated = _nominated(fields)
+    allowed = _FORWARDED | profile.passthrough_headers | {n for n, _ in profile.default_headers}
+    out: Headers = [(b"host", route.base.authority.encode())]
+    for name, value in fields:
+        if name not in allowed or name in nominated or not _VALUE.fullmatch(value):
+            continue
+        if name == b"accept-encoding":
+            value = _readable(value)
+        out.append((name, value))
+    present = {name for name, _ in out}
+    out += [(name, value) for name, value in profile.default_headers if name not in present]
+    if content_length is not None:
+        out.append((b"content-length", str(content_length).encode()))
+    if route.credential is not None:
+        out.append(_auth(profile.auth, route.credential.reveal()))
+    return out
+
+
+def response_headers(upstream: RawHeaders) -> Headers:
+    """The headers of an answer that may reach the sandbox; framing is the caller's."""
+    fields = [(name.lower(), value) for name, value in upstream]
+    nominated = _nominated(fields)
+    return [
+        (name, value)
+        for name, value in fields
+        if (name in _RETURNED or name.startswith(_RETURNED_PREFIXES))
+        and name not in nominated
+        and _NAME.fullmatch(name)
+        and _VALUE.fullmatch(value)
+    ]
+
+
+def _nominated(fields: Headers) -> frozenset[bytes]:
+    """Names that Connection declares to be meant for this hop only (RFC 9110 §7.6.1)."""
+    tokens: list[bytes] = []
+    for name, value in fields:
+        if name == b"connection":
+            tokens += value.split(b",", MAX_CONNECTION_TOKENS)
+    # Whoever nominates the body's own type would have it read as something else.
+    return frozenset(token.strip().lower() for token in tokens) - {b"content-type"}
+
+
+def _readable(value: bytes) -> bytes:
+    """The part of an Accept-Encoding that the token meter can read; never empty."""
+    kept = [
+        part.strip()
+        for part in value.split(b",")
+        if part.partition(b";")[0].strip().lower() in READABLE_CODINGS
+    ]
+    return b", ".join(kept) or b"identity"
+
+
+def _auth(style: AuthStyle, key: str) -> tuple[bytes, bytes]:
+    # validate_credential let visible ASCII through only: no line end can be in here.
+    match style:
+        case AuthStyle.BEARER:
+            return b"authorization", b"Bearer " + key.encode("ascii")
+        case AuthStyle.X_API_KEY:
+            return b"x-api-key", key.encode("ascii")
+
+
+def _is_utf8(content_type: bytes) -> bool:
+    names = _CHARSET.findall(content_type)
+    return all(name.lower() in _UTF8_NAMES for name in names)
+
+
+def _shown(value: bytes) -> str:
+    return repr(value[:60].decode("ascii", "replace"))

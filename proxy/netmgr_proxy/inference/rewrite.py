@@ -1,0 +1,88 @@
+"""Owns: the one change that is made to a request body: the value of `model`.
+
+Knows nothing of routes. Every byte outside that value stays as the client wrote it: providers
+cache prompts by byte prefix, and the order of keys in tool schemas matters to models.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+from netmgr_proxy.inference.document import Document, MalformedBody, Member, read_document
+
+KEY: Final = "model"
+
+__all__ = ["KEY", "MalformedBody", "PinnedBody", "pin_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedBody:
+    """A body that names the route's model.
+
+    Attributes:
+        chunks: the body in pieces, for writelines(); the large ones are views of the original.
+        length: bytes in all.
+        requested_model: what the client had asked for; None where it was no string or absent.
+        stream: whether the client asked for a stream (`"stream": true`).
+    """
+
+    chunks: tuple[bytes | memoryview, ...]
+    length: int
+    requested_model: str | None
+    stream: bool
+
+    def joined(self) -> bytes:
+        """The body in one piece."""
+        return b"".join(self.chunks)
+
+
+def pin_model(body: bytes, model: str) -> PinnedBody:
+    """Replace or insert the top-level `model`.
+
+    Raises:
+        MalformedBody: the body is no strict JSON object, or says more than once which model.
+    """
+    document = read_document(body)
+    member = _model_member(document)
+    value = json.dumps(model).encode()
+    whole = memoryview(body)
+    if member is not None:
+        chunks: tuple[bytes | memoryview, ...] = (whole[: member.start], value, whole[member.end :])
+    else:
+        comma = b"," if document.members else b""
+        behind = document.opening + 1
+        chunks = (whole[:behind], b'"model":' + value + comma, whole[behind:])
+    return PinnedBody(
+        chunks=chunks,
+        length=sum(map(len, chunks)),
+        requested_model=document.text(member) if member is not None else None,
+        stream=_streams(document),
+    )
+
+
+def _model_member(document: Document) -> Member | None:
+    found: Member | None = None
+    for member in document.members:
+        if member.key == KEY:
+            if found is not None:
+                raise MalformedBody("the request body has the key 'model' more than once")
+            found = member
+        elif _reads_as_model(member.key):
+            raise MalformedBody(
+                f"the request body has the key {member.key[:20]!r}, which some servers read as 'model'"
+            )
+    return found
+
+
+def _reads_as_model(key: str) -> bool:
+    """Whether a lenient reader takes `key` for `model`.
+
+    Go's encoding/json (Ollama) matches keys without regard to case, the last one wins;
+    readers with C strings end a key at its first NUL.
+    """
+    return key.partition("\0")[0].strip().casefold() == KEY
+
+
+def _streams(document: Document) -> bool:
+    values = [member.value for member in document.members if member.key == "stream"]
+    return bool(values) and values[-1] is True

@@ -1,0 +1,51 @@
+"""Owns: the request target at the provider. Knows nothing of which paths are allowed.
+
+A base URL mostly carries the API's version already (`/v1`, `/v4`, `/openai/v1`, `/v1/openai`);
+the sandbox's path always begins with `/v1`. Where the base has a version at its front or its end,
+that one stands for the path's `/v1`; otherwise the path is appended whole.
+"""
+
+import re
+from typing import Final
+
+from netmgr.inference.base_url import BaseUrl
+
+CLIENT_VERSION: Final = "/v1"  # what every pattern begins with
+# v1, v4, v1beta, v1alpha2: Google serves an OpenAI dialect under /v1beta/openai.
+_VERSION: Final = re.compile(r"v[0-9]+(?:(?:alpha|beta)[0-9]*)?")
+_DOT_SEGMENT: Final = re.compile(r"(?:^|/)(?:\.|%2[eE]){1,2}(?:/|$)")
+
+
+class OutsideBase(ValueError):
+    """The joined target would leave the base URL's path. A fault of ours if it ever happens."""
+
+
+def join(base: BaseUrl, path: str, query: str = "") -> str:
+    """The target for `path` at `base`, with the query.
+
+    Args:
+        path: canonical path, beginning with '/'.
+        query: without '?'; the base URL's own query, where it has one, comes first.
+
+    Raises:
+        OutsideBase: the path is not canonical and could climb out.
+    """
+    if not path.startswith("/") or _DOT_SEGMENT.search(path) or "//" in path or "\\" in path:
+        raise OutsideBase("the path is not canonical")
+    if any(not "\x21" <= char <= "\x7e" or char in "?#" for char in path):
+        raise OutsideBase("the path has a character that no path has")
+    tail = path
+    if _has_version(base.path) and (
+        path == CLIENT_VERSION or path.startswith(CLIENT_VERSION + "/")
+    ):
+        tail = path[len(CLIENT_VERSION) :]
+    target = base.path + tail or "/"
+    queries = [part for part in (base.query, query) if part]
+    if any(not "\x21" <= char <= "\x7e" or char == "#" for part in queries for char in part):
+        raise OutsideBase("the query has a character that no query has")
+    return f"{target}?{'&'.join(queries)}" if queries else target
+
+
+def _has_version(base_path: str) -> bool:
+    segments = base_path.strip("/").split("/")
+    return any(_VERSION.fullmatch(segment) for segment in (segments[0], segments[-1]))
