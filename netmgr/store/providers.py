@@ -1,0 +1,201 @@
+"""Owns: the tables of providers, their encrypted credentials, and the inference routes to them."""
+# ruff: noqa: S608 - what is put into the SQL text are constants of this file
+
+import json
+import sqlite3
+from collections.abc import Mapping
+
+from netmgr.errors import Conflict, NotFound, did_you_mean
+from netmgr.store.database import Database
+from netmgr.store.rows import InferenceRoute, Provider
+from netmgr.vault import Sealed
+
+
+class Providers:
+    """Providers and their credentials. A credential leaves only as it is kept: encrypted."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def add(self, provider: Provider, credentials: Mapping[str, Sealed]) -> None:
+        """Store a new provider.
+
+        Raises:
+            Conflict: the name is taken.
+        """
+        with self._db.transaction():
+            if self.find(provider.name) is not None:
+                raise Conflict(f"provider {provider.name!r} exists")
+            self._db.execute(
+                "INSERT INTO providers VALUES (?, ?, ?, ?, ?)",
+                provider.name,
+                provider.type,
+                _config(provider.config),
+                provider.created,
+                provider.updated,
+            )
+            self._put_credentials(provider.name, credentials)
+
+    def update(
+        self,
+        name: str,
+        now: float,
+        *,
+        config: Mapping[str, str] | None = None,
+        credentials: Mapping[str, Sealed | None] | None = None,
+    ) -> Provider:
+        """Replace the configuration where one is given, and single credentials (None deletes).
+
+        Raises:
+            NotFound: there is no such provider.
+        """
+        with self._db.transaction():
+            provider = self.get(name)
+            self._db.execute(
+                "UPDATE providers SET config = ?, updated = ? WHERE name = ?",
+                _config(provider.config if config is None else config),
+                now,
+                name,
+            )
+            self._put_credentials(name, credentials or {})
+        return self.get(name)
+
+    def find(self, name: str) -> Provider | None:
+        """The provider of that name, or None."""
+        row = self._db.one("SELECT * FROM providers WHERE name = ?", name)
+        return self._provider(row) if row else None
+
+    def get(self, name: str) -> Provider:
+        """The provider of that name.
+
+        Raises:
+            NotFound: names the nearest one.
+        """
+        provider = self.find(name)
+        if provider is None:
+            names = [row["name"] for row in self._db.all("SELECT name FROM providers")]
+            raise NotFound(f"there is no provider {name!r}{did_you_mean(name, names)}")
+        return provider
+
+    def all(self) -> tuple[Provider, ...]:
+        """Every provider, by name."""
+        return tuple(map(self._provider, self._db.all("SELECT * FROM providers ORDER BY name")))
+
+    def credentials(self, name: str) -> dict[str, Sealed]:
+        """The encrypted credentials of a provider by their key's name."""
+        rows = self._db.all("SELECT * FROM credentials WHERE provider = ? ORDER BY key", name)
+        return {row["key"]: Sealed(row["key_id"], row["value"]) for row in rows}
+
+    def remove(self, name: str, *, force: bool = False) -> tuple[InferenceRoute, ...]:
+        """Forget a provider and its credentials.
+
+        Returns:
+            the routes that went with it.
+
+        Raises:
+            NotFound: there is no such provider.
+            Conflict: inference routes lead to it and `force` is not set.
+        """
+        with self._db.transaction():
+            self.get(name)
+            routes = _routes(self._db, "WHERE provider = ?", name)
+            if routes and not force:
+                raise Conflict(
+                    f"provider {name!r} answers {len(routes)} inference routes; "
+                    "delete them first, or force",
+                    scopes=[route.scope for route in routes],
+                )
+            self._db.execute("DELETE FROM inference WHERE provider = ?", name)
+            self._db.execute("DELETE FROM providers WHERE name = ?", name)
+        return routes
+
+    def _provider(self, row: sqlite3.Row) -> Provider:
+        keys = self._db.all(
+            "SELECT key FROM credentials WHERE provider = ? ORDER BY key", row["name"]
+        )
+        return Provider(
+            name=row["name"],
+            type=row["type"],
+            config=json.loads(row["config"]),
+            created=row["created"],
+            updated=row["updated"],
+            credentials=tuple(key["key"] for key in keys),
+        )
+
+    def _put_credentials(self, name: str, credentials: Mapping[str, Sealed | None]) -> None:
+        for key, sealed in credentials.items():
+            self._db.execute("DELETE FROM credentials WHERE provider = ? AND key = ?", name, key)
+            if sealed is not None:
+                self._db.execute(
+                    "INSERT INTO credentials VALUES (?, ?, ?, ?)",
+                    name,
+                    key,
+                    sealed.key_id,
+                    sealed.blob,
+                )
+
+
+class Inference:
+    """Which provider and model answer, by sandbox, and for all others (scope None)."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def put(self, route: InferenceRoute) -> InferenceRoute:
+        """Set a scope's route. Its `version` is given by the store.
+
+        Raises:
+            NotFound: there is no such provider.
+        """
+        scope = route.scope
+        with self._db.transaction():
+            Providers(self._db).get(route.provider)
+            version = self._db.count(f"{scope or 0}:inference")
+            self.remove(scope)
+            self._db.execute(
+                "INSERT INTO inference VALUES (?, ?, ?, ?, ?, ?, ?)",
+                scope,
+                route.provider,
+                route.model,
+                route.timeout_s,
+                route.total_timeout_s,
+                version,
+                route.updated,
+            )
+        stored = self.find(scope)
+        assert stored is not None
+        return stored
+
+    def find(self, scope: int | None) -> InferenceRoute | None:
+        """The route of exactly this scope; the caller falls back to None by itself."""
+        return next(iter(_routes(self._db, "WHERE sandbox_id IS ?", scope)), None)
+
+    def all(self) -> tuple[InferenceRoute, ...]:
+        """Every route, the default first."""
+        return _routes(self._db, "ORDER BY sandbox_id")
+
+    def remove(self, scope: int | None) -> bool:
+        """Forget a scope's route; whether there was one."""
+        with self._db.transaction():
+            cursor = self._db.execute("DELETE FROM inference WHERE sandbox_id IS ?", scope)
+            return cursor.rowcount > 0
+
+
+def _config(config: Mapping[str, str]) -> str:
+    return json.dumps(dict(config), sort_keys=True)
+
+
+def _routes(database: Database, where: str, *values: object) -> tuple[InferenceRoute, ...]:
+    rows = database.all(f"SELECT * FROM inference {where}", *values)
+    return tuple(
+        InferenceRoute(
+            scope=row["sandbox_id"],
+            provider=row["provider"],
+            model=row["model"],
+            timeout_s=row["timeout_s"],
+            total_timeout_s=row["total_timeout_s"],
+            version=row["version"],
+            updated=row["updated"],
+        )
+        for row in rows
+    )

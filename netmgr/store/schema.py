@@ -1,0 +1,113 @@
+"""Owns: the tables, as the list of steps from an empty database to today's.
+
+A step that was released is never edited: a change is a new step. Knows nothing of what rows mean.
+"""
+
+from typing import Final
+
+_FIRST: Final = """
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE counters (            -- numbers that never go back
+    name TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE sandboxes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    created REAL NOT NULL,
+    address TEXT NOT NULL UNIQUE,
+    link TEXT NOT NULL UNIQUE,
+    netns TEXT NOT NULL,
+    netns_dev INTEGER NOT NULL,
+    netns_ino INTEGER NOT NULL,
+    attached INTEGER NOT NULL,
+    tenant TEXT,
+    labels TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    state TEXT NOT NULL,
+    parameters TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE leases (
+    address TEXT PRIMARY KEY,
+    sandbox_id INTEGER UNIQUE REFERENCES sandboxes (id),
+    freed_at REAL,
+    CHECK ((sandbox_id IS NULL) = (freed_at IS NOT NULL))
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE names (
+    sandbox_id INTEGER NOT NULL REFERENCES sandboxes (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    ip TEXT NOT NULL,
+    wildcard INTEGER NOT NULL,
+    released_at REAL,
+    PRIMARY KEY (sandbox_id, name),
+    UNIQUE (sandbox_id, ip)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE policies (            -- sandbox_id NULL is the global policy
+    sandbox_id INTEGER REFERENCES sandboxes (id) ON DELETE CASCADE,
+    revision INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    text TEXT NOT NULL,
+    source TEXT NOT NULL,
+    doc TEXT NOT NULL,
+    created REAL NOT NULL,
+    status TEXT NOT NULL,
+    message TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX policies_revision ON policies (ifnull(sandbox_id, 0), revision);
+CREATE INDEX policies_sandbox ON policies (sandbox_id);
+
+CREATE TABLE authorities (
+    sandbox_id INTEGER PRIMARY KEY REFERENCES sandboxes (id) ON DELETE CASCADE,
+    certificate TEXT NOT NULL,
+    key_id TEXT NOT NULL,
+    key BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE providers (
+    name TEXT PRIMARY KEY,
+    type TEXT NOT NULL,
+    config TEXT NOT NULL,
+    created REAL NOT NULL,
+    updated REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE credentials (
+    provider TEXT NOT NULL REFERENCES providers (name) ON DELETE CASCADE,
+    key TEXT NOT NULL,
+    key_id TEXT NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (provider, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE inference (           -- sandbox_id NULL is the default for all
+    sandbox_id INTEGER REFERENCES sandboxes (id) ON DELETE CASCADE,
+    provider TEXT NOT NULL REFERENCES providers (name),
+    model TEXT NOT NULL,
+    timeout_s REAL,
+    total_timeout_s REAL,
+    version INTEGER NOT NULL,
+    updated REAL NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX inference_scope ON inference (ifnull(sandbox_id, 0));
+CREATE INDEX inference_sandbox ON inference (sandbox_id);
+CREATE INDEX inference_provider ON inference (provider);
+
+CREATE TABLE idempotency (
+    key TEXT PRIMARY KEY,
+    request TEXT NOT NULL,
+    response TEXT NOT NULL,
+    created REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_created ON idempotency (created);
+"""
+
+MIGRATIONS: Final = (_FIRST,)  # step n leads to PRAGMA user_version n
