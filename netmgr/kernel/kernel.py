@@ -20,7 +20,7 @@ from netmgr.kernel.facts import (
     Owners,
     Survey,
 )
-from netmgr.kernel.look import HubPicture, SandboxPicture
+from netmgr.kernel.pictures import HubPicture, SandboxPicture
 from netmgr.model import Lease, SandboxName
 
 

@@ -1,0 +1,78 @@
+"""Owns: the system calls that Python 3.11 does not have, with errno as OSError.
+
+`os.setns` and `os.unshare` exist from 3.12 only. Knows nothing of what they are used for.
+"""
+
+import ctypes
+import os
+from pathlib import Path
+from typing import Final
+
+# include/uapi/linux/sched.h
+CLONE_NEWNS: Final = 0x0002_0000
+CLONE_NEWNET: Final = 0x4000_0000
+
+# include/uapi/linux/mount.h
+MS_BIND: Final = 0x1000
+MS_REC: Final = 0x4000
+MS_SHARED: Final = 0x10_0000
+MNT_DETACH: Final = 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = (
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_ulong,
+    ctypes.c_char_p,
+)
+_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+_libc.unshare.argtypes = (ctypes.c_int,)
+_libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
+
+
+def _check(result: int, path: str | None = None) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
+
+
+def unshare(flags: int) -> None:
+    """Give the calling thread namespaces of its own (unshare(2)).
+
+    Raises:
+        OSError: EPERM without CAP_SYS_ADMIN, ENOSPC beyond the kernel's namespace limit.
+    """
+    _check(_libc.unshare(flags))
+
+
+def setns(fd: int, kind: int) -> None:
+    """Move the calling thread into the namespace behind `fd` (setns(2)).
+
+    Args:
+        kind: the CLONE_NEW... value that the descriptor must be of.
+
+    Raises:
+        OSError: EINVAL where the descriptor is of another kind.
+    """
+    _check(_libc.setns(fd, kind))
+
+
+def mount(source: str, target: Path, flags: int, kind: str = "") -> None:
+    """Mount, bind or change propagation (mount(2)).
+
+    Raises:
+        OSError: with `target` as its file name.
+    """
+    _check(
+        _libc.mount(source.encode(), os.fsencode(target), kind.encode(), flags, None), str(target)
+    )
+
+
+def umount(target: Path, flags: int = MNT_DETACH) -> None:
+    """Unmount, by default lazily: what still uses it does not hold it up (umount2(2)).
+
+    Raises:
+        OSError: EINVAL where nothing is mounted there.
+    """
+    _check(_libc.umount2(os.fsencode(target), flags), str(target))
