@@ -1,0 +1,68 @@
+"""Owns: finding the endpoints for a host, at a cost that does not grow with the policy.
+
+Exact names and addresses are keys; wildcards are found under the fixed labels at their end, so
+that a look-up costs one step per label of the name.
+"""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+from typing import Final
+
+from netmgr.policy.hosts import RESERVED_NAMES, ExactHost, LiteralHost, WildcardHost
+from netmgr.policy.rules import Endpoint
+
+NOTHING: Final[tuple[Endpoint, ...]] = ()
+
+
+class Index:
+    """Endpoints by host. Order within a host: exact ones first, then by entry and place."""
+
+    __slots__ = ("exact", "literal", "wild")
+
+    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+        exact: dict[str, list[Endpoint]] = {}
+        literal: dict[str, list[Endpoint]] = {}
+        wild: dict[str, list[Endpoint]] = {}
+        for endpoint in endpoints:
+            match endpoint.host:
+                case ExactHost(text=name):
+                    exact.setdefault(name, []).append(endpoint)
+                case LiteralHost(text=address):
+                    literal.setdefault(address, []).append(endpoint)
+                case WildcardHost(anchor=anchor):
+                    wild.setdefault(anchor, []).append(endpoint)
+        self.exact = {name: tuple(found) for name, found in exact.items()}
+        self.literal = {address: tuple(found) for address, found in literal.items()}
+        self.wild = {anchor: tuple(found) for anchor, found in wild.items()}
+
+    def for_name(self, name: str) -> tuple[Endpoint, ...]:
+        """Every endpoint whose host covers the canonical `name`, on any port."""
+        exact = self.exact.get(name, NOTHING)
+        if not self.wild or name in RESERVED_NAMES:
+            return exact
+        found = self._wildcards_for(name)
+        return (*exact, *found) if found else exact
+
+    def for_address(self, address: str) -> tuple[Endpoint, ...]:
+        """Every endpoint that names this address itself."""
+        found = self.literal.get(address)
+        if found is None and self.literal:
+            found = self.literal.get(_canonical_address(address))
+        return found or NOTHING
+
+    def _wildcards_for(self, name: str) -> list[Endpoint]:
+        found: list[Endpoint] = []
+        dot = name.find(".")
+        while dot >= 0:
+            for endpoint in self.wild.get(name[dot + 1 :], NOTHING):
+                if isinstance(endpoint.host, WildcardHost) and endpoint.host.matches(name):
+                    found.append(endpoint)
+            dot = name.find(".", dot + 1)
+        return found
+
+
+def _canonical_address(text: str) -> str:
+    try:
+        return str(IPv4Address(text))
+    except ValueError:
+        return ""

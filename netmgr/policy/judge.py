@@ -1,0 +1,265 @@
+"""Owns: the decision: (policy, question) -> allowed or not, by which rule, and what would help.
+
+Knows nothing of the world. The same functions answer the resolver, the proxy, the dialer and
+`policy explain`.
+"""
+
+import shlex
+from typing import Final
+
+from netmgr.errors import BadInput
+from netmgr.guard import judge_address
+from netmgr.model import parse_dns_name
+from netmgr.policy.decision import (
+    Decision,
+    DestinationPlan,
+    NameDecision,
+    PlanKind,
+    Request,
+    Target,
+    Treatment,
+)
+from netmgr.policy.hosts import (
+    HOST_NAMES,
+    OWN_NAMES,
+    LiteralHost,
+    WildcardHost,
+    parse_host,
+)
+from netmgr.policy.index import NOTHING, Index
+from netmgr.policy.match import BadPattern, literal_glob, method_matches
+from netmgr.policy.nearest import Nearest
+from netmgr.policy.rules import Endpoint, HttpRule, Protocol
+from netmgr.reasons import Reason, Verdict
+
+DEFAULT_PORT: Final = 443  # named in the remedy for a name that was only asked for in DNS
+
+
+class Judge:
+    """Answers from an index of endpoints."""
+
+    __slots__ = ("_index", "_nearest")
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._nearest: Nearest | None = None  # made at the first denial
+
+    # -- names -----------------------------------------------------------------------------
+
+    def judge_name(self, name: str) -> NameDecision:
+        """Whether the canonical `name` is answered in DNS."""
+        found = self._for_name(name)
+        if not found:
+            return NameDecision(self._unknown_name(name, DEFAULT_PORT))
+        ports = frozenset(port for endpoint in found for port in endpoint.ports)
+        message = f"{name} is allowed by {found[0].place}"
+        decision = Decision(Verdict.ALLOWED, Reason.ALLOWED, found[0].place, message)
+        return NameDecision(decision, ports)
+
+    # -- connections -----------------------------------------------------------------------
+
+    def judge_connection(self, target: Target) -> Decision:
+        """Whether a connection to `target` is let through, and what is done with it."""
+        known = self._known(target)
+        found = [endpoint for endpoint in known if target.port in endpoint.ports]
+        if not found:
+            return self._refuse_connection(target, known)
+        inspecting = next((endpoint for endpoint in found if endpoint.inspects), None)
+        if inspecting is not None:
+            message = f"{target} is allowed by {inspecting.place}; every request is judged"
+            return Decision(
+                Verdict.ALLOWED,
+                Reason.ALLOWED,
+                inspecting.place,
+                message,
+                treatment=Treatment.TERMINATE,
+            )
+        return _allow_opaque(target, found)
+
+    def _refuse_connection(self, target: Target, known: tuple[Endpoint, ...]) -> Decision:
+        if known:
+            return _wrong_port(target, known)
+        if target.name is not None:
+            return self._unknown_name(target.name, target.port)
+        return _unlisted_address(target)
+
+    # -- requests --------------------------------------------------------------------------
+
+    def judge_request(self, target: Target, request: Request) -> Decision:
+        """Whether one HTTP request may go to `target`."""
+        connection = self.judge_connection(target)
+        if not connection.permits or connection.treatment is not Treatment.TERMINATE:
+            return connection
+        judging = [e for e in self._known(target) if e.inspects and target.port in e.ports]
+        decision = _judge_rules(judging, target, request)
+        if decision.permits or not all(endpoint.audit for endpoint in judging):
+            return decision
+        return _audited(decision)
+
+    # -- destinations ----------------------------------------------------------------------
+
+    def destination_plan(self, name_or_ip: str, port: int) -> DestinationPlan | None:
+        """Which addresses a destination may have; None where the policy does not allow it."""
+        if any(port in endpoint.ports for endpoint in self._index.for_address(name_or_ip)):
+            return DestinationPlan(PlanKind.LITERAL)
+        exact = self._index.exact.get(name_or_ip, NOTHING)
+        if any(port in endpoint.ports for endpoint in exact):
+            return DestinationPlan(PlanKind.HOST if name_or_ip in HOST_NAMES else PlanKind.EXACT)
+        if any(port in endpoint.ports for endpoint in self._for_name(name_or_ip)):
+            return DestinationPlan(PlanKind.PUBLIC)
+        return None
+
+    # -- what the policy knows -------------------------------------------------------------
+
+    def _for_name(self, name: str) -> tuple[Endpoint, ...]:
+        found = self._index.for_name(name)
+        # A wildcard would let through labels that are no host name's (DNS carries any byte).
+        if found and name not in self._index.exact and not _is_host_name(name):
+            return NOTHING
+        return found
+
+    def _known(self, target: Target) -> tuple[Endpoint, ...]:
+        if target.name is not None:
+            return self._for_name(target.name)
+        return self._index.for_address(target.ip) if target.ip is not None else NOTHING
+
+    def _unknown_name(self, name: str, port: int) -> Decision:
+        if self._nearest is None:
+            wild = (e.host.text for found in self._index.wild.values() for e in found)
+            self._nearest = Nearest(dict.fromkeys((*self._index.exact, *wild)))
+        nearest = self._nearest.find(name)
+        message = f"no rule names {name}" + (f"; the nearest is {nearest}" if nearest else "")
+        return Decision(
+            Verdict.DENIED,
+            Reason.NO_MATCHING_RULE,
+            None,
+            message,
+            nearest,
+            _add_endpoint(name, port),
+        )
+
+
+def _allow_opaque(target: Target, found: list[Endpoint]) -> Decision:
+    enforced = next((endpoint for endpoint in found if not endpoint.audit), None)
+    if enforced is not None:
+        message = f"{target} is allowed by {enforced.place}"
+        return Decision(Verdict.ALLOWED, Reason.ALLOWED, enforced.place, message)
+    place = found[0].place
+    why = "; SQL is not judged" if found[0].protocol is Protocol.SQL else ""
+    message = f"{target} is let through by {place} under audit{why}"
+    return Decision(Verdict.AUDITED, Reason.ALLOWED, place, message)
+
+
+def _wrong_port(target: Target, known: tuple[Endpoint, ...]) -> Decision:
+    ports = sorted({port for endpoint in known for port in endpoint.ports})
+    shown = ", ".join(str(port) for port in ports[:8]) + (", ..." if len(ports) > 8 else "")
+    host = target.name or str(target.ip)
+    return Decision(
+        Verdict.DENIED,
+        Reason.PORT_NOT_ALLOWED,
+        None,
+        f"{host} is allowed on port {shown}, not on {target.port}",
+        known[0].place,
+        _add_endpoint(host, target.port),
+    )
+
+
+def _unlisted_address(target: Target) -> Decision:
+    return Decision(
+        Verdict.DENIED,
+        Reason.RAW_IP,
+        None,
+        f"no rule names the address {target.ip}; addresses are reached by the names that "
+        "the policy allows",
+        None,
+        _add_endpoint(str(target.ip), target.port),
+    )
+
+
+def _judge_rules(judging: list[Endpoint], target: Target, request: Request) -> Decision:
+    for endpoint in judging:
+        for rule in endpoint.deny:
+            if method_matches(rule.method, request.method) and rule.path.matches(request.path):
+                return _denied_by(endpoint, rule, request)
+    on_path: HttpRule | None = None
+    for endpoint in judging:
+        for rule in endpoint.allow:
+            if not rule.path.matches(request.path):
+                continue
+            if method_matches(rule.method, request.method):
+                place = f"{endpoint.place}.{rule.place}"
+                message = f"{request.method} {request.path} is allowed by {place}"
+                return Decision(
+                    Verdict.ALLOWED,
+                    Reason.ALLOWED,
+                    place,
+                    message,
+                    treatment=Treatment.TERMINATE,
+                )
+            on_path = on_path or rule
+    return _refuse_request(judging[0], target, request, on_path)
+
+
+def _denied_by(endpoint: Endpoint, rule: HttpRule, request: Request) -> Decision:
+    place = f"{endpoint.place}.{rule.place}"
+    return Decision(
+        Verdict.DENIED,
+        Reason.DENY_RULE,
+        place,
+        f"{place} denies {request.method} {request.path}, whatever else allows it",
+        treatment=Treatment.TERMINATE,
+    )
+
+
+def _refuse_request(
+    endpoint: Endpoint, target: Target, request: Request, on_path: HttpRule | None
+) -> Decision:
+    if on_path is not None:
+        reason, what = Reason.METHOD_NOT_ALLOWED, f"the method {request.method}"
+    else:
+        reason, what = Reason.PATH_NOT_ALLOWED, f"the path {request.path}"
+    wording = f"{endpoint.host.text}:{target.port}:{request.method}:{literal_glob(request.path)}"
+    key = endpoint.place.rpartition(".endpoints[")[0]
+    return Decision(
+        Verdict.DENIED,
+        reason,
+        endpoint.place,
+        f"{endpoint.place} does not allow {what} ({request.method} {request.path})",
+        endpoint.place,
+        f"--add-allow {shlex.quote(wording)} --rule-name {shlex.quote(key)}",
+        treatment=Treatment.TERMINATE,
+    )
+
+
+def _audited(decision: Decision) -> Decision:
+    return Decision(
+        Verdict.AUDITED,
+        decision.reason,
+        decision.rule,
+        f"{decision.message}; let through under audit",
+        decision.nearest,
+        decision.remedy_args,
+        decision.treatment,
+    )
+
+
+def _add_endpoint(host: str, port: int) -> str | None:
+    """The arguments that would allow `host`, or None where no policy could."""
+    try:
+        parsed = parse_host(host)
+    except BadPattern:
+        return None
+    if isinstance(parsed, WildcardHost) or parsed.text in OWN_NAMES:
+        return None
+    if isinstance(parsed, LiteralHost):
+        plan = DestinationPlan(PlanKind.LITERAL)
+        if judge_address(parsed.address, plan) is not None:
+            return None
+    return f"--add-endpoint {parsed.text}:{port}"
+
+
+def _is_host_name(name: str) -> bool:
+    try:
+        return parse_dns_name(name) == name
+    except BadInput:
+        return False

@@ -1,0 +1,165 @@
+"""Owns: the patterns of a policy for text, paths and methods. Host patterns are hosts.py's.
+
+Knows nothing of rules. No regular expression is made from a pattern: text with stars is matched
+by looking for its fixed pieces from left to right, which cannot blow up. The meaning of every
+form stands in docs/policy.md and is checked against a naive matcher (tests/property).
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from netmgr.policy.path import MalformedTarget, canonical_escapes
+
+MAX_PATTERN_SEGMENTS: Final = 64  # bounds the cost of one match: path segments times these
+ANY_METHOD: Final = "*"
+_BRACES: Final = frozenset("?[]{}\\;#")  # glob syntax of other systems, and what no path can hold
+
+
+class BadPattern(ValueError):
+    """A pattern that has no meaning here. The message says what to write instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class StarText:
+    """Text with `*` in it: fixed pieces with anything (also nothing) between them."""
+
+    head: str
+    middle: tuple[str, ...]
+    tail: str
+
+    def matches(self, text: str) -> bool:
+        """Whether the whole of `text` fits."""
+        end = len(text) - len(self.tail)
+        if end < len(self.head) or not text.startswith(self.head) or not text.endswith(self.tail):
+            return False
+        place = len(self.head)
+        for piece in self.middle:
+            found = text.find(piece, place, end)
+            if found < 0:
+                return False
+            place = found + len(piece)
+        return True
+
+
+def parse_star_text(pieces: list[str]) -> StarText:
+    """From what stands between the stars (two pieces or more)."""
+    return StarText(pieces[0], tuple(piece for piece in pieces[1:-1] if piece), pieces[-1])
+
+
+_Segment = str | StarText | None  # a fixed one, one with stars, `**`
+
+
+@dataclass(frozen=True, slots=True)
+class PathGlob:
+    """A pattern for canonical paths.
+
+    `*` stands for anything inside one segment, `**` (always a whole segment) for any number of
+    whole segments, also none: `/x/**` matches `/x`, `/x/` and `/x/y/z`.
+
+    Attributes:
+        text: the pattern in its canonical spelling.
+    """
+
+    text: str
+    _segments: tuple[_Segment, ...]
+
+    def matches(self, path: str) -> bool:
+        """Whether the canonical `path` fits."""
+        segments = self._segments
+        if segments == (None,):
+            return True
+        have = path[1:].split("/")
+        if None not in segments:
+            return len(have) == len(segments) and _fits(segments, have, 0)
+        return _fits_with_gaps(segments, have)
+
+
+def _fits(want: tuple[_Segment, ...], have: list[str], start: int) -> bool:
+    for number, segment in enumerate(want):
+        text = have[start + number]
+        if isinstance(segment, str):
+            if segment != text:
+                return False
+        elif segment is not None and not segment.matches(text):
+            return False
+    return True
+
+
+def _fits_with_gaps(want: tuple[_Segment, ...], have: list[str]) -> bool:
+    # Blocks between the gaps have a fixed length, so the leftmost fit of each is always the best.
+    blocks = _split_blocks(want)
+    first, last = blocks[0], blocks[-1]
+    end = len(have) - len(last)
+    if end < len(first) or not _fits(first, have, 0) or not _fits(last, have, end):
+        return False
+    place = len(first)
+    for block in blocks[1:-1]:
+        while place + len(block) <= end and not _fits(block, have, place):
+            place += 1
+        if place + len(block) > end:
+            return False
+        place += len(block)
+    return True
+
+
+def _split_blocks(want: tuple[_Segment, ...]) -> list[tuple[_Segment, ...]]:
+    blocks: list[tuple[_Segment, ...]] = []
+    start = 0
+    for number, segment in enumerate(want):
+        if segment is None:
+            blocks.append(want[start:number])
+            start = number + 1
+    blocks.append(want[start:])
+    return blocks
+
+
+def parse_path_glob(text: str) -> PathGlob:
+    """A path pattern.
+
+    Raises:
+        BadPattern: not a path, glob syntax that we do not have, or what no canonical path can be.
+    """
+    if text == "**" or text.startswith("**/"):
+        text = "/" + text
+    if not text.startswith("/"):
+        raise BadPattern(f"{text!r}: expected a path pattern that begins with '/' or is '**'")
+    for char in text:
+        if char in _BRACES:
+            raise BadPattern(f"{text!r}: {char!r} has no meaning here; only '*' and '**' do")
+    written = text[1:].split("/")
+    if len(written) > MAX_PATTERN_SEGMENTS:
+        raise BadPattern(f"more than {MAX_PATTERN_SEGMENTS} segments")
+    segments: list[_Segment] = []
+    spelled: list[str] = []
+    for number, segment in enumerate(written):
+        value, spelling = _parse_segment(text, segment, last=number == len(written) - 1)
+        segments.append(value)
+        spelled.append(spelling)
+    return PathGlob("/" + "/".join(spelled), tuple(segments))
+
+
+def literal_glob(path: str) -> str:
+    """The pattern that matches just this canonical path."""
+    return path.replace("*", "%2A")
+
+
+def _parse_segment(text: str, segment: str, *, last: bool) -> tuple[_Segment, str]:
+    if segment == "**":
+        return None, segment
+    if "**" in segment:
+        raise BadPattern(f"{text!r}: '**' must stand alone between slashes; write '*' here")
+    if not segment and not last:
+        raise BadPattern(f"{text!r}: no canonical path has an empty segment")
+    try:
+        pieces = [canonical_escapes(part.encode()).decode() for part in segment.split("*")]
+    except MalformedTarget as error:
+        raise BadPattern(f"{text!r}: {error}") from None
+    if pieces in (["."], [".."]):
+        raise BadPattern(f"{text!r}: no canonical path has a segment {segment!r}")
+    spelling = "*".join(literal_glob(piece) for piece in pieces)
+    return (pieces[0] if len(pieces) == 1 else parse_star_text(pieces)), spelling
+
+
+def method_matches(rule: str, method: str) -> bool:
+    """Whether a rule's method covers a request's: `*` covers all, GET covers HEAD."""
+    return rule in (method, ANY_METHOD) or (rule == "GET" and method == "HEAD")

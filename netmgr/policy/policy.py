@@ -1,0 +1,121 @@
+"""Owns: `Policy`, the object that every room asks. The work is done in the files beside it.
+
+p = parse_policy(text, "web.yaml")
+p.judge_name("api.example.com").decision.permits
+p.judge_connection(Target("api.example.com", None, 443)).treatment
+"""
+
+import hashlib
+import json
+from ipaddress import IPv4Network
+from typing import Any
+
+from netmgr.policy.decision import Decision, DestinationPlan, NameDecision, Request, Target
+from netmgr.policy.index import Index
+from netmgr.policy.judge import Judge
+from netmgr.policy.render import render_yaml
+from netmgr.policy.rules import Endpoint, Entry
+from netmgr.policy.schema import Document, read_text, read_value
+
+
+class Policy:
+    """A policy: a value that never changes, told from others by its digest.
+
+    It is small, and one object serves every sandbox with the same digest in a process.
+
+    Attributes:
+        digest: SHA-256 over the canonical document; equal digests decide alike.
+        entries: the parts of `network_policies`, in the order of the file.
+        warnings: what loads but may surprise its author, one sentence each.
+    """
+
+    __slots__ = ("_foreign", "_index", "_judge", "digest", "entries", "warnings")
+
+    def __init__(self, document: Document) -> None:
+        self.entries: tuple[Entry, ...] = document.entries
+        self.warnings: tuple[str, ...] = document.warnings
+        self._foreign = document.foreign
+        # By name, not by place in the file: the digest does not see the order either.
+        ordered = sorted(document.entries, key=lambda entry: entry.key)
+        self._index = Index(endpoint for entry in ordered for endpoint in entry.endpoints)
+        self._judge = Judge(self._index)
+        canonical = json.dumps(document.to_doc(), sort_keys=True, separators=(",", ":"))
+        self.digest: str = hashlib.sha256(canonical.encode()).hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Policy) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"Policy({self.digest[:12]}, {len(self.entries)} entries)"
+
+    # -- as a document ---------------------------------------------------------------------
+
+    @classmethod
+    def from_doc(cls, doc: object, source: str = "policy") -> "Policy":
+        """From JSON values, such as `to_doc` gives.
+
+        Raises:
+            PolicyError: everything that is wrong with it.
+        """
+        return cls(read_value(doc, source))
+
+    def to_doc(self) -> dict[str, Any]:
+        """The canonical document as JSON values; `from_doc` gives an equal policy back."""
+        return Document(self.entries, self._foreign).to_doc()
+
+    def to_yaml(self) -> str:
+        """The canonical document as YAML. Comments of the original are not in it."""
+        return render_yaml(self.to_doc())
+
+    # -- what it names ---------------------------------------------------------------------
+
+    def exact_names(self) -> dict[str, frozenset[int]]:
+        """Names without wildcards, and the ports that are allowed on each."""
+        return {name: _ports(found) for name, found in self._index.exact.items()}
+
+    def literals(self) -> dict[IPv4Network, frozenset[int]]:
+        """Addresses that the policy names itself, and the ports that are allowed on each."""
+        return {IPv4Network(ip): _ports(found) for ip, found in self._index.literal.items()}
+
+    # -- decisions -------------------------------------------------------------------------
+
+    def judge_name(self, name: str) -> NameDecision:
+        """Whether the canonical `name` is answered in DNS, and on which ports it is allowed.
+
+        `inference.local` is not a policy's business: callers handle it first.
+        """
+        return self._judge.judge_name(name)
+
+    def judge_connection(self, target: Target) -> Decision:
+        """Whether a TCP connection to `target` is let through, and whether it is spliced."""
+        return self._judge.judge_connection(target)
+
+    def judge_request(self, target: Target, request: Request) -> Decision:
+        """Whether one HTTP request on a terminated connection may go to `target`."""
+        return self._judge.judge_request(target, request)
+
+    def destination_plan(self, name_or_ip: str, port: int) -> DestinationPlan | None:
+        """Which addresses a destination may have; None where the policy does not allow it."""
+        return self._judge.destination_plan(name_or_ip, port)
+
+
+def parse_policy(text: str, source: str) -> Policy:
+    """A policy from a YAML file's text.
+
+    Args:
+        source: what errors call the file.
+
+    Raises:
+        PolicyError: every problem, as `source:line: key: message`.
+    """
+    return Policy(read_text(text, source))
+
+
+def _ports(endpoints: tuple[Endpoint, ...]) -> frozenset[int]:
+    return frozenset(port for endpoint in endpoints for port in endpoint.ports)
+
+
+EMPTY_POLICY = Policy(Document())  # of a sandbox for which nothing was said: all is denied

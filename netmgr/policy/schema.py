@@ -1,0 +1,148 @@
+"""Owns: reading a whole policy document: sections, entries, and what is refused at load.
+
+Knows nothing of files or of decisions. Every key is known or an error; what netmgr understands
+but does not enforce is refused, never ignored.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from netmgr.policy.endpoint_schema import parse_endpoint, refuse_later_keys
+from netmgr.policy.fields import Fields, describe
+from netmgr.policy.foreign import FOREIGN_SECTIONS, parse_foreign
+from netmgr.policy.overlap import report_conflicts
+from netmgr.policy.problems import Report
+from netmgr.policy.rules import ANY_BINARY, Endpoint, Entry
+from netmgr.policy.tree import Mapping, Node, Scalar, from_value, parse_yaml
+
+VERSION: Final = 1
+MAX_ENDPOINTS: Final = 20_000  # of one policy; each takes about a kilobyte in every process
+MAX_KEY: Final = 128
+
+_TOP_LATER: Final[dict[str, tuple[object, ...]]] = {
+    "network_middlewares": ({},),
+    "defaults": ({},),
+    "tests": ([],),
+}
+_ENTRY_LATER: Final[dict[str, tuple[object, ...]]] = {"limits": ({},), "expires": (), "source": ()}
+_TOP_KEYS: Final = frozenset(("version", "network_policies", *FOREIGN_SECTIONS, *_TOP_LATER))
+_ENTRY_KEYS: Final = frozenset(("name", "endpoints", "binaries", "mode", *_ENTRY_LATER))
+_BINARY_LATER: Final[dict[str, tuple[object, ...]]] = {"sha256": (), "script": ()}
+_BINARY_KEYS: Final = frozenset(("path", "harness", *_BINARY_LATER))
+_PROVIDER_PREFIX: Final = "_provider_"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A policy file that has been read.
+
+    Attributes:
+        foreign: sections that the runtime enforces, as they were.
+        warnings: what loads but will surprise somebody.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    foreign: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def to_doc(self) -> dict[str, Any]:
+        """The canonical document: JSON values, in the order of the file, without defaults."""
+        return {
+            "version": VERSION,
+            **self.foreign,
+            "network_policies": {entry.key: entry.to_doc() for entry in self.entries},
+        }
+
+
+def read_text(text: str, source: str) -> Document:
+    """A policy from YAML.
+
+    Raises:
+        PolicyError: everything that is wrong with it.
+    """
+    report = Report()
+    node = parse_yaml(text, report)
+    return _read(node, source, report)
+
+
+def read_value(value: object, source: str) -> Document:
+    """A policy from JSON values.
+
+    Raises:
+        PolicyError: everything that is wrong with it.
+    """
+    report = Report()
+    return _read(from_value(value, report), source, report)
+
+
+def _read(node: Node | None, source: str, report: Report) -> Document:
+    if node is None:
+        report.raise_if_any(source)
+        return Document()
+    top = Fields(node, "", _TOP_KEYS, report)
+    _check_version(top)
+    refuse_later_keys(top, _TOP_LATER)
+    foreign = parse_foreign(top, report)
+    entries = tuple(
+        _parse_entry(key, line, item, report) for key, line, item in top.entries("network_policies")
+    )
+    endpoints = [endpoint for entry in entries for endpoint in entry.endpoints]
+    if len(endpoints) > MAX_ENDPOINTS:
+        top.problem("network_policies", f"more than {MAX_ENDPOINTS} endpoints")
+    else:
+        report_conflicts(endpoints, report)
+    report.raise_if_any(source)
+    return Document(entries, foreign, tuple(report.warnings))
+
+
+def _check_version(top: Fields) -> None:
+    node = top.node("version")
+    if node is None:
+        top.missing("version", "expected 'version: 1'")
+    elif not (isinstance(node, Scalar) and type(node.value) is int and node.value == VERSION):
+        top.problem("version", f"expected the number {VERSION}, got {describe(node)}")
+
+
+def _parse_entry(key: str, line: int, node: Node, report: Report) -> Entry:
+    path = f"network_policies.{key}"
+    if not key or len(key) > MAX_KEY or not key.isprintable():
+        report.problem(
+            line, "network_policies", f"expected names of 1 to {MAX_KEY} printable characters"
+        )
+    if key.startswith(_PROVIDER_PREFIX):
+        report.problem(line, path, f"names that begin with {_PROVIDER_PREFIX!r} are reserved")
+    fields = Fields(node, path, _ENTRY_KEYS, report)
+    refuse_later_keys(fields, _ENTRY_LATER)
+    observe = fields.choice("mode", ("", "enforce", "observe"), default="") == "observe"
+    _check_binaries(fields, report)
+    endpoints: list[Endpoint] = []
+    for number, (place, item) in enumerate(fields.items("endpoints")):
+        endpoint = parse_endpoint(item, place, f"{key}.endpoints[{number}]", observe, report)
+        if endpoint is not None:
+            endpoints.append(endpoint)
+    if isinstance(node, Mapping) and (
+        fields.node("endpoints") is None or fields.is_empty_list("endpoints")
+    ):
+        report.warn(path, "no endpoints: it allows nothing")
+    return Entry(key, fields.text("name") or key, tuple(endpoints), observe)
+
+
+def _check_binaries(fields: Fields, report: Report) -> None:
+    if fields.node("binaries") is None or fields.is_empty_list("binaries"):
+        fields.missing("binaries", f"expected 'binaries'; any program is [{{path: {ANY_BINARY}}}]")
+        return
+    for path, node in fields.items("binaries"):
+        binary = Fields(node, path, _BINARY_KEYS, report)
+        refuse_later_keys(binary, _BINARY_LATER)
+        if binary.flag("harness") is not None:
+            report.warn(binary.where("harness"), "has no effect; remove it")
+        text = binary.text("path")
+        if text is None:
+            if isinstance(node, Mapping) and binary.node("path") is None:
+                binary.missing("path", f"expected 'path'; any program is {ANY_BINARY}")
+        elif text != ANY_BINARY:
+            binary.problem(
+                "path",
+                f"{text!r}: telling programs apart is not enforced yet; "
+                f"write {ANY_BINARY} if every program in the sandbox may use these endpoints",
+            )
