@@ -17,17 +17,18 @@ fail() { say "$*"; exit 1; }
 
 # -- the interpreter ------------------------------------------------------------------------
 
-new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+# Some hand-made interpreters lack a module that pip, the vault or the store cannot do without.
+usable() { "$1" -c 'import sys, ssl, sqlite3, ctypes; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 
 find_python() {
   local candidate
   for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
-    if command -v "$candidate" >/dev/null && new_enough "$candidate"; then
+    if command -v "$candidate" >/dev/null && usable "$candidate"; then
       command -v "$candidate"
       return
     fi
   done
-  fail "no Python 3.11 or later found${PYTHON:+ at PYTHON=$PYTHON}." \
+  fail "no usable Python 3.11 or later (with ssl, sqlite3 and ctypes) found${PYTHON:+ at PYTHON=$PYTHON}." \
     "Install one (Debian 12, Ubuntu 24.04: apt-get install python3 python3-venv), or name it: make setup PYTHON=/path/to/python3"
 }
 
@@ -100,9 +101,8 @@ install_netmgr() {
   stamp=$venv/installed-$( (cat pyproject.toml; "$python" -VV; pwd) | sha256sum | cut -c1-16)
   if [ -e "$stamp-test" ] || [ -e "$stamp$extra" ]; then return; fi
   say "installing netmgr into $venv"
-  "$python" -m venv "$venv"
+  "$python" -m venv --clear "$venv"
   "$venv/bin/pip" install --quiet --editable ".${extra:+[dev]}" >&2
-  rm -f "$venv"/installed-*
   touch "$stamp$extra"
 }
 
