@@ -1,0 +1,217 @@
+"""Owns: a sandbox's link: the veth pair between its namespace and the hub, and what makes it work.
+
+Knows nothing of rules and sets. The order is part of the fence: the hub's end is born without ARP,
+gets its permanent neighbour and its route only when it comes up, and it comes up last.
+
+Permanent neighbours on both ends, since the kernel's neighbour table is one for the machine: with
+ARP the 512th sandbox broke all of them (measured).
+"""
+
+from ipaddress import IPv4Address
+from typing import Final
+
+from netmgr.errors import Conflict, HostFailed, NotFound
+from netmgr.kernel import netns, rtnl, sysctls
+from netmgr.kernel.facts import SANDBOX_LINK, HubLink
+from netmgr.kernel.fence import kernel_errors
+from netmgr.kernel.netlink import NetlinkSocket
+from netmgr.model import Lease
+
+LO_INDEX: Final = 1  # include/net/net_namespace.h: LOOPBACK_IFINDEX
+HUB_MAC: Final = "02:6e:6d:00:00:01"  # locally administered; the same on every hub end
+_SANDBOX_MAC: Final = bytes.fromhex("066e")  # and the address: nothing to read back or to store
+
+# Links that some kernels put into every new namespace, always down (net.core.fb_tunnels_only_for_
+# init_net = 0): without CAP_NET_ADMIN nobody inside can raise them.
+_FALLBACK_LINKS: Final = frozenset(
+    ["tunl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0", "ip6gre0"]
+)
+_ENODEV: Final = 19
+
+
+def sandbox_mac(address: IPv4Address) -> str:
+    """The MAC of a sandbox's eth0: it follows from its address."""
+    return (_SANDBOX_MAC + address.packed).hex(":")
+
+
+def foreign_links(links: tuple[rtnl.LinkFacts, ...]) -> tuple[str, ...]:
+    """Names of links that a namespace without a door does not have."""
+    return tuple(
+        link.name
+        for link in links
+        if link.index != LO_INDEX and (link.up or link.name not in _FALLBACK_LINKS)
+    )
+
+
+def foreign_links_in(netns_fd: int) -> tuple[str, ...]:
+    """The same for the namespace behind a descriptor."""
+    with netns.entered(netns_fd):
+        return foreign_links(_read_own())
+
+
+def _read_own() -> tuple[rtnl.LinkFacts, ...]:
+    with kernel_errors("list links"):
+        sock = NetlinkSocket(rtnl.NETLINK_ROUTE)
+        try:
+            return rtnl.get_links(sock)
+        finally:
+            sock.close()
+
+
+class HubLinks:
+    """The sandboxes' links of one hub.
+
+    Args:
+        hub: descriptor of the hub's namespace; stays the caller's.
+        gateway: next hop of every sandbox.
+    """
+
+    def __init__(self, hub: int, gateway: IPv4Address) -> None:
+        self._hub = hub
+        self._gateway = gateway
+        with netns.entered(hub), kernel_errors("open netlink in the hub"):
+            self._netlink = NetlinkSocket(rtnl.NETLINK_ROUTE)
+
+    def close(self) -> None:
+        """Close the connection; links stay."""
+        self._netlink.close()
+
+    def attach(self, netns_fd: int, lease: Lease) -> None:
+        """Make the pair and configure the sandbox's end; the hub's end stays down.
+
+        Raises:
+            Conflict: a link of that name stands in the hub or in the sandbox.
+            HostFailed: the kernel refused; no link is left.
+        """
+        if self.find(lease.link) is not None:
+            raise Conflict(f"link {lease.link} stands in the hub")
+        with netns.entered(netns_fd):
+            sysctls.pin(sysctls.SANDBOX)
+            with kernel_errors(f"make link {lease.link}"):
+                inside = NetlinkSocket(rtnl.NETLINK_ROUTE)
+                try:
+                    self._make(inside, lease)
+                finally:
+                    inside.close()
+
+    def _make(self, inside: NetlinkSocket, lease: Lease) -> None:
+        mac = sandbox_mac(lease.address)
+        pair = rtnl.new_veth(SANDBOX_LINK, mac, lease.link, HUB_MAC, self._hub)
+        try:
+            inside.run([rtnl.set_link_up(LO_INDEX), pair])
+        except FileExistsError as taken:
+            raise Conflict(f"the namespace has a link {SANDBOX_LINK}") from taken
+        try:
+            self._configure_inside(inside, lease)
+        except BaseException:
+            inside.send_batch([rtnl.del_link(SANDBOX_LINK)])
+            raise
+
+    def _configure_inside(self, inside: NetlinkSocket, lease: Lease) -> None:
+        made = rtnl.get_link(inside, SANDBOX_LINK)
+        if made is None or made.ipv6:
+            raise HostFailed(f"link {lease.link}: IPv6 is not off inside the sandbox")
+        inside.run(
+            [
+                rtnl.new_address(made.index, lease.address),
+                rtnl.set_link_up(made.index),
+                rtnl.new_neighbour(made.index, self._gateway, HUB_MAC),
+                rtnl.new_default_route(made.index, self._gateway),
+            ]
+        )
+
+    def up(self, lease: Lease) -> None:
+        """Set the hub's end up with its neighbour and route, and read all of it back.
+
+        Raises:
+            NotFound: no such link.
+            HostFailed: what was read back is not what was written; the link is down again.
+        """
+        link = self.find(lease.link)
+        if link is None:
+            raise NotFound(f"link {lease.link} is not in the hub")
+        wrong = _born_wrong(link)
+        if wrong:
+            raise HostFailed(f"link {lease.link} is not fit to be set up: {', '.join(wrong)}")
+        with kernel_errors(f"set link {lease.link} up"):
+            self._netlink.run(
+                [
+                    rtnl.set_link_up(link.index),
+                    rtnl.new_neighbour(link.index, lease.address, sandbox_mac(lease.address)),
+                    rtnl.new_host_route(link.index, lease.address),
+                ]
+            )
+        wrong = self.differences(lease)
+        if wrong:
+            self.detach(lease)
+            raise HostFailed(f"link {lease.link} was taken down again: {', '.join(wrong)}")
+
+    def differences(self, lease: Lease) -> tuple[str, ...]:
+        """What the hub's end lacks of what `up` gives it, in words."""
+        link = self.find(lease.link)
+        if link is None:
+            return (f"link {lease.link} is not in the hub",)
+        with kernel_errors(f"read link {lease.link}"):
+            route = rtnl.get_route_link(self._netlink, lease.address)
+            mac = rtnl.get_permanent_neighbour(self._netlink, link.index, lease.address)
+        found = list(_born_wrong(link))
+        if not link.up:
+            found.append(f"link {lease.link} is down")
+        if route != link.index:
+            found.append(f"the hub has no route {lease.address}/32 over {lease.link}")
+        if mac != sandbox_mac(lease.address):
+            found.append(f"the hub has no permanent neighbour {lease.address} on {lease.link}")
+        return tuple(found)
+
+    def detach(self, lease: Lease) -> None:
+        """Delete the pair, if it is there. Route and neighbour go with it."""
+        with kernel_errors(f"delete link {lease.link}"):
+            error = self._netlink.send_batch([rtnl.del_link(lease.link)])[0]
+            if error not in (0, _ENODEV):
+                raise OSError(error, "the kernel refused")
+
+    def find(self, name: str) -> rtnl.LinkFacts | None:
+        """A link of the hub by name."""
+        with kernel_errors(f"read link {name}"):
+            return rtnl.get_link(self._netlink, name)
+
+    def links(self) -> dict[str, HubLink]:
+        """Every link of the hub but lo and what kernels put into each namespace."""
+        with kernel_errors("list the hub's links"):
+            found = rtnl.get_links(self._netlink)
+        names = foreign_links(found)
+        return {
+            link.name: HubLink(link.name, link.index, link.up)
+            for link in found
+            if link.name in names
+        }
+
+    def not_veths(self) -> tuple[str, ...]:
+        """Links of the hub that are no veth: an uplink, or somebody's mistake."""
+        with kernel_errors("list the hub's links"):
+            found = rtnl.get_links(self._netlink)
+        names = foreign_links(found)
+        return tuple(x.name for x in found if x.name in names and x.kind != "veth")
+
+    def routes(self) -> frozenset[Lease]:
+        """Each /32 route of the hub with the link that it leads to."""
+        with kernel_errors("list the hub's routes"):
+            names = {link.index: link.name for link in rtnl.get_links(self._netlink)}
+            routes = rtnl.get_host_routes(self._netlink)
+        return frozenset(Lease(ip, names[at]) for ip, at in routes.items() if at in names)
+
+
+def _born_wrong(link: rtnl.LinkFacts) -> tuple[str, ...]:
+    """What a hub end must have from birth and does not: it inherits the hub's pinned defaults."""
+    found = [
+        f"{key} is {link.devconf.get(key)} instead of {value}"
+        for key, value in sysctls.LINK.items()
+        if link.devconf.get(key) != value
+    ]
+    if link.kind != "veth":
+        found.append(f"it is a {link.kind or 'device'}, not a veth")
+    if not link.flags & rtnl.IFF_NOARP:
+        found.append("ARP is on")
+    if link.ipv6:
+        found.append("IPv6 is on")
+    return tuple(found)
