@@ -156,7 +156,7 @@ def _parse_address(host: str, where: str) -> str:
     except ValueError:
         # inet_aton() spellings (127.1, 0x7f000001): readers disagree about what they mean.
         raise BadInput(
-            f"{where}: {host!r} is no address in its plain spelling (like 192.0.2.7 or [2001:db8::7])"
+            f"{where}: {host!r} is no plainly written address (like 192.0.2.7 or [2001:db8::7])"
         ) from None
     if isinstance(address, IPv6Address) and address.scope_id:
         raise BadInput(f"{where}: {host!r}: an address with a zone cannot be dialled")

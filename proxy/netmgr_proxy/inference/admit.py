@@ -1,13 +1,15 @@
 """Owns: whether an inference request is let in, before its body is read.
 
-Knows nothing of bodies, sockets or the clock. The order of the questions is part of the contract:
-malformed (400), no such pattern (403), nothing configured (503), not this provider's protocol (400).
+Knows nothing of bodies, sockets or the clock. The order of the questions is part of the
+contract: malformed (400), no such pattern (403), nothing configured (503), not this provider's
+protocol (400).
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 from netmgr.inference.profiles import provider_type
+from netmgr.inference.protocols import Protocol, Shape
 from netmgr.inference.route import InferenceRoute
 from netmgr.policy.path import MalformedTarget, canonical_path
 from netmgr.reasons import Reason
@@ -33,6 +35,13 @@ class Admitted:
     path: str
     query: str
     route: InferenceRoute
+
+    @property
+    def shape(self) -> Shape:
+        """How errors are worded: the pattern's way, or for what both vendors have, the route's."""
+        if self.pattern.protocol is Protocol.MODELS and _speaks(self.route, Protocol.MESSAGES):
+            return Shape.ANTHROPIC
+        return self.pattern.shape
 
 
 def admit(method: str, target: bytes, route: InferenceRoute | None) -> Admitted | Refusal:
@@ -68,9 +77,13 @@ def admit(method: str, target: bytes, route: InferenceRoute | None) -> Admitted 
             close=False,
             shape=pattern.shape,
         )
-    if pattern.protocol not in provider_type(route.type).protocols:
+    if not _speaks(route, pattern.protocol):
         return _other_protocol(pattern, route)
     return Admitted(pattern, method, path, query, route)
+
+
+def _speaks(route: InferenceRoute, protocol: Protocol) -> bool:
+    return protocol in provider_type(route.type).protocols
 
 
 def _no_pattern(method: str, path: str) -> Refusal:

@@ -5,8 +5,7 @@ cache prompts by byte prefix, and the order of keys in tool schemas matters to m
 """
 
 import json
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from netmgr_proxy.inference.document import Document, MalformedBody, Member, read_document
 
@@ -15,8 +14,7 @@ KEY: Final = "model"
 __all__ = ["KEY", "MalformedBody", "PinnedBody", "pin_model"]
 
 
-@dataclass(frozen=True, slots=True)
-class PinnedBody:
+class PinnedBody(NamedTuple):
     """A body that names the route's model.
 
     Attributes:
@@ -69,7 +67,8 @@ def _model_member(document: Document) -> Member | None:
             found = member
         elif _reads_as_model(member.key):
             raise MalformedBody(
-                f"the request body has the key {member.key[:20]!r}, which some servers read as 'model'"
+                f"the request body has the key {member.key[:20]!r}, "
+                "which some servers read as 'model'"
             )
     return found
 
