@@ -1,0 +1,335 @@
+"""Owns: the decision records: numbering, counting of repeats, keeping, asking, following.
+
+    journal = Journal(settings.journal_path, Retention(rows, days), repeat_s=..., on_available=...)
+    await journal.start()
+    journal.append(record.to_wire())           # from the loop's thread; never waits
+    await journal.query(Filter(sandbox="a"))
+    async for record in journal.subscribe(Filter(verdict="denied")): ...
+    await journal.close()
+
+A record is numbered when it is taken and shown to followers when it is committed, at most 50 ms
+later; so a number that anybody has seen is never given again. The one exception is a full disk:
+then followers see the ring, and a kill at that moment loses what they saw of it.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from netmgr.errors import HostFailed, LimitExceeded, TryLater
+from netmgr.journal.disk import JournalFile, Numbered, format_time
+from netmgr.journal.filter import DEFAULT_LIMIT, MAX_LIMIT, Filter
+from netmgr.journal.repeats import RecordBody, Repeats
+from netmgr.journal.writer import RING_ROWS, Progress, Retention, Writer
+from netmgr.model import Record
+from netmgr.reasons import Kind, Reason, Verdict
+
+__all__ = ["DEFAULT_LIMIT", "MAX_LIMIT", "RING_ROWS", "Filter", "Journal", "Retention"]
+
+log = logging.getLogger(__name__)
+
+MAX_FOLLOWERS: Final = 64  # `observe -f` in this many terminals
+RECENT_ROWS: Final = RING_ROWS  # published records in memory; slower followers read the file
+CATCH_UP_ROWS: Final = 1000  # read from the file at a time
+FLUSH_S: Final = 5.0  # a disk that takes longer than this for a batch is in trouble
+
+# The contract's order; a record that lacks a part says null.
+_FIELDS: Final = (
+    "seq",
+    "time",
+    "sandbox",
+    "tenant",
+    "kind",
+    "verdict",
+    "reason",
+    "rule",
+    "policy_revision",
+    "destination",
+    "process",
+    "http",
+    "inference",
+    "bytes_in",
+    "bytes_out",
+    "duration_ms",
+    "count",
+    "message",
+    "remedy",
+)
+
+
+class Journal:
+    """The records of one daemon state.
+
+    Args:
+        path: the file; its directory exists.
+        keep: retention.
+        repeat_s: how long repeats are counted before they become a record.
+        on_available: called in the loop with False when the ring is full, so that new allowed
+            flows have to be refused, and with True when there is room again.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        keep: Retention,
+        *,
+        repeat_s: float = 10.0,
+        on_available: Callable[[bool], None] = lambda available: None,
+    ) -> None:
+        self.path = path
+        self.available = True
+        self._keep = keep
+        self._on_available = on_available
+        self._repeats = Repeats(repeat_s)
+        self._problem: str | None = None
+        self._lost = 0
+        self._recent: deque[Numbered] = deque(maxlen=RECENT_ROWS)
+        self._unpublished: deque[Numbered] = deque()
+        self._last = 0  # number of the newest record that was taken
+        self._published = 0  # ... that followers can see
+        self._committed = 0  # ... that is on disk
+        self._followers: set[asyncio.Event] = set()
+        self._flushes: list[tuple[int, asyncio.Future[None]]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._reading = asyncio.Lock()
+        self._running = False
+
+    async def start(self) -> None:
+        """Open the file and begin to write.
+
+        Raises:
+            HostFailed: the file cannot be opened, is damaged, or is newer than this program.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._file = JournalFile(self.path)
+        self._last = self._published = self._committed = self._file.last_seq
+        self._writer = Writer(self._file, self._keep, self._report)
+        self._writer.start()
+        self._running = True
+
+    async def close(self) -> None:
+        """Write what is counted and what waits, then close."""
+        if not self._running:
+            return
+        for record in self._repeats.rest():
+            self._write(record)
+        self._running = False
+        if self._timer is not None:
+            self._timer.cancel()
+        await asyncio.to_thread(self._writer.stop)
+        await asyncio.sleep(0)  # the thread's last report
+        for _, future in self._flushes:
+            future.cancel()
+        for event in self._followers:
+            event.set()
+        async with self._reading:
+            self._file.close()
+
+    def append(self, record: RecordBody) -> None:
+        """Take a decision (`Record.to_wire()`), to be written or counted."""
+        now = time.monotonic()
+        write = self._repeats.add(record, now)
+        if write is not None:
+            self._write(write)
+        self._schedule(now)
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the newest record that followers can see."""
+        return self._published
+
+    def require_writable(self) -> None:
+        """Refuse a change while its record could not be kept.
+
+        Raises:
+            HostFailed: the disk is full or fails.
+        """
+        if self._problem is not None:
+            raise HostFailed(
+                f"{self.path}: decision records cannot be written ({self._problem}); "
+                "changes are refused until they can"
+            )
+
+    async def flush(self) -> None:
+        """Wait until every record that was taken before is on disk; counted repeats are not.
+
+        Raises:
+            TryLater: the disk does not take them.
+        """
+        last = self._last
+        if last <= self._committed:
+            return
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._flushes.append((last, future))
+        self._writer.hurry()
+        try:
+            await asyncio.wait_for(future, FLUSH_S)
+        except TimeoutError:
+            raise TryLater(f"{self.path}: records are not written: {self._problem}") from None
+
+    async def query(self, wanted: Filter) -> list[dict[str, Any]]:
+        """Records, oldest first: with `after` the first past it, else the newest ones.
+
+        Raises:
+            HostFailed: the file cannot be read.
+        """
+        with suppress(TryLater):  # what the disk does not take is read from the ring below
+            await self.flush()
+        waiting = self._writer.waiting()  # before the file is read: nothing slips between the two
+        records = await self._read(wanted)
+        stored = {record["seq"] for record in records}
+        after = -1 if wanted.after is None else wanted.after
+        records += [
+            record
+            for seq, at, record in waiting
+            if seq > after and seq not in stored and wanted.matches(record, at)
+        ]
+        return records[-wanted.limit :] if wanted.after is None else records[: wanted.limit]
+
+    def subscribe(self, wanted: Filter) -> AsyncGenerator[dict[str, Any], None]:
+        """Records that are published from now on, for as long as the caller asks.
+
+        With `after`, everything past it comes first; with `since`, the newest `limit` since then.
+        A caller that is slower than the records reads them from the file later. Where retention
+        was faster than the caller, it gets `{"missed": n}` in their place.
+
+        Raises:
+            LimitExceeded: there are MAX_FOLLOWERS already.
+        """
+        if len(self._followers) >= MAX_FOLLOWERS:
+            raise LimitExceeded(f"{MAX_FOLLOWERS} followers already read the journal")
+        return self._follow(wanted, self._published if wanted.after is None else wanted.after)
+
+    async def _follow(self, wanted: Filter, cursor: int) -> AsyncGenerator[dict[str, Any], None]:
+        event = asyncio.Event()
+        self._followers.add(event)
+        try:
+            if wanted.after is None and wanted.since is not None:
+                for record in await self.query(wanted):
+                    if record["seq"] <= cursor:
+                        yield record
+            while self._running:
+                event.clear()
+                batch = await self._after(cursor)
+                if not batch:
+                    await event.wait()
+                    continue
+                if batch[0][0] > cursor + 1:
+                    yield {"missed": batch[0][0] - cursor - 1}
+                cursor = batch[-1][0]
+                for _, at, record in batch:
+                    if wanted.matches(record, at):
+                        yield record
+        finally:
+            self._followers.discard(event)
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def _write(self, record: RecordBody) -> None:
+        if not self._running:
+            log.warning("%s: closed; not written: %s", self.path, record["message"])
+            return
+        number = self._last + 1
+        at = float(record["time"])
+        full = dict.fromkeys(_FIELDS) | record | {"seq": number, "time": format_time(at)}
+        item = (number, at, full)
+        if self._writer.put(item):
+            self._last = number
+            self._unpublished.append(item)
+            if self._problem is not None:
+                self._publish(number)
+            return
+        self._lost += record["count"]
+        if self.available:
+            self.available = False
+            self._on_available(False)
+
+    def _schedule(self, now: float) -> None:
+        due = self._repeats.next_due()
+        if self._timer is None and due is not None and self._running:
+            self._timer = self._loop.call_later(max(0.0, due - now), self._write_due)
+
+    def _write_due(self) -> None:
+        self._timer = None
+        now = time.monotonic()
+        for record in self._repeats.due(now):
+            self._write(record)
+        self._schedule(now)
+
+    def _report(self, progress: Progress) -> None:
+        """Called from the writer's thread."""
+        with suppress(RuntimeError):  # the loop is gone: nobody is left to be told
+            self._loop.call_soon_threadsafe(self._progress, progress)
+
+    def _progress(self, progress: Progress) -> None:
+        self._committed = progress.committed
+        if progress.problem is not None:
+            if self._problem is None:
+                log.error("%s: records wait in memory: %s", self.path, progress.problem)
+            self._problem = str(progress.problem)
+            if self._unpublished:
+                self._publish(self._unpublished[-1][0])
+            return
+        if self._problem is not None:
+            log.warning("%s: records are written again", self.path)
+        self._problem = None
+        self._publish(progress.committed)
+        for waiting in [w for w in self._flushes if w[0] <= progress.committed]:
+            self._flushes.remove(waiting)
+            if not waiting[1].done():
+                waiting[1].set_result(None)
+        if not self.available:
+            self._recover()
+
+    def _recover(self) -> None:
+        self.available = True
+        lost, self._lost = self._lost, 0
+        self._write(_lost_record(lost))
+        self._on_available(True)
+
+    def _publish(self, upto: int) -> None:
+        while self._unpublished and self._unpublished[0][0] <= upto:
+            item = self._unpublished.popleft()
+            self._recent.append(item)
+            self._published = item[0]
+        for event in self._followers:
+            event.set()
+
+    # -- reading -----------------------------------------------------------------------------
+
+    async def _after(self, cursor: int) -> list[Numbered]:
+        """Published records past a number; a first one that is not the next tells a gap."""
+        if cursor >= self._published:
+            return []
+        if self._recent and self._recent[0][0] <= cursor + 1:
+            return [item for item in self._recent if item[0] > cursor]
+        rows = await self._read(Filter(after=cursor, limit=CATCH_UP_ROWS))
+        stored = [
+            (row["seq"], datetime.fromisoformat(row["time"]).timestamp(), row) for row in rows
+        ]
+        return stored or list(self._recent)
+
+    async def _read(self, wanted: Filter) -> list[dict[str, Any]]:
+        async with self._reading:
+            if not self._running:
+                return []
+            return await asyncio.to_thread(self._file.read, wanted)
+
+
+def _lost_record(number: int) -> RecordBody:
+    return Record(
+        time=time.time(),
+        sandbox=None,
+        kind=Kind.FINDING,
+        verdict=Verdict.FAILED,
+        reason=Reason.JOURNAL_UNAVAILABLE,
+        message=f"{number} decisions were not recorded: the disk was full and so was the memory "
+        f"kept for {RING_ROWS} records",
+        count=max(1, number),
+    ).to_wire()
