@@ -1,0 +1,302 @@
+"""Owns: bytes to queries, answers to bytes. The only file that knows dnslib.
+
+Knows nothing of policies. Its input is hostile: whatever the bytes are, nothing but
+`MalformedMessage` comes out of it.
+"""
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, Final
+
+import dnslib
+
+from netmgr_dns.messages import (
+    ANSWER_TTL_S,
+    CLASS_IN,
+    Answer,
+    Edns,
+    MalformedMessage,
+    QType,
+    Query,
+    Question,
+    Rcode,
+)
+
+HEADER_SIZE: Final = 12  # RFC 1035 §4.1.1
+MAX_QUERY: Final = 1232  # a question needs 271 bytes; EDNS padding (RFC 8467) some hundred more
+MAX_RESPONSE: Final = 8192  # from an upstream server over TCP: some hundred addresses
+MAX_ADDITIONAL: Final = 3  # OPT, and a signature that is not looked at
+PLAIN_UDP_SIZE: Final = 512  # RFC 1035 §4.2.1
+EDNS_UDP_SIZE: Final = 1232  # no fragments on any link (DNS flag day 2020)
+MAX_EDE_TEXT: Final = 160  # with the longest question it still fits into 512 bytes
+
+_EDE_OPTION: Final = 15  # RFC 8914 §2
+_SOA_NAMES: Final = ("netmgr.invalid.", "hostmaster.netmgr.invalid.")  # RFC 2606: nobody's
+_MAX_LABEL: Final = 63
+_MAX_NAME: Final = 255  # on the wire, RFC 1035 §2.3.4
+_QR: Final = 0x8000
+_OPCODE: Final = 0x7800
+_TC: Final = 0x0200
+_RD: Final = 0x0100
+_CD: Final = 0x0010
+_HEADER: Final = struct.Struct("!HHHHHH")
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseRecord:
+    """One answer record of an upstream response.
+
+    Attributes:
+        owner: lower case, no trailing dot.
+        data: an address, or the target of an alias in the form of `owner`.
+    """
+
+    owner: str
+    ttl: int
+    data: IPv4Address | IPv6Address | str
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What an upstream server answered.
+
+    Attributes:
+        labels: the question's name as it came back, letter case kept.
+        truncated: the answer is incomplete (TC); the records then count for nothing.
+        negative_ttl: how long "no such thing" holds (RFC 2308 §5), where a SOA says so.
+    """
+
+    id: int
+    labels: tuple[bytes, ...]
+    qtype: int
+    rcode: int
+    truncated: bool
+    records: tuple[ResponseRecord, ...]
+    negative_ttl: int | None
+
+
+# -- what sandboxes send ---------------------------------------------------------------------
+
+
+def parse_query(data: bytes) -> Query | None:
+    """A query from its bytes; None for a response (QR=1), which is ignored without a word.
+
+    Raises:
+        MalformedMessage: anything else.
+    """
+    if len(data) < HEADER_SIZE:
+        raise MalformedMessage(f"{len(data)} bytes are no DNS message", rcode=None)
+    number, flags, *counts = _HEADER.unpack_from(data)
+    if flags & _QR:
+        return None
+    if flags & _OPCODE:
+        raise MalformedMessage(f"opcode {(flags & _OPCODE) >> 11}", Rcode.NOTIMP)
+    if len(data) > MAX_QUERY:
+        raise MalformedMessage(f"a query of {len(data)} bytes; the limit is {MAX_QUERY}")
+    questions, answers, authorities, additional = counts
+    if questions != 1 or answers or authorities or additional > MAX_ADDITIONAL:
+        raise MalformedMessage(
+            f"{questions} questions, {answers} answers, {authorities} authority records, "
+            f"{additional} additional records"
+        )
+    with _only_malformed():
+        buffer = dnslib.DNSBuffer(data)
+        buffer.offset = HEADER_SIZE
+        question = _read_question(buffer)
+        edns = _read_edns(buffer, additional)
+    return Query(number, question, bool(flags & _RD), bool(flags & _CD), edns)
+
+
+def _read_question(buffer: Any) -> Question:
+    start = buffer.offset
+    parsed = dnslib.DNSQuestion.parse(buffer)
+    labels: tuple[bytes, ...] = tuple(bytes(label) for label in parsed.qname.label)
+    length = sum(len(label) + 1 for label in labels) + 1
+    # dnslib takes the reserved label types 01 and 10 for lengths; and a question has nothing in
+    # front of it that a compression pointer could mean.
+    if any(len(label) > _MAX_LABEL for label in labels) or length > _MAX_NAME:
+        raise MalformedMessage("a name or label is too long")
+    if buffer.offset - start != length + 4:
+        raise MalformedMessage("a compressed question")
+    return Question(labels, parsed.qtype, parsed.qclass)
+
+
+def _read_edns(buffer: Any, count: int) -> Edns | None:
+    found: Edns | None = None
+    for _ in range(count):
+        record = dnslib.RR.parse(buffer)
+        if record.rtype != QType.OPT:
+            continue
+        if found is not None or record.rname.label:
+            raise MalformedMessage("a second OPT record, or one that is not the root's")
+        found = Edns(
+            payload=record.rclass,
+            version=record.edns_ver,
+            dnssec_ok=bool(record.edns_do),
+            has_options=bool(record.rdata),
+        )
+    if buffer.remaining():
+        raise MalformedMessage(f"{buffer.remaining()} bytes after the message")
+    return found
+
+
+@contextmanager
+def _only_malformed() -> Iterator[None]:
+    """The fence around dnslib: whatever it raises on hostile bytes means "malformed"."""
+    try:
+        yield
+    except MalformedMessage:
+        raise
+    except Exception as fault:  # dnslib raises five kinds of its own, and IndexError and others
+        raise MalformedMessage(str(fault) or type(fault).__name__) from fault
+
+
+# -- what sandboxes get ----------------------------------------------------------------------
+
+
+def udp_limit(query: Query) -> int:
+    """How many bytes an answer over UDP may have."""
+    if query.edns is None:
+        return PLAIN_UDP_SIZE
+    return min(max(query.edns.payload, PLAIN_UDP_SIZE), EDNS_UDP_SIZE)
+
+
+def render_answer(query: Query, answer: Answer, limit: int) -> bytes:
+    """The answer as bytes, `limit` at most: what does not fit is left out, and TC says so."""
+    whole = _render(query, answer)
+    if len(whole) <= limit:
+        return whole
+    return _render(query, Answer(answer.rcode), truncated=True)
+
+
+def render_error(data: bytes, rcode: Rcode) -> bytes:
+    """The answer to a message that could not be read: its id, its opcode and RD, and the code.
+
+    Raises:
+        MalformedMessage: there is no header to answer to.
+    """
+    if len(data) < HEADER_SIZE:
+        raise MalformedMessage("no header", rcode=None)
+    number, flags = struct.unpack_from("!HH", data)
+    return _HEADER.pack(number, _QR | flags & (_OPCODE | _RD) | rcode, 0, 0, 0, 0)
+
+
+def _render(query: Query, answer: Answer, *, truncated: bool = False) -> bytes:
+    question = query.question
+    name = dnslib.DNSLabel(question.labels)
+    header = dnslib.DNSHeader(id=query.id, qr=1, ra=1, rcode=answer.rcode & 0xF)
+    header.rd = query.recursion_desired
+    header.cd = query.checking_disabled
+    header.tc = truncated
+    record = dnslib.DNSRecord(header, q=dnslib.DNSQuestion(name, question.qtype, question.qclass))
+    if answer.ip is not None:
+        kind = dnslib.A if answer.ip.version == 4 else dnslib.AAAA
+        _add_answer(record, name, question.qtype, kind(str(answer.ip)))
+    if answer.pointer is not None:
+        _add_answer(record, name, QType.PTR, dnslib.PTR(answer.pointer))
+    if answer.negative:
+        record.add_auth(_soa(name))
+    if query.edns is not None:
+        record.add_ar(_opt(query.edns, answer))
+    return bytes(record.pack())
+
+
+def _add_answer(record: Any, name: Any, rtype: int, rdata: Any) -> None:
+    record.add_answer(dnslib.RR(name, rtype, CLASS_IN, ANSWER_TTL_S, rdata))
+
+
+def _soa(name: Any) -> Any:
+    """The zone that does not have it begins at the name itself: nothing else is concluded from it.
+
+    The last number is how long the absence may be remembered (RFC 2308 §4).
+    """
+    times = (1, ANSWER_TTL_S, ANSWER_TTL_S, ANSWER_TTL_S, ANSWER_TTL_S)
+    rdata = dnslib.SOA(*_SOA_NAMES, times)
+    return dnslib.RR(name, QType.SOA, CLASS_IN, ANSWER_TTL_S, rdata)
+
+
+def _opt(edns: Edns, answer: Answer) -> Any:
+    options = []
+    if answer.ede is not None:
+        text = answer.ede.text[:MAX_EDE_TEXT].encode("ascii", "replace")
+        options.append(dnslib.EDNSOption(_EDE_OPTION, struct.pack("!H", answer.ede.code) + text))
+    return dnslib.EDNS0(
+        flags="do" if edns.dnssec_ok else "",
+        ext_rcode=answer.rcode >> 4,
+        udp_len=EDNS_UDP_SIZE,
+        opts=options,
+    )
+
+
+# -- the upstream side -----------------------------------------------------------------------
+
+
+def render_query(number: int, labels: tuple[bytes, ...], qtype: QType) -> bytes:
+    """A recursive query without EDNS: a long answer then comes over TCP, which cannot be forged
+    from the side."""
+    header = dnslib.DNSHeader(id=number, rd=1)
+    question = dnslib.DNSQuestion(dnslib.DNSLabel(labels), qtype, CLASS_IN)
+    return bytes(dnslib.DNSRecord(header, q=question).pack())
+
+
+def parse_response(data: bytes) -> Response:
+    """An upstream server's answer.
+
+    Raises:
+        MalformedMessage: it is none.
+    """
+    if not HEADER_SIZE <= len(data) <= MAX_RESPONSE:
+        raise MalformedMessage(f"a response of {len(data)} bytes", rcode=None)
+    number, flags, questions, *_ = _HEADER.unpack_from(data)
+    if not flags & _QR or flags & _OPCODE or questions != 1:
+        raise MalformedMessage("no response to a query", rcode=None)
+    truncated = bool(flags & _TC)
+    with _only_malformed():
+        if truncated:  # what follows the question may be cut anywhere
+            buffer = dnslib.DNSBuffer(data)
+            buffer.offset = HEADER_SIZE
+            question, answers, authority = _read_question(buffer), [], []
+        else:
+            record = dnslib.DNSRecord.parse(data)
+            question = Question(record.q.qname.label, record.q.qtype, record.q.qclass)
+            answers, authority = record.rr, record.auth
+        if question.qclass != CLASS_IN:
+            raise MalformedMessage("the answer to a question of another class", rcode=None)
+        return Response(
+            id=number,
+            labels=tuple(bytes(label) for label in question.labels),
+            qtype=question.qtype,
+            rcode=flags & 0xF,
+            truncated=truncated,
+            records=tuple(_response_record(r) for r in answers if _is_of_use(r)),
+            negative_ttl=_negative_ttl(authority),
+        )
+
+
+def _is_of_use(record: Any) -> bool:
+    return record.rclass == CLASS_IN and record.rtype in (QType.A, QType.AAAA, QType.CNAME)
+
+
+def _response_record(record: Any) -> ResponseRecord:
+    data: IPv4Address | IPv6Address | str
+    if record.rtype == QType.CNAME:
+        data = _text(record.rdata.label)
+    elif record.rtype == QType.A:
+        data = IPv4Address(bytes(record.rdata.data))
+    else:
+        data = IPv6Address(bytes(record.rdata.data))
+    return ResponseRecord(_text(record.rname), record.ttl, data)
+
+
+def _text(name: Any) -> str:
+    return Question(tuple(name.label), QType.A, CLASS_IN).shown
+
+
+def _negative_ttl(authority: list[Any]) -> int | None:
+    for record in authority:
+        if record.rtype == QType.SOA:
+            return min(int(record.ttl), int(record.rdata.times[4]))
+    return None
