@@ -163,8 +163,7 @@ def judge_address(
     """
     if plan.kind is PlanKind.HOST:
         return None if ip in HOST_LOOPBACK else Reason.ADDRESS_BLOCKED
-    faces: tuple[Address, ...] = (ip, *carried_addresses(ip))
-    reach = max(_judge_face(face, host_addresses, treat_as_public) for face in faces)
+    reach = judge_reach(ip, host_addresses, treat_as_public)
     if reach is Reach.NEVER:
         return Reason.ADDRESS_BLOCKED
     match plan.kind:
@@ -175,6 +174,16 @@ def judge_address(
         case PlanKind.EXACT | PlanKind.LITERAL:
             permitted = True
     return None if permitted else Reason.ADDRESS_BLOCKED
+
+
+def judge_reach(
+    ip: Address,
+    host_addresses: Collection[Address] = frozenset(),
+    treat_as_public: Collection[Network] = (),
+) -> Reach:
+    """How far `ip`, with whatever it carries, is trusted; arguments as for `judge_address`."""
+    faces: tuple[Address, ...] = (ip, *carried_addresses(ip))
+    return max(_judge_face(face, host_addresses, treat_as_public) for face in faces)
 
 
 def judge_configured_address(ip: Address) -> Reason | None:

@@ -1,0 +1,220 @@
+"""Owns: from an errand to a connected socket: judge, resolve, guard, connect, in this order.
+
+Nothing is resolved before the policy allows it, and what was guarded is what is dialled: there is
+no second resolution (DNS rebinding finds nothing to rebind).
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Final
+
+from netmgr.dialer.connect import Ip, NotConnected, connect_first, is_local
+from netmgr.dialer.errand import Egress, Errand, Inference
+from netmgr.dialer.resolution import NameNotResolved, Resolver, Unresolved
+from netmgr.guard import (
+    HOST_LOOPBACK,
+    Network,
+    Reach,
+    describe_address,
+    judge_address,
+    judge_configured_address,
+    judge_reach,
+)
+from netmgr.inference.base_url import BaseUrl
+from netmgr.model import HOST_ALIASES, HOST_NAME
+from netmgr.policy.decision import DestinationPlan, PlanKind, Target
+from netmgr.reasons import Reason
+from netmgr.view import View
+
+DIAL_DEADLINE_S: Final = 10.0  # contract: connect 10 s; resolution is part of it
+MAX_CANDIDATES: Final = 8  # addresses tried for one connection
+
+_HERE: Final = frozenset({"localhost", HOST_NAME, *HOST_ALIASES})
+_UNRESOLVED: Final = {
+    Unresolved.NXDOMAIN: "does not exist",
+    Unresolved.NODATA: "has no address",
+    Unresolved.TIMEOUT: "was not resolved in time",
+    Unresolved.SERVFAIL: "could not be resolved: every DNS server failed",
+    Unresolved.CNAME: "is an alias that leads in a loop or too far (cname)",
+}
+
+
+class DialRefused(Exception):
+    """No connection, and why."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the dialer knows of the host that it stands in.
+
+    Attributes:
+        host_addresses: every address that is local to the host, as the daemon last read them.
+        control_plane_ports: never dialled at private or host addresses.
+        treat_as_public: internal ranges that the operator declared public.
+    """
+
+    host_addresses: frozenset[Ip] = frozenset()
+    control_plane_ports: frozenset[int] = frozenset()
+    treat_as_public: tuple[Network, ...] = ()
+
+
+@dataclass(slots=True)
+class Dialer:
+    """Runs errands.
+
+    Attributes:
+        routes: scope (sandbox name; None is the default) -> (route id, origin).
+    """
+
+    view: View
+    resolver: Resolver
+    surroundings: Surroundings = Surroundings()
+    routes: dict[str | None, tuple[str, BaseUrl]] = field(default_factory=dict)
+
+    async def dial(self, errand: Errand) -> socket.socket:
+        """A connected, nonblocking socket.
+
+        Raises:
+            DialRefused: there is none, for the reason that it gives.
+        """
+        try:
+            async with asyncio.timeout(DIAL_DEADLINE_S):
+                match errand:
+                    case Egress():
+                        return await self._egress(errand)
+                    case Inference():
+                        return await self._inference(errand)
+        except NotConnected as failure:
+            raise DialRefused(failure.reason, failure.message) from failure
+        except TimeoutError:
+            message = f"no connection within {DIAL_DEADLINE_S:.0f} s"
+            raise DialRefused(Reason.UPSTREAM_TIMEOUT, message) from None
+
+    # -- what a sandbox dialled --------------------------------------------------------------
+
+    async def _egress(self, errand: Egress) -> socket.socket:
+        target = errand.target
+        plan = self._judge(errand)
+        if plan.kind is PlanKind.HOST:
+            found: tuple[Ip, ...] = HOST_LOOPBACK
+        else:
+            found = await self._addresses(target.name or target.ip or "")
+        sock = await self._connect(self._guard(target, found, plan), target.port)
+        try:
+            self._judge(errand)  # the policy may have changed, the sandbox gone, meanwhile
+        except DialRefused:
+            sock.close()
+            raise
+        return sock
+
+    def _judge(self, errand: Egress) -> DestinationPlan:
+        """Decide again, by this process's own state."""
+        sandbox = self.view.get(errand.address)
+        if sandbox is None:
+            message = f"no sandbox has the address {errand.address}"
+            raise DialRefused(Reason.UNKNOWN_CALLER, message)
+        target = errand.target
+        decision = sandbox.policy.judge_connection(target)
+        plan = None
+        if decision.permits:
+            plan = sandbox.policy.destination_plan(target.name or target.ip or "", target.port)
+        if plan is not None:
+            return plan
+        if errand.revision != sandbox.revision:
+            raise DialRefused(
+                Reason.POLICY_STALE,
+                f"revision {sandbox.revision} does not allow {target}; "
+                f"it was judged by revision {errand.revision}",
+            )
+        if decision.permits:
+            message = f"no rule says at which addresses {target} may be"
+            raise DialRefused(Reason.NO_MATCHING_RULE, message)
+        raise DialRefused(decision.reason, decision.message)
+
+    def _guard(self, target: Target, found: Sequence[Ip], plan: DestinationPlan) -> Sequence[Ip]:
+        """The addresses that may be dialled; the others are dropped one by one."""
+        around = self.surroundings
+        permitted, blocked = [], []
+        for ip in found:
+            here = around.host_addresses
+            if plan.kind is not PlanKind.HOST and is_local(ip):
+                here = here | {ip}
+            if judge_address(ip, plan, here, around.treat_as_public) is not None:
+                blocked.append(describe_address(ip, here))
+            elif self._is_control_plane(ip, target.port):
+                blocked.append(f"{ip} (port {target.port} is for control planes)")
+            else:
+                permitted.append(ip)
+        if not permitted:
+            message = f"{target} may not be dialled at {', '.join(blocked)}"
+            raise DialRefused(Reason.ADDRESS_BLOCKED, message)
+        return permitted
+
+    def _is_control_plane(self, ip: Ip, port: int) -> bool:
+        around = self.surroundings
+        if port not in around.control_plane_ports:
+            return False
+        return judge_reach(ip, (), around.treat_as_public) is not Reach.PUBLIC
+
+    # -- the origin of a route ---------------------------------------------------------------
+
+    async def _inference(self, errand: Inference) -> socket.socket:
+        origin = self._origin(errand)
+        if origin.host in _HERE:
+            return await self._connect(HOST_LOOPBACK, origin.port)
+        target = Target(origin.host, None, origin.port)
+        try:
+            literal = ip_address(origin.host)
+        except ValueError:
+            # A name is not what the operator configured an address for: whoever answers for it in
+            # DNS must not lead to this host. A private address is what an own model server has.
+            found = await self._addresses(origin.host)
+            exact = DestinationPlan(PlanKind.EXACT)
+            return await self._connect(self._guard(target, found, exact), origin.port)
+        if judge_configured_address(literal) is not None:
+            message = f"{target} may not be dialled at {describe_address(literal)}"
+            raise DialRefused(Reason.ADDRESS_BLOCKED, message)
+        return await self._connect((literal,), origin.port)
+
+    def _origin(self, errand: Inference) -> BaseUrl:
+        """Only a route that is in force for this sandbox is dialled."""
+        scopes: tuple[str | None, ...] = tuple(self.routes)
+        if errand.address is not None:
+            sandbox = self.view.get(errand.address)
+            if sandbox is None:
+                message = f"no sandbox has the address {errand.address}"
+                raise DialRefused(Reason.UNKNOWN_CALLER, message)
+            scopes = (sandbox.name, None)
+        for scope in scopes:
+            route, origin = self.routes.get(scope, (None, None))
+            if route == errand.route and origin is not None:
+                return origin
+        raise DialRefused(Reason.NOT_CONFIGURED, f"there is no route {errand.route!r}")
+
+    # -- both --------------------------------------------------------------------------------
+
+    async def _addresses(self, name: str) -> tuple[Ip, ...]:
+        try:
+            return (ip_address(name),)
+        except ValueError:
+            pass
+        try:
+            resolved = await self.resolver.resolve(name)
+        except NameNotResolved as failure:
+            message = f"{name} {_UNRESOLVED[failure.cause]}"
+            raise DialRefused(Reason.NAME_NOT_RESOLVED, message) from failure
+        return resolved.addresses
+
+    async def _connect(self, candidates: Sequence[Ip], port: int) -> socket.socket:
+        return await connect_first(candidates[:MAX_CANDIDATES], port, DIAL_DEADLINE_S)
+
+
+MakeResolver = Callable[[Sequence[tuple[str, int]]], Resolver]
