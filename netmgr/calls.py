@@ -1,0 +1,379 @@
+"""Owns: every question of the control API as a value: method, path, body, deadline, answer's type.
+
+Knows nothing of sockets or httpx: `netmgr.client` sends these. Whoever speaks to the daemon (the
+command line, an OCI hook, a test) builds its requests here, so a path is spelt once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, Literal, TypedDict, TypeVar
+from urllib.parse import quote
+
+READ_S: Final = 15.0  # an answer from memory and the kernel; a loaded host needs seconds at worst
+CHANGE_S: Final = 60.0  # a change waits for every worker; a silent one is replaced after 2 s each
+PROBE_S: Final = 60.0  # the default bound of one inference probe (contract: `--timeout`)
+PROBES: Final = 4  # protocols that a verification tries one after the other, at most
+
+T_co = TypeVar("T_co", covariant=True)
+Json = dict[str, Any]
+
+
+class PolicyRef(TypedDict):
+    """Which policy a sandbox has."""
+
+    revision: int
+    digest: str
+
+
+class Sandbox(TypedDict):
+    """A sandbox as the API shows it; `show` adds the kernel's truth under further keys."""
+
+    name: str
+    id: str
+    state: str
+    created: float | str
+    tenant: str | None
+    labels: dict[str, str]
+    address: str
+    link: str
+    netns: str
+    attached: bool
+    policy: PolicyRef | None
+    run_dir: str
+    env: dict[str, str]
+
+
+class Difference(TypedDict):
+    """One thing that is not in the kernel as it is in the record."""
+
+    what: str
+    expected: Any
+    found: Any
+    remedy: str | None
+
+
+class CheckReport(TypedDict):
+    """The answer of `check`."""
+
+    ok: bool
+    differences: list[Difference]
+
+
+class PolicyDoc(TypedDict):
+    """One revision of a policy."""
+
+    text: str
+    source: str
+    revision: int
+    digest: str
+    created: float | str
+    warnings: list[str]
+
+
+class PolicyChange(TypedDict):
+    """What a policy write did, or with `dry_run` would do."""
+
+    revision: int
+    digest: str
+    changed: bool
+    warnings: list[str]
+    cut_flows: int
+
+
+class Explanation(TypedDict):
+    """A decision, as `policy explain` shows it."""
+
+    verdict: str
+    reason: str
+    rule: str | None
+    nearest: str | None
+    message: str
+    remedy: str | None
+    treatment: str
+    policy_revision: int | None
+
+
+class PolicyFile(TypedDict):
+    """A policy file as the client read it."""
+
+    text: str
+    source: str
+
+
+class Attachment(TypedDict, total=False):
+    """An existing namespace: exactly one of the two."""
+
+    netns: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T_co]):
+    """One request. `T_co` is the type of its answer.
+
+    Attributes:
+        path: absolute, percent-encoded.
+        deadline_s: seconds until the whole answer must be there.
+    """
+
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
+    deadline_s: float = READ_S
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _given(**words: object) -> dict[str, str]:
+    """Query words whose value was given, as text."""
+    return {key: str(value) for key, value in words.items() if value is not None}
+
+
+def _present(**fields: object) -> Json:
+    """Body fields whose value was given."""
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+# -- the daemon ----------------------------------------------------------------------------------
+
+
+def version() -> Call[Json]:
+    """The daemon's version."""
+    return Call("GET", "/v1/version")
+
+
+def status() -> Call[Json]:
+    """Health of every part."""
+    return Call("GET", "/v1/status")
+
+
+def hub() -> Call[Json]:
+    """The hub as the kernel has it."""
+    return Call("GET", "/v1/hub")
+
+
+def shutdown(*, remove: bool) -> Call[Json]:
+    """End the daemon; with `remove`, its sandboxes and the hub go too."""
+    return Call("POST", "/v1/shutdown", body={"remove": remove}, deadline_s=CHANGE_S)
+
+
+# -- sandboxes -----------------------------------------------------------------------------------
+
+
+def sandbox_create(
+    name: str,
+    *,
+    policy: PolicyFile | None = None,
+    allow: Sequence[str] = (),
+    tenant: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    attach: Attachment | None = None,
+) -> Call[Sandbox]:
+    """Create a sandbox, or attach an existing namespace."""
+    body = {
+        "name": name,
+        "policy": policy,
+        "allow": list(allow),
+        "tenant": tenant,
+        "labels": dict(labels or {}),
+        "attach": attach,
+    }
+    return Call("POST", "/v1/sandboxes", body=body, deadline_s=CHANGE_S)
+
+
+def sandbox_list() -> Call[Json]:
+    """`{"sandboxes": [Sandbox, ...]}`."""
+    return Call("GET", "/v1/sandboxes")
+
+
+def sandbox_show(name: str) -> Call[Sandbox]:
+    """Record and kernel truth of one sandbox."""
+    return Call("GET", f"/v1/sandboxes/{_part(name)}")
+
+
+def sandbox_check(name: str) -> Call[CheckReport]:
+    """Compare record and kernel."""
+    return Call("GET", f"/v1/sandboxes/{_part(name)}/check")
+
+
+def sandbox_delete(name: str) -> Call[Json]:
+    """Delete one sandbox."""
+    return Call("DELETE", f"/v1/sandboxes/{_part(name)}", deadline_s=CHANGE_S)
+
+
+def sandbox_delete_all() -> Call[Json]:
+    """Delete every sandbox."""
+    return Call("DELETE", "/v1/sandboxes", deadline_s=CHANGE_S)
+
+
+def sandbox_gc(keep: Sequence[str]) -> Call[Json]:
+    """Delete every sandbox that is not named: `{"removed": [name, ...]}`."""
+    return Call("POST", "/v1/sandboxes/gc", body={"keep": list(keep)}, deadline_s=CHANGE_S)
+
+
+# -- policies; `scope` is a sandbox's name, or None for the global policy ------------------------
+
+
+def _policy(scope: str | None) -> str:
+    return "/v1/policy" if scope is None else f"/v1/sandboxes/{_part(scope)}/policy"
+
+
+def policy_get(scope: str | None, *, revision: int | None = None) -> Call[PolicyDoc]:
+    """One revision; the one in force where none is named."""
+    return Call("GET", _policy(scope), query=_given(revision=revision))
+
+
+def policy_set(
+    scope: str | None, policy: PolicyFile, *, if_revision: int | None = None, dry_run: bool = False
+) -> Call[PolicyChange]:
+    """Replace the policy."""
+    body = {**policy, "if_revision": if_revision, "dry_run": dry_run}
+    return Call("PUT", _policy(scope), body=body, deadline_s=CHANGE_S)
+
+
+def policy_update(
+    scope: str | None,
+    operations: Sequence[Mapping[str, Any]],
+    *,
+    if_revision: int | None = None,
+    dry_run: bool = False,
+) -> Call[PolicyChange]:
+    """Apply one atomic batch of operations."""
+    body = {"operations": list(operations), "if_revision": if_revision, "dry_run": dry_run}
+    return Call("PATCH", _policy(scope), body=body, deadline_s=CHANGE_S)
+
+
+def policy_history(scope: str | None) -> Call[Json]:
+    """Every revision that is kept, without its text."""
+    return Call("GET", f"{_policy(scope)}/history")
+
+
+def policy_rollback(
+    scope: str | None, revision: int, *, if_revision: int | None = None
+) -> Call[PolicyChange]:
+    """Make an older revision's text the newest revision."""
+    body = {"revision": revision, "if_revision": if_revision}
+    return Call("POST", f"{_policy(scope)}/rollback", body=body, deadline_s=CHANGE_S)
+
+
+def explain(sandbox: str, target: str, *, method: str | None = None) -> Call[Explanation]:
+    """What would become of `target` in `sandbox`, judged by the object that enforces."""
+    body = {"sandbox": sandbox, "target": target, "method": method}
+    return Call("POST", "/v1/explain", body=body)
+
+
+# -- providers and inference ---------------------------------------------------------------------
+
+
+def provider_create(
+    name: str, kind: str, credentials: Mapping[str, str], config: Mapping[str, str]
+) -> Call[Json]:
+    """Store a provider. The answer names the credentials' keys, never a value."""
+    body = {"name": name, "type": kind, "credentials": dict(credentials), "config": dict(config)}
+    return Call("POST", "/v1/providers", body=body, deadline_s=CHANGE_S)
+
+
+def provider_list() -> Call[Json]:
+    """`{"providers": [...]}`."""
+    return Call("GET", "/v1/providers")
+
+
+def credential_names(providers: Json) -> frozenset[str]:
+    """Names of all credentials in the answer to `provider_list`. Variables of these names hold
+    secrets of the operator's, and stay out of a sandbox."""
+    return frozenset(name for p in providers["providers"] for name in p["credentials"])
+
+
+def provider_get(name: str) -> Call[Json]:
+    """One provider."""
+    return Call("GET", f"/v1/providers/{_part(name)}")
+
+
+def provider_update(
+    name: str, credentials: Mapping[str, str], config: Mapping[str, str]
+) -> Call[Json]:
+    """Change what is given; an empty value removes the key."""
+    body = {"credentials": dict(credentials), "config": dict(config)}
+    return Call("PATCH", f"/v1/providers/{_part(name)}", body=body, deadline_s=CHANGE_S)
+
+
+def provider_delete(name: str, *, force: bool) -> Call[Json]:
+    """Delete a provider; with `force` even where a route refers to it."""
+    return Call(
+        "DELETE",
+        f"/v1/providers/{_part(name)}",
+        query=_given(force=1 if force else None),
+        deadline_s=CHANGE_S,
+    )
+
+
+def provider_types() -> Call[Json]:
+    """What kinds of provider there are, with the names of their credentials."""
+    return Call("GET", "/v1/provider-types")
+
+
+def _verifying(timeout_s: float | None) -> float:
+    return CHANGE_S + PROBES * (timeout_s or PROBE_S)
+
+
+def inference_set(
+    provider: str,
+    model: str,
+    *,
+    timeout_s: float = 0,
+    total_timeout_s: float = 0,
+    verify: bool = True,
+    sandbox: str | None = None,
+) -> Call[Json]:
+    """Point inference.local at a provider's model."""
+    body = {
+        "provider": provider,
+        "model": model,
+        "timeout_s": timeout_s,
+        "total_timeout_s": total_timeout_s,
+        "verify": verify,
+        "sandbox": sandbox,
+    }
+    return Call("PUT", "/v1/inference", body=body, deadline_s=_verifying(timeout_s))
+
+
+def inference_update(*, sandbox: str | None, verify: bool, **changes: object) -> Call[Json]:
+    """Change what is given of `provider`, `model`, `timeout_s`, `total_timeout_s`."""
+    body = _present(sandbox=sandbox, verify=verify, **changes)
+    timeout = changes.get("timeout_s")
+    patience = _verifying(float(timeout) if isinstance(timeout, int | float) else None)
+    return Call("PATCH", "/v1/inference", body=body, deadline_s=patience)
+
+
+def inference_get(sandbox: str | None) -> Call[Json]:
+    """`{"routes": [...]}`; those of one sandbox where it is named."""
+    return Call("GET", "/v1/inference", query=_given(sandbox=sandbox))
+
+
+def inference_delete(sandbox: str | None) -> Call[Json]:
+    """Forget the route; done also where none is set."""
+    return Call("DELETE", "/v1/inference", query=_given(sandbox=sandbox), deadline_s=CHANGE_S)
+
+
+def inference_test(sandbox: str | None) -> Call[Json]:
+    """Probe the route in force."""
+    body = {"sandbox": sandbox}
+    return Call("POST", "/v1/inference/test", body=body, deadline_s=_verifying(None))
+
+
+# -- records -------------------------------------------------------------------------------------
+
+
+def records(
+    *, filters: Mapping[str, object], after: int | None, limit: int | None, follow: bool
+) -> Call[Json]:
+    """Decision records, oldest first, one JSON object per line. Sent with `stream`.
+
+    Args:
+        filters: of `sandbox`, `verdict`, `kind`, `name` (a glob), `since` (seconds, epoch).
+    """
+    words = _given(**filters, after=after, limit=limit, follow=1 if follow else None)
+    return Call("GET", "/v1/records", query=words)

@@ -1,0 +1,277 @@
+"""Owns: sending calls to the daemon over its unix socket, and turning what fails into our errors.
+
+Two clients of one shape: `Client` for the command line, `AsyncClient` for asyncio programs.
+Knows nothing of what the calls mean (netmgr.calls). httpx is imported when a client is made, not
+before: a command that needs no daemon does not pay for it.
+"""
+
+import errno
+import json
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
+
+from netmgr.calls import READ_S, Call, Json
+from netmgr.errors import BY_CODE, HostFailed, NetmgrError, Refused, TryLater, Unreachable
+
+if TYPE_CHECKING:
+    import httpx
+
+DEFAULT_SOCKET: Final = "/run/netmgr/api.sock"
+CONNECT_S: Final = 5.0  # a unix socket answers at once, or its backlog is full
+MAX_LINE: Final = 1024 * 1024  # bytes of one record; the daemon's own bounds are far below
+BASE_URL: Final = "http://netmgr"  # the host part is never resolved
+
+T = TypeVar("T")
+
+
+class _Wire:
+    """What both clients share: where the daemon is, and how requests and answers look."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def _request(self, call: Call[Any]) -> dict[str, Any]:
+        words: dict[str, Any] = {"method": call.method, "url": call.path}
+        if call.query:
+            words["params"] = dict(call.query)
+        if call.body is not None:
+            words["json"] = call.body
+        return words
+
+    @contextmanager
+    def _transport_errors(self, call: Call[Any]) -> Iterator[None]:
+        import httpx
+
+        try:
+            yield
+        except httpx.ConnectError as error:
+            raise unreachable(self.path) from error
+        except httpx.TimeoutException as error:
+            raise TryLater(
+                f"the daemon did not answer {call.method} {call.path} within "
+                f"{call.deadline_s:g} s; `netmgr status` shows which part is slow"
+            ) from error
+        except (httpx.TransportError, httpx.StreamError) as error:
+            raise Unreachable(
+                f"the connection to the daemon at {self.path} broke off: {error}; "
+                "if it is restarting, try again"
+            ) from error
+
+
+class Client(_Wire):
+    """Sends calls and waits for the answers. Close it, or use it as a context manager."""
+
+    def __init__(self, path: str = DEFAULT_SOCKET) -> None:
+        import httpx
+
+        super().__init__(path)
+        self._http = httpx.Client(
+            transport=httpx.HTTPTransport(uds=path), base_url=BASE_URL, trust_env=False
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def send(self, call: Call[T]) -> T:
+        """The daemon's answer.
+
+        Raises:
+            Unreachable: nobody answers on the socket.
+            Refused: the socket or the operation is not for this caller.
+            NetmgrError: whatever the daemon answered, as the class of its code.
+        """
+        with self._transport_errors(call):
+            response = self._http.request(**self._request(call), timeout=_limits(call.deadline_s))
+        return cast(T, answer_of(response))
+
+    def stream(self, call: Call[Json], *, idle_s: float | None = READ_S) -> Iterator[Json]:
+        """The objects of a JSON-lines answer as they arrive.
+
+        Args:
+            idle_s: longest silence between two pieces; None where silence is normal (following).
+
+        Raises:
+            The same as `send`.
+        """
+        with (
+            self._transport_errors(call),
+            self._http.stream(**self._request(call), timeout=_limits(idle_s)) as response,
+        ):
+            if response.is_error:
+                response.read()
+                answer_of(response)
+            lines = LineReader()
+            for piece in response.iter_bytes():
+                yield from lines.feed(piece)
+            yield from lines.end()
+
+
+class AsyncClient(_Wire):
+    """`Client`, for asyncio."""
+
+    def __init__(self, path: str = DEFAULT_SOCKET) -> None:
+        import httpx
+
+        super().__init__(path)
+        self._http = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(uds=path), base_url=BASE_URL, trust_env=False
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def send(self, call: Call[T]) -> T:
+        """See `Client.send`."""
+        with self._transport_errors(call):
+            response = await self._http.request(
+                **self._request(call), timeout=_limits(call.deadline_s)
+            )
+        return cast(T, answer_of(response))
+
+    async def stream(
+        self, call: Call[Json], *, idle_s: float | None = READ_S
+    ) -> AsyncIterator[Json]:
+        """See `Client.stream`."""
+        with self._transport_errors(call):
+            async with self._http.stream(
+                **self._request(call), timeout=_limits(idle_s)
+            ) as response:
+                if response.is_error:
+                    await response.aread()
+                    answer_of(response)
+                lines = LineReader()
+                async for piece in response.aiter_bytes():
+                    for record in lines.feed(piece):
+                        yield record
+                for record in lines.end():
+                    yield record
+
+
+class LineReader:
+    """JSON lines out of bytes, however they are cut. No I/O."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, piece: bytes) -> list[Json]:
+        """The objects that are complete now.
+
+        Raises:
+            HostFailed: a line is longer than MAX_LINE, or no JSON object.
+        """
+        *whole, self._rest = (self._rest + piece).split(b"\n")
+        if len(self._rest) > MAX_LINE:
+            raise HostFailed(f"the daemon sent a line of more than {MAX_LINE} bytes")
+        return [_object_of(line) for line in whole if line.strip()]
+
+    def end(self) -> list[Json]:
+        """The last object, where its newline is missing."""
+        rest, self._rest = self._rest, b""
+        return [_object_of(rest)] if rest.strip() else []
+
+
+def _object_of(line: bytes) -> Json:
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        raise HostFailed(f"the daemon sent a line that is no JSON: {line[:80]!r}") from error
+    if not isinstance(value, dict):
+        raise HostFailed(f"the daemon sent a line that is no object: {line[:80]!r}")
+    return value
+
+
+def _limits(read_s: float | None) -> "httpx.Timeout":
+    import httpx
+
+    return httpx.Timeout(read_s, connect=CONNECT_S, write=READ_S, pool=CONNECT_S)
+
+
+def answer_of(response: "httpx.Response") -> Any:
+    """The body of an answer.
+
+    Raises:
+        NetmgrError: the answer is an error, or nothing that we could read.
+    """
+    if response.status_code == 204:
+        return {}
+    try:
+        body = response.json()
+    except ValueError as error:
+        raise HostFailed(
+            f"the daemon answered {response.status_code} with a body that is no JSON"
+        ) from error
+    if response.is_error:
+        raise error_of(response.status_code, body)
+    return body
+
+
+def error_of(status: int, body: object) -> NetmgrError:
+    """The error that an answer's body tells, as the class of its code."""
+    inner = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(inner, dict):
+        return HostFailed(f"the daemon answered {status} without saying why")
+    code, message = str(inner.get("code")), str(inner.get("message"))
+    error = BY_CODE.get(code, NetmgrError)(message)
+    details = inner.get("details")
+    if isinstance(details, dict):
+        error.details = details
+    return error
+
+
+def unreachable(path: str) -> NetmgrError:
+    """Why nobody answers at `path`, and what to do about it."""
+    number = _connect_errno(path)
+    if number in (errno.EACCES, errno.EPERM):
+        return Refused(
+            f"no permission for the daemon's socket {path}: "
+            "use root (sudo), or join the group that owns it (usually 'netmgr')"
+        )
+    if number == errno.ENOENT:
+        state = "there is no such socket"
+    elif number == errno.ECONNREFUSED:
+        state = "the socket is there, but nobody listens: the daemon has ended"
+    else:
+        state = os.strerror(number) if number else "it does not answer"
+    return Unreachable(
+        f"no daemon at {path}: {state}. Start it with `systemctl start netmgr` or "
+        "`netmgr daemon`; another daemon's socket is named by --socket or NETMGR_SOCKET"
+    )
+
+
+def _connect_errno(path: str) -> int:
+    """Why a connection to `path` fails; 0 where it does not."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(CONNECT_S)
+        try:
+            sock.connect(path)
+        except OSError as error:
+            return error.errno or errno.ENAMETOOLONG  # the one that Python raises without a number
+    return 0
