@@ -1,0 +1,253 @@
+"""Owns: answers as blocks of text: which facts stand in which column. No I/O, no rich, no click.
+
+A block is what `screen` can draw. Text that came from a sandbox may hold anything, also terminal
+control sequences; `printable` takes them out, and every cell goes through it.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+MINUTE: Final = 60
+HOUR: Final = 60 * MINUTE
+DAY: Final = 24 * HOUR
+NOTHING: Final = "-"
+MAX_GRID_COLUMNS: Final = 7  # more do not fit 80 columns: then one item after the other
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Title:
+    """A line above a block."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Names and values, one pair per line."""
+
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table. `empty` is said (to stderr) where it has no row."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    empty: str = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Lines as they are."""
+
+    text: str
+
+
+Block = Title | Fields | Grid | Text
+
+
+def printable(text: str) -> str:
+    """The text with everything that is not printable spelt out (`\\x1b`); newlines stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def cell(value: object) -> str:
+    """One value as it stands in a table."""
+    match value:
+        case None | "" | [] | {}:
+            return NOTHING
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.3f}".rstrip("0").rstrip(".")
+        case Mapping():
+            return printable(", ".join(f"{key}={cell(item)}" for key, item in value.items()))
+        case list() | tuple():
+            return printable(", ".join(cell(item) for item in value))
+        case _:
+            return printable(str(value))
+
+
+def age(created: object, now: float) -> str:
+    """How long ago: `12s`, `5m`, `3h`, `9d`; what is no time stays as it is."""
+    if not isinstance(created, int | float):
+        return cell(created)
+    seconds = max(0, int(now - created))
+    for unit, letter in ((DAY, "d"), (HOUR, "h"), (MINUTE, "m")):
+        if seconds >= unit:
+            return f"{seconds // unit}{letter}"
+    return f"{seconds}s"
+
+
+def moment(value: object) -> str:
+    """A time of the API (seconds or RFC 3339) in UTC, to the second."""
+    if isinstance(value, int | float):
+        return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(value))
+    return cell(value)
+
+
+def sandbox_list(answer: Json, now: float) -> list[Block]:
+    """All sandboxes, one per line."""
+    rows = tuple(
+        (
+            cell(s.get("name")),
+            cell(s.get("state")),
+            cell(s.get("address")),
+            cell((s.get("policy") or {}).get("revision")),
+            cell(s.get("tenant")),
+            age(s.get("created"), now),
+        )
+        for s in answer["sandboxes"]
+    )
+    return [Grid(("NAME", "STATE", "ADDRESS", "POLICY", "TENANT", "AGE"), rows, "no sandboxes")]
+
+
+_SANDBOX_HEAD: Final = ("name", "id", "state", "created", "tenant", "labels", "address", "link")
+_SANDBOX_TAIL: Final = ("netns", "attached", "policy", "run_dir")
+
+
+def sandbox(answer: Json) -> list[Block]:
+    """One sandbox: the record, then what else the daemon read from the kernel."""
+    record = {**answer, "created": moment(answer.get("created"))}
+    names = [key for key in (*_SANDBOX_HEAD, *_SANDBOX_TAIL) if key in record]
+    rest = {key: value for key, value in answer.items() if key not in names and key != "env"}
+    return [Fields(tuple((key, cell(record[key])) for key in names)), *anything(rest)]
+
+
+def check(answer: Json) -> list[Block]:
+    """Record against kernel."""
+    if answer["ok"]:
+        return [Text("ok: the kernel is as the record says")]
+    blocks: list[Block] = []
+    for difference in answer["differences"]:
+        blocks.append(Title(cell(difference.get("what"))))
+        blocks.append(
+            Fields(
+                tuple(
+                    (key, cell(difference.get(key)))
+                    for key in ("expected", "found", "remedy")
+                    if difference.get(key) is not None
+                )
+            )
+        )
+    return blocks
+
+
+def anything(value: Json) -> list[Block]:
+    """Any JSON object: plain values as fields, lists of objects as tables, objects below titles."""
+    blocks: list[Block] = []
+    plain = tuple((key, cell(item)) for key, item in value.items() if not _is_nested(item))
+    if plain:
+        blocks.append(Fields(plain))
+    for key, item in value.items():
+        if _is_nested(item):
+            blocks.append(Title(printable(key)))
+            blocks.extend(anything(item) if isinstance(item, Mapping) else _objects(item))
+    return blocks
+
+
+def _is_nested(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return bool(value)
+    return isinstance(value, list) and bool(value) and all(isinstance(i, Mapping) for i in value)
+
+
+def _objects(items: Sequence[Json]) -> list[Block]:
+    columns = tuple(dict.fromkeys(key for item in items for key in item))
+    if len(columns) > MAX_GRID_COLUMNS:
+        return [
+            Fields(tuple((key, cell(i.get(key))) for key in columns if key in i)) for i in items
+        ]
+    rows = tuple(tuple(cell(item.get(key)) for key in columns) for item in items)
+    return [Grid(tuple(printable(key.upper()) for key in columns), rows)]
+
+
+def policy_change(answer: Json, *, dry_run: bool) -> list[Block]:
+    """What a policy write did."""
+    revision, digest = answer.get("revision"), str(answer.get("digest", ""))
+    if not answer.get("changed", True):
+        text = f"unchanged: revision {revision} says the same"
+    elif dry_run:
+        text = f"valid: would become revision {revision}"
+    else:
+        text = f"revision {revision} is in force"
+    short = printable(digest.removeprefix("sha256:")[:12])
+    cut = answer.get("cut_flows") or 0
+    flows = f"; {cut} live flow{'s' if cut != 1 else ''} cut" if cut else ""
+    return [Text(f"{text} ({short}){flows}" if short else f"{text}{flows}")]
+
+
+def policy_history(answer: Json) -> list[Block]:
+    """Revisions, newest first."""
+    revisions = answer.get("revisions", answer.get("history", []))
+    rows = tuple(
+        (
+            cell(r.get("revision")),
+            moment(r.get("created")),
+            cell(str(r.get("digest", "")).removeprefix("sha256:")[:12]),
+            cell(r.get("source")),
+        )
+        for r in sorted(revisions, key=lambda r: -int(r.get("revision", 0)))
+    )
+    return [Grid(("REVISION", "CREATED", "DIGEST", "SOURCE"), rows, "no revisions")]
+
+
+def explanation(answer: Json, target: str) -> list[Block]:
+    """A decision: verdict first, then why, then what would change it."""
+    head = f"{str(answer['verdict']).upper()}  {target}  ({answer['reason']})"
+    names = ("rule", "nearest", "treatment", "policy_revision")
+    pairs = tuple((key, cell(answer[key])) for key in names if answer.get(key) is not None)
+    blocks: list[Block] = [Title(printable(head))]
+    if answer.get("message"):
+        blocks.append(Text(printable(str(answer["message"]))))
+    if pairs:
+        blocks.append(Fields(pairs))
+    if answer.get("remedy"):
+        blocks += [Title("would be allowed by"), Text(printable(str(answer["remedy"])))]
+    return blocks
+
+
+def provider_list(answer: Json) -> list[Block]:
+    """Providers, with the names of their credentials."""
+    rows = tuple(
+        (
+            cell(p.get("name")),
+            cell(p.get("type")),
+            _keys(p.get("credentials")),
+            cell(p.get("config")),
+        )
+        for p in answer["providers"]
+    )
+    return [Grid(("NAME", "TYPE", "CREDENTIALS", "CONFIG"), rows, "no providers")]
+
+
+def provider(answer: Json) -> list[Block]:
+    """One provider; of its credentials the names only, whatever the daemon sent."""
+    pairs = tuple(
+        (key, _keys(value) if key == "credentials" else cell(value))
+        for key, value in answer.items()
+    )
+    return [Fields(pairs)]
+
+
+def _keys(credentials: object) -> str:
+    return cell(list(credentials) if isinstance(credentials, Mapping) else credentials)
+
+
+def inference(answer: Json) -> list[Block]:
+    """Routes of inference.local, one after the other: URLs are long."""
+    blocks: list[Block] = []
+    for route in answer["routes"]:
+        blocks.append(Title(f"inference.local ({cell(route.get('scope') or 'every sandbox')})"))
+        pairs = tuple((key, cell(item)) for key, item in route.items() if key != "scope")
+        blocks.append(Fields(pairs))
+    return blocks or [Text("inference.local is not configured")]

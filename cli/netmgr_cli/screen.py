@@ -1,0 +1,102 @@
+"""Owns: what reaches stdout and stderr: JSON, YAML, and blocks drawn with rich.
+
+Data goes to stdout, everything else to stderr. Colour only on a terminal, and not where NO_COLOR
+is set (no-color.org). Tables fold, they never cut: what is shown is what is there.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from netmgr_cli.options import Format
+from netmgr_cli.render import Block, Fields, Grid, Text, Title, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+NARROW: Final = 80  # columns where the width is not known: the width that everything must fit
+
+
+def show(data: Any, blocks: Iterable[Block], output: Format) -> None:
+    """Print one answer: `data` as a document, or its blocks."""
+    if output is Format.JSON:
+        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    elif output is Format.YAML:
+        import yaml
+
+        click.echo(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), nl=False)
+    else:
+        draw(blocks)
+
+
+def show_line(data: Any) -> None:
+    """Print one object of a stream, at once."""
+    click.echo(json.dumps(data, ensure_ascii=False, separators=(",", ":")))
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Say something that is no data."""
+    click.echo(printable(text), err=True)
+
+
+def colourful() -> bool:
+    """Whether stdout takes colour."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def draw(blocks: Iterable[Block]) -> None:
+    """Draw blocks on stdout."""
+    console = _console()
+    for number, block in enumerate(blocks):
+        if isinstance(block, Grid) and not block.rows:
+            note(block.empty)
+            continue
+        if number and isinstance(block, Title):
+            console.print()
+        console.print(_drawing(block))
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    width = shutil.get_terminal_size((NARROW, 24)).columns
+    return Console(
+        file=sys.stdout,
+        width=width,
+        no_color=not colourful(),
+        force_terminal=sys.stdout.isatty(),
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+
+
+def _drawing(block: Block) -> "RenderableType":
+    from rich.table import Table
+    from rich.text import Text as Words
+
+    match block:
+        case Title(text):
+            return Words(text, style="bold")
+        case Text(text):
+            return Words(text, overflow="fold")
+        case Fields(pairs):
+            fields = Table.grid(padding=(0, 2, 0, 0))
+            fields.add_column(style="dim", no_wrap=True)
+            fields.add_column(overflow="fold")
+            for name, value in pairs:
+                fields.add_row(Words(name), Words(value))
+            return fields
+        case Grid(columns, rows):
+            table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+            for column in columns:
+                table.add_column(column, overflow="fold")
+            for row in rows:
+                table.add_row(*(Words(item) for item in row))
+            return table
