@@ -29,7 +29,7 @@ from netmgr.policy.hosts import (
 from netmgr.policy.index import NOTHING, Index
 from netmgr.policy.match import BadPattern, literal_glob, method_matches
 from netmgr.policy.nearest import Nearest
-from netmgr.policy.rules import Endpoint, HttpRule, Protocol
+from netmgr.policy.rules import Access, Endpoint, HttpRule, Protocol
 from netmgr.reasons import Reason, Verdict
 
 DEFAULT_PORT: Final = 443  # named in the remedy for a name that was only asked for in DNS
@@ -87,10 +87,9 @@ class Judge:
 
     def judge_request(self, target: Target, request: Request) -> Decision:
         """Whether one HTTP request may go to `target`."""
-        connection = self.judge_connection(target)
-        if not connection.permits or connection.treatment is not Treatment.TERMINATE:
-            return connection
         judging = [e for e in self._known(target) if e.inspects and target.port in e.ports]
+        if not judging:
+            return self.judge_connection(target)
         decision = _judge_rules(judging, target, request)
         if decision.permits or not all(endpoint.audit for endpoint in judging):
             return decision
@@ -160,7 +159,7 @@ def _wrong_port(target: Target, known: tuple[Endpoint, ...]) -> Decision:
         None,
         f"{host} is allowed on port {shown}, not on {target.port}",
         known[0].place,
-        _add_endpoint(host, target.port),
+        _add_port(known[0], host, target.port),
     )
 
 
@@ -256,6 +255,15 @@ def _add_endpoint(host: str, port: int) -> str | None:
         if judge_address(parsed.address, plan) is not None:
             return None
     return f"--add-endpoint {parsed.text}:{port}"
+
+
+def _add_port(like: Endpoint, host: str, port: int) -> str | None:
+    """The arguments that would allow `host` on a further port, no wider than its other ports."""
+    arguments = _add_endpoint(host, port)
+    if arguments is None or not like.inspects:
+        return arguments
+    access = like.access or Access.READ_ONLY
+    return f"{arguments}:{access.value}:rest" + (":audit" if like.audit else "")
 
 
 def _is_host_name(name: str) -> bool:

@@ -5,7 +5,7 @@ and an exact name, or where one lies under the other's fixed labels, and of thos
 themselves one stands for all.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from netmgr.policy.hosts import RESERVED_NAMES, WildcardHost, may_overlap
@@ -17,32 +17,51 @@ MAX_WILDCARDS: Final = 256  # different ones under the same fixed labels: bounds
 _RAW: Final = (Protocol.TCP, Protocol.SQL)
 
 _Traits = tuple[bool, Tls, bool, bool]
+_Conflict = tuple[Endpoint, Endpoint, str]
 
 
-def report_conflicts(endpoints: Iterable[Endpoint], report: Report) -> None:
-    """Note every pair of overlapping endpoints that contradict each other, by both names."""
-    index = Index(endpoints)
+def report_conflicts(
+    endpoints: Iterable[Endpoint], lines: Mapping[str, int], report: Report
+) -> None:
+    """Note every pair of overlapping endpoints that contradict each other, by both names.
+
+    Args:
+        lines: where each endpoint stands, by its place.
+    """
+    for one, other, what in _find_conflicts(Index(endpoints)):
+        report.problem(
+            lines.get(other.place, 0),
+            f"network_policies.{other.place}",
+            f"contradicts {one.place} ({one.host.text}) on the same host and port: {what}",
+        )
+
+
+def report_crowds(endpoints: Iterable[Endpoint], report: Report) -> bool:
+    """Note where too many wildcards stand under one name; whether there was any such place."""
+    crowds: dict[str, set[str]] = {}
+    for endpoint in endpoints:
+        if isinstance(endpoint.host, WildcardHost):
+            crowds.setdefault(endpoint.host.anchor, set()).add(endpoint.host.text)
+    crowded = [anchor for anchor, hosts in crowds.items() if len(hosts) > MAX_WILDCARDS]
+    for anchor in crowded:
+        message = f"more than {MAX_WILDCARDS} different wildcards under {anchor!r}"
+        report.problem(0, "network_policies", message)
+    return bool(crowded)
+
+
+def _find_conflicts(index: Index) -> Iterator[_Conflict]:
     for group in (*index.exact.values(), *index.literal.values()):
-        _compare(_one_of_each(group), report)
+        yield from _within(_one_of_each(group))
     for name, group in index.exact.items():
-        if name not in RESERVED_NAMES and index.wild:
+        if index.wild and name not in RESERVED_NAMES:
             wild = index.for_name(name)[len(group) :]
-            _compare_across(_one_of_each(group), _one_of_each(wild), report)
-    _compare_wildcards(index, report)
-
-
-def _compare_wildcards(index: Index, report: Report) -> None:
+            yield from _across(_one_of_each(group), _one_of_each(wild))
     for anchor, group in index.wild.items():
         chosen = _one_of_each(group)
-        if len({endpoint.host.text for endpoint in group}) > MAX_WILDCARDS:
-            report.problem(
-                0, "network_policies", f"more than {MAX_WILDCARDS} wildcards under {anchor!r}"
-            )
-            continue
-        _compare(chosen, report)
+        yield from _within(chosen)
         for parent in _parents(anchor):
             if parent in index.wild:
-                _compare_across(chosen, _one_of_each(index.wild[parent]), report)
+                yield from _across(_one_of_each(index.wild[parent]), chosen)
 
 
 def _one_of_each(group: Iterable[Endpoint]) -> list[Endpoint]:
@@ -57,21 +76,17 @@ def _traits(endpoint: Endpoint) -> _Traits:
     return (endpoint.protocol in _RAW, endpoint.tls, endpoint.inspects, endpoint.audit)
 
 
-def _compare(group: list[Endpoint], report: Report) -> None:
+def _within(group: list[Endpoint]) -> Iterator[_Conflict]:
     for number, one in enumerate(group):
-        _compare_across([one], group[number + 1 :], report)
+        yield from _across([one], group[number + 1 :])
 
 
-def _compare_across(some: list[Endpoint], others: list[Endpoint], report: Report) -> None:
+def _across(some: list[Endpoint], others: list[Endpoint]) -> Iterator[_Conflict]:
     for one in some:
         for other in others:
             what = _contradiction(one, other)
             if what is not None and _meet(one, other):
-                report.problem(
-                    0,
-                    f"network_policies.{other.place}",
-                    f"contradicts {one.place} ({one.host.text}) on the same host and port: {what}",
-                )
+                yield one, other, what
 
 
 def _contradiction(one: Endpoint, other: Endpoint) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from netmgr.policy.endpoint_schema import parse_endpoint, refuse_later_keys
 from netmgr.policy.fields import Fields, describe
 from netmgr.policy.foreign import FOREIGN_SECTIONS, parse_foreign
-from netmgr.policy.overlap import report_conflicts
+from netmgr.policy.overlap import report_conflicts, report_crowds
 from netmgr.policy.problems import Report
 from netmgr.policy.rules import ANY_BINARY, Endpoint, Entry
 from netmgr.policy.tree import Mapping, Node, Scalar, from_value, parse_yaml
@@ -83,14 +83,16 @@ def _read(node: Node | None, source: str, report: Report) -> Document:
     _check_version(top)
     refuse_later_keys(top, _TOP_LATER)
     foreign = parse_foreign(top, report)
+    lines: dict[str, int] = {}
     entries = tuple(
-        _parse_entry(key, line, item, report) for key, line, item in top.entries("network_policies")
+        _parse_entry(key, line, item, lines, report)
+        for key, line, item in top.entries("network_policies")
     )
     endpoints = [endpoint for entry in entries for endpoint in entry.endpoints]
     if len(endpoints) > MAX_ENDPOINTS:
         top.problem("network_policies", f"more than {MAX_ENDPOINTS} endpoints")
-    else:
-        report_conflicts(endpoints, report)
+    elif not report_crowds(endpoints, report):
+        report_conflicts(endpoints, lines, report)
     report.raise_if_any(source)
     return Document(entries, foreign, tuple(report.warnings))
 
@@ -103,27 +105,29 @@ def _check_version(top: Fields) -> None:
         top.problem("version", f"expected the number {VERSION}, got {describe(node)}")
 
 
-def _parse_entry(key: str, line: int, node: Node, report: Report) -> Entry:
-    path = f"network_policies.{key}"
+def _parse_entry(key: str, line: int, node: Node, lines: dict[str, int], report: Report) -> Entry:
+    where = f"network_policies.{key}"
     if not key or len(key) > MAX_KEY or not key.isprintable():
         report.problem(
             line, "network_policies", f"expected names of 1 to {MAX_KEY} printable characters"
         )
     if key.startswith(_PROVIDER_PREFIX):
-        report.problem(line, path, f"names that begin with {_PROVIDER_PREFIX!r} are reserved")
-    fields = Fields(node, path, _ENTRY_KEYS, report)
+        report.problem(line, where, f"names that begin with {_PROVIDER_PREFIX!r} are reserved")
+    fields = Fields(node, where, _ENTRY_KEYS, report)
     refuse_later_keys(fields, _ENTRY_LATER)
     observe = fields.choice("mode", ("", "enforce", "observe"), default="") == "observe"
     _check_binaries(fields, report)
     endpoints: list[Endpoint] = []
-    for number, (place, item) in enumerate(fields.items("endpoints")):
-        endpoint = parse_endpoint(item, place, f"{key}.endpoints[{number}]", observe, report)
+    for number, (path, item) in enumerate(fields.items("endpoints")):
+        place = f"{key}.endpoints[{number}]"
+        lines[place] = item.line
+        endpoint = parse_endpoint(item, path, place, observe, report)
         if endpoint is not None:
             endpoints.append(endpoint)
     if isinstance(node, Mapping) and (
         fields.node("endpoints") is None or fields.is_empty_list("endpoints")
     ):
-        report.warn(path, "no endpoints: it allows nothing")
+        report.warn(where, "no endpoints: it allows nothing")
     return Entry(key, fields.text("name") or key, tuple(endpoints), observe)
 
 

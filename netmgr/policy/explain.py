@@ -1,0 +1,160 @@
+"""Owns: `policy explain`: the decision on a target that a person typed, and where it was made.
+
+Asks the same `Policy` that enforces; judges nothing itself but netmgr's own name.
+"""
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any, Final
+from urllib.parse import SplitResult, urlsplit
+
+from netmgr.errors import BadInput
+from netmgr.model import INFERENCE_NAME, parse_dns_name
+from netmgr.policy.decision import Decision, Request, Target, Treatment
+from netmgr.policy.path import MalformedTarget, canonical_path
+from netmgr.policy.policy import Policy
+from netmgr.reasons import Reason, Verdict
+
+_PORTS: Final = {"http": 80, "https": 443}
+_FORMS: Final = "expected https://host/path, http://host/path or host:port"
+INFERENCE_PORTS: Final = frozenset(_PORTS.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What was asked: a connection, and a request on it where the target was a URL.
+
+    Attributes:
+        target_text: the request target (`/path?query`), or None.
+    """
+
+    target: Target
+    method: str | None = None
+    target_text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A decision and the stage at which it fell.
+
+    Attributes:
+        asked: the target as it was understood.
+        stage: `name`, `connection`, `request`, or `inference` for what no policy decides.
+    """
+
+    asked: str
+    stage: str
+    decision: Decision
+
+    def to_doc(self, sandbox: str | None, revision: int | None = None) -> dict[str, Any]:
+        """As JSON values.
+
+        Args:
+            sandbox: for the remedy's command line; None where a file was asked.
+        """
+        decision = self.decision
+        return {
+            "target": self.asked,
+            "stage": self.stage,
+            "verdict": decision.verdict.value,
+            "reason": decision.reason.value,
+            "rule": decision.rule,
+            "nearest": decision.nearest,
+            "message": decision.message,
+            "remedy": decision.remedy(sandbox) if sandbox else decision.remedy_args,
+            "treatment": decision.treatment.value if decision.permits else None,
+            "policy_revision": revision,
+        }
+
+
+def explain(policy: Policy, target_text: str, method: str = "GET") -> Explanation:
+    """Why a target is allowed or denied.
+
+    Args:
+        target_text: `https://host/path`, `http://host/path` or `host:port`.
+        method: of the request; only judged where the target is a URL.
+
+    Raises:
+        BadInput: the target has none of these forms.
+    """
+    question = parse_question(target_text, method)
+    target = question.target
+    asked = str(target)
+    if target.name == INFERENCE_NAME:
+        return Explanation(asked, "inference", _inference(target))
+    if target.name is not None:
+        named = policy.judge_name(target.name).decision
+        if not named.permits:
+            return Explanation(asked, "name", policy.judge_connection(target))
+    connection = policy.judge_connection(target)
+    if (
+        question.target_text is None
+        or not connection.permits
+        or connection.treatment is not Treatment.TERMINATE
+    ):
+        return Explanation(asked, "connection", connection)
+    request = _judge_request(policy, question)
+    return Explanation(f"{question.method} {asked}{question.target_text}", "request", request)
+
+
+def parse_question(text: str, method: str = "GET") -> Question:
+    """A target as people write it.
+
+    Raises:
+        BadInput: it has none of the forms, or no valid host or port.
+    """
+    has_scheme = "://" in text
+    try:
+        parts = urlsplit(text if has_scheme else f"//{text}")
+        port = parts.port
+    except ValueError as error:
+        raise BadInput(f"target {text!r}: {error}; {_FORMS}") from None
+    if has_scheme:
+        if parts.scheme not in _PORTS:
+            raise BadInput(f"target {text!r}: scheme {parts.scheme!r}; {_FORMS}")
+        port = _PORTS[parts.scheme] if port is None else port
+    elif port is None or parts.path or parts.query or parts.fragment:
+        raise BadInput(f"target {text!r}: {_FORMS}")
+    if not parts.hostname or parts.username is not None or not port:
+        raise BadInput(f"target {text!r}: {_FORMS}")
+    target = _target(parts.hostname, port)
+    if not has_scheme:
+        return Question(target)
+    return Question(target, method.upper(), _request_target(parts))
+
+
+def _target(host: str, port: int) -> Target:
+    try:
+        return Target(None, str(ip_address(host)), port)
+    except ValueError:
+        return Target(parse_dns_name(host), None, port)
+
+
+def _request_target(parts: SplitResult) -> str:
+    path = parts.path or "/"
+    return f"{path}?{parts.query}" if parts.query else path
+
+
+def _judge_request(policy: Policy, question: Question) -> Decision:
+    try:
+        path, query = canonical_path(question.target_text or "/")
+    except MalformedTarget as error:
+        return Decision(
+            Verdict.DENIED, Reason.MALFORMED_REQUEST, message=f"the request target: {error}"
+        )
+    return policy.judge_request(question.target, Request(question.method or "GET", path, query))
+
+
+def _inference(target: Target) -> Decision:
+    if target.port in INFERENCE_PORTS:
+        return Decision(
+            Verdict.ALLOWED,
+            Reason.ALLOWED,
+            message=f"{target.name} is open to every sandbox; the inference router decides",
+            treatment=Treatment.TERMINATE,
+        )
+    return Decision(
+        Verdict.DENIED,
+        Reason.PORT_NOT_ALLOWED,
+        message=f"{target.name} has ports 80 and 443 only",
+    )

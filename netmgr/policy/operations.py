@@ -1,0 +1,189 @@
+"""Owns: the operations of `policy update` and how a command line or the API spells them.
+
+    add-endpoint     host:port[:access[:protocol[:enforcement]]]
+    remove-endpoint  host:port
+    add-allow        host:port:METHOD:path-pattern
+    add-deny         host:port:METHOD:path-pattern
+    remove-rule      entry
+    rule-name        entry       which entry the others work on
+    binary           path        who may use added endpoints (only /** so far)
+Knows nothing of policies: update.py applies them. What is inside a part (is this a host?) is
+judged by the schema, once the new policy is read.
+"""
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from netmgr.errors import BadInput, did_you_mean
+from netmgr.policy.hosts import parse_host
+from netmgr.policy.match import BadPattern
+
+MAX_OPERATIONS: Final = 1000  # of one batch
+
+_ENDPOINT_FORM: Final = "host:port[:access[:protocol[:enforcement]]]"
+_RULE_FORM: Final = "host:port:METHOD:path"
+
+
+@dataclass(frozen=True, slots=True)
+class AddEndpoint:
+    """Allow a host and port. An access preset without a protocol means rest."""
+
+    host: str
+    port: int
+    access: str = ""
+    protocol: str = ""
+    enforcement: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveEndpoint:
+    """Allow a host and port no longer."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddHttpRule:
+    """Allow (or deny) a method and a path on a rest endpoint."""
+
+    deny: bool
+    host: str
+    port: int
+    method: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveEntry:
+    """Remove a whole entry of `network_policies`."""
+
+    entry: str
+
+
+@dataclass(frozen=True, slots=True)
+class UseEntry:
+    """Everything else in the batch works on this entry."""
+
+    entry: str
+
+
+@dataclass(frozen=True, slots=True)
+class UseBinary:
+    """Endpoints that the batch adds are for this program."""
+
+    path: str
+
+
+Operation = AddEndpoint | RemoveEndpoint | AddHttpRule | RemoveEntry | UseEntry | UseBinary
+
+FLAGS: Final = (
+    "add-endpoint",
+    "remove-endpoint",
+    "add-allow",
+    "add-deny",
+    "remove-rule",
+    "rule-name",
+    "binary",
+)
+
+
+def parse_operation(flag: str, value: str) -> Operation:
+    """One operation from a flag (with or without `--`) and its value.
+
+    Raises:
+        BadInput: the flag is unknown, or the value does not have its form.
+    """
+    name = flag.removeprefix("--")
+    if not value or not value.isprintable():
+        raise BadInput(f"--{name}: expected a value in printable characters")
+    match name:
+        case "add-endpoint":
+            return _parse_add_endpoint(value)
+        case "remove-endpoint":
+            parts = _split(name, value, 2, 2, "host:port")
+            return RemoveEndpoint(_host(name, parts[0]), _port(name, parts[1]))
+        case "add-allow" | "add-deny":
+            host, port, method, path = _split(name, value, 4, 4, _RULE_FORM, last_takes_all=True)
+            deny = name == "add-deny"
+            return AddHttpRule(deny, _host(name, host), _port(name, port), method.upper(), path)
+        case "remove-rule":
+            return RemoveEntry(value)
+        case "rule-name":
+            return UseEntry(value)
+        case "binary":
+            return UseBinary(value)
+        case _:
+            raise BadInput(f"unknown operation {name!r}{did_you_mean(name, FLAGS)}")
+
+
+def parse_operations(wire: Iterable[object]) -> tuple[Operation, ...]:
+    """A batch as the API carries it: `[{"op": "add-endpoint", "value": "host:443"}, ...]`.
+
+    Raises:
+        BadInput: with the number of the first bad operation.
+    """
+    found: list[Operation] = []
+    for number, item in enumerate(wire):
+        place = f"operations[{number}]"
+        if number >= MAX_OPERATIONS:
+            raise BadInput(f"{place}: at most {MAX_OPERATIONS} operations in one batch")
+        match item:
+            case {"op": str(flag), "value": str(value), **rest} if not rest:
+                pass
+            case _:
+                raise BadInput(f"{place}: expected an object with 'op' and 'value' as words")
+        try:
+            found.append(parse_operation(flag, value))
+        except BadInput as error:
+            raise BadInput(f"{place}: {error.message}") from None
+    return tuple(found)
+
+
+def parse_arguments(arguments: str) -> tuple[Operation, ...]:
+    """A batch as a command line's tail, such as `Decision.remedy_args`.
+
+    Raises:
+        BadInput: not pairs of flag and value, or one of them is bad.
+    """
+    try:
+        words = shlex.split(arguments)
+    except ValueError as error:
+        raise BadInput(f"{arguments!r}: {error}") from None
+    if len(words) % 2:
+        raise BadInput(f"{arguments!r}: expected pairs of flag and value")
+    pairs = zip(words[::2], words[1::2], strict=True)
+    return tuple(parse_operation(flag, value) for flag, value in pairs)
+
+
+def _parse_add_endpoint(value: str) -> AddEndpoint:
+    name = "add-endpoint"
+    host, port, *rest = _split(name, value, 2, 5, _ENDPOINT_FORM)
+    access, protocol, enforcement = (*rest, "", "", "")[:3]
+    if access and not protocol:
+        protocol = "rest"
+    return AddEndpoint(_host(name, host), _port(name, port), access, protocol, enforcement)
+
+
+def _split(
+    name: str, value: str, least: int, most: int, form: str, *, last_takes_all: bool = False
+) -> list[str]:
+    parts = value.split(":", most - 1) if last_takes_all else value.split(":")
+    if not least <= len(parts) <= most:
+        raise BadInput(f"--{name} {value!r}: expected {form}")
+    return parts
+
+
+def _host(name: str, text: str) -> str:
+    try:
+        return parse_host(text).text
+    except BadPattern as error:
+        raise BadInput(f"--{name}: host {error}") from None
+
+
+def _port(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535):
+        raise BadInput(f"--{name}: port {text!r}: expected 1 to 65535")
+    return int(text)

@@ -1,0 +1,270 @@
+"""Owns: applying `policy update` operations to a policy: one batch, all of it or nothing.
+
+Knows nothing of stores or revisions. An operation changes what it names and nothing beside it:
+a rule for one of an endpoint's ports splits the endpoint, programs never inherit an endpoint that
+was not added for them, and what already says otherwise is a conflict, not a merge.
+"""
+
+import copy
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from netmgr.errors import BadInput, did_you_mean
+from netmgr.policy.match import BadPattern, parse_path_glob
+from netmgr.policy.operations import (
+    AddEndpoint,
+    AddHttpRule,
+    Operation,
+    RemoveEndpoint,
+    RemoveEntry,
+    UseBinary,
+    UseEntry,
+    parse_operation,
+)
+from netmgr.policy.policy import EMPTY_POLICY, Policy
+from netmgr.policy.rules import ANY_BINARY, PRESET_RULES, Access
+
+DEFAULT_PORT: Final = 443  # of `--allow HOST`
+_ALLOW_ENTRY: Final = "allow"
+_NO_WORD = re.compile(r"[^a-z0-9]+")
+
+Doc = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """What became of a policy.
+
+    Attributes:
+        text: the new policy as YAML. Comments of the old text are not in it.
+        notes: for the person who asked: what was already so, what was split.
+        changed: whether the new policy decides anything otherwise, or says it otherwise.
+    """
+
+    policy: Policy
+    text: str
+    notes: tuple[str, ...]
+    changed: bool
+
+
+def update_policy(policy: Policy, operations: Iterable[Operation]) -> Updated:
+    """Apply a batch of operations.
+
+    Raises:
+        BadInput: an operation finds nothing to work on, or would contradict what is there.
+        PolicyError: what would come out is no valid policy.
+    """
+    batch = _Batch(policy.to_doc()["network_policies"])
+    work: list[Operation] = []
+    for operation in operations:
+        match operation:
+            case UseEntry(entry):
+                batch.entry = entry
+            case UseBinary(path):
+                batch.binaries.append(path)
+            case _:
+                work.append(operation)
+    for operation in work:
+        batch.apply(operation)
+    doc = {**policy.to_doc(), "network_policies": batch.entries}
+    updated = Policy.from_doc(doc, "updated policy")
+    changed = updated.digest != policy.digest
+    return Updated(updated, updated.to_yaml(), tuple(batch.notes), changed)
+
+
+def policy_from_allow(hosts: Iterable[str], base: Policy = EMPTY_POLICY) -> Policy:
+    """The policy of `--allow HOST[:PORT] ...`, on top of `base`. The port is 443 unless given.
+
+    Raises:
+        BadInput: one of them is no host, or no port.
+    """
+    operations: list[Operation] = [UseEntry(_ALLOW_ENTRY)]
+    for text in hosts:
+        value = text if ":" in text else f"{text}:{DEFAULT_PORT}"
+        try:
+            if value.count(":") != 1:
+                raise BadInput("expected HOST or HOST:PORT")
+            operations.append(parse_operation("add-endpoint", value))
+        except BadInput as error:
+            detail = error.message.removeprefix("--add-endpoint: ")
+            raise BadInput(f"--allow {text!r}: {detail}") from None
+    return update_policy(base, operations).policy if len(operations) > 1 else base
+
+
+class _Batch:
+    """A document under change. Entries are edited in place; nobody else holds them."""
+
+    def __init__(self, entries: dict[str, Doc]) -> None:
+        self.entries = entries
+        self.entry: str | None = None
+        self.binaries: list[str] = []
+        self.notes: list[str] = []
+
+    def apply(self, operation: Operation) -> None:
+        """Apply one operation."""
+        match operation:
+            case AddEndpoint():
+                self._add_endpoint(operation)
+            case RemoveEndpoint():
+                self._remove_endpoint(operation)
+            case AddHttpRule():
+                self._add_rule(operation)
+            case RemoveEntry(entry):
+                self._existing(entry)
+                del self.entries[entry]
+
+    # -- endpoints -------------------------------------------------------------------------
+
+    def _add_endpoint(self, wanted: AddEndpoint) -> None:
+        covering = self._find(wanted.host, wanted.port, None)
+        if covering:
+            place, endpoint = covering[0]
+            if not _says_the_same(endpoint, wanted):
+                raise BadInput(
+                    f"{place} already covers {wanted.host}:{wanted.port} in another way; "
+                    "remove it first, or add to it with --add-allow"
+                )
+            self.notes.append(f"{place} already covers {wanted.host}:{wanted.port}")
+            return
+        key = self.entry or self._new_key(f"allow_{wanted.host}_{wanted.port}")
+        binaries = [{"path": path} for path in self.binaries or [ANY_BINARY]]
+        entry = self.entries.setdefault(key, {"endpoints": [], "binaries": binaries})
+        if entry["binaries"] != binaries:
+            raise BadInput(
+                f"the programs of entry {key!r} would inherit {wanted.host}:{wanted.port}, which "
+                "was not asked for them; leave --rule-name out"
+            )
+        entry["endpoints"].append(_endpoint_doc(wanted))
+
+    def _remove_endpoint(self, unwanted: RemoveEndpoint) -> None:
+        found = self._find(unwanted.host, unwanted.port, self.entry)
+        if not found:
+            raise self._not_found(unwanted.host, unwanted.port)
+        for _, endpoint in found:
+            _set_ports(endpoint, [p for p in _ports(endpoint) if p != unwanted.port])
+        for key, entry in list(self.entries.items()):
+            left = [endpoint for endpoint in entry["endpoints"] if _ports(endpoint)]
+            if entry["endpoints"] and not left:
+                self.notes.append(f"entry {key!r} has no endpoints left and is removed")
+                del self.entries[key]
+            else:
+                entry["endpoints"] = left
+
+    # -- rules -----------------------------------------------------------------------------
+
+    def _add_rule(self, wanted: AddHttpRule) -> None:
+        place, endpoint = self._one_rest_endpoint(wanted)
+        rule = {"method": wanted.method, "path": _canonical_glob(wanted.path)}
+        if "access" in endpoint and not wanted.deny:
+            preset = PRESET_RULES[Access(endpoint["access"])]
+            rules = [{"allow": known.to_doc()} for known in preset]
+        else:
+            rules = list(endpoint.get("deny_rules" if wanted.deny else "rules", []))
+        new: Doc = rule if wanted.deny else {"allow": rule}
+        if new in rules:
+            self.notes.append(f"{place} already has that rule")
+            return
+        endpoint = self._alone(place, endpoint, wanted.port)
+        endpoint["deny_rules" if wanted.deny else "rules"] = [*rules, new]
+        if not wanted.deny:
+            endpoint.pop("access", None)
+
+    def _one_rest_endpoint(self, wanted: AddHttpRule) -> tuple[str, Doc]:
+        covering = self._find(wanted.host, wanted.port, self.entry)
+        if not covering:
+            raise self._not_found(wanted.host, wanted.port)
+        found = [(place, e) for place, e in covering if e.get("protocol") == "rest"]
+        if not found:
+            raise BadInput(
+                f"{covering[0][0]} does not look inside its connections: rules need "
+                "'protocol: rest'"
+            )
+        keys = sorted({place.rpartition(".endpoints[")[0] for place, _ in found})
+        if len(keys) > 1:
+            raise BadInput(
+                f"{wanted.host}:{wanted.port} stands in several entries ({', '.join(keys)}); "
+                "say which with --rule-name"
+            )
+        return found[0]
+
+    def _alone(self, place: str, endpoint: Doc, port: int) -> Doc:
+        """The endpoint for just this port: the others keep what they have."""
+        others = [other for other in _ports(endpoint) if other != port]
+        if not others:
+            return endpoint
+        single = copy.deepcopy(endpoint)
+        _set_ports(endpoint, others)
+        _set_ports(single, [port])
+        self.entries[place.rpartition(".endpoints[")[0]]["endpoints"].append(single)
+        self.notes.append(f"{place} is split: port {port} now stands alone")
+        return single
+
+    # -- finding ---------------------------------------------------------------------------
+
+    def _find(self, host: str, port: int, key: str | None) -> list[tuple[str, Doc]]:
+        keys = self.entries if key is None else (self._existing(key),)
+        return [
+            (f"{name}.endpoints[{number}]", endpoint)
+            for name in keys
+            for number, endpoint in enumerate(self.entries[name]["endpoints"])
+            if endpoint["host"] == host and port in _ports(endpoint)
+        ]
+
+    def _existing(self, key: str) -> str:
+        if key not in self.entries:
+            raise BadInput(f"no entry {key!r}{did_you_mean(key, self.entries)}")
+        return key
+
+    def _not_found(self, host: str, port: int) -> BadInput:
+        known = [
+            f"{endpoint['host']}:{number}"
+            for entry in self.entries.values()
+            for endpoint in entry["endpoints"]
+            for number in _ports(endpoint)
+        ]
+        where = f" in entry {self.entry!r}" if self.entry else ""
+        asked = f"{host}:{port}"
+        return BadInput(f"no endpoint {asked}{where}{did_you_mean(asked, known)}")
+
+    def _new_key(self, text: str) -> str:
+        stem = _NO_WORD.sub("_", text).strip("_")[:100]
+        key, number = stem, 2
+        while key in self.entries:
+            key, number = f"{stem}_{number}", number + 1
+        return key
+
+
+def _endpoint_doc(wanted: AddEndpoint) -> Doc:
+    doc: Doc = {"host": wanted.host, "port": wanted.port}
+    for key in ("protocol", "enforcement", "access"):
+        if value := getattr(wanted, key):
+            doc[key] = value
+    return doc
+
+
+def _says_the_same(endpoint: Doc, wanted: AddEndpoint) -> bool:
+    said = {
+        "protocol": wanted.protocol,
+        "access": wanted.access,
+        "enforcement": wanted.enforcement,
+    }
+    defaults = {"protocol": "", "access": "", "enforcement": "enforce"}
+    return all(endpoint.get(key, defaults[key]) == value for key, value in said.items() if value)
+
+
+def _ports(endpoint: Doc) -> list[int]:
+    return list(endpoint["ports"]) if "ports" in endpoint else [endpoint["port"]]
+
+
+def _set_ports(endpoint: Doc, ports: list[int]) -> None:
+    endpoint.pop("port", None)
+    endpoint["ports"] = ports
+
+
+def _canonical_glob(text: str) -> str:
+    try:
+        return parse_path_glob(text).text
+    except BadPattern as error:
+        raise BadInput(f"path {error}") from None
