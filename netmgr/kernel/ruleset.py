@@ -21,6 +21,7 @@ of all refused packets are in `denied` and `spoofed`.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Final
 
 from netmgr.kernel.sets import SetNames
@@ -143,12 +144,17 @@ def _not_in(name: str, directions: str) -> Extension:
 
 # Counters of `allow` are moved by INPUT alone: one packet passes three matches of the same entry.
 _UNCOUNTED: Final = ("update-counters", "!")
-_WITHIN_BUDGET: Final = ("packets-lt", str(LOG_BUDGET + 1))
 
 
-def _log(group: int, name: str, directions: str) -> Rule:
+def _log(group: int, name: str, directions: str, below: int) -> Rule:
+    """Log while the entry's packet counter, this packet included, is below a number."""
     target = Extension("NFLOG", (("nflog-group", str(group)),))
-    return Rule(target, (_in(name, directions, _WITHIN_BUDGET),))
+    return Rule(target, (_in(name, directions, ("packets-lt", str(below))),))
+
+
+def _log_in_window(group: int, names: SetNames) -> Rule:
+    """The budget of a source. Its first packet counts twice: adding the entry, and matching it."""
+    return _log(group, names.window, "src", LOG_BUDGET + 2)
 
 
 def _open_window(names: SetNames, *first: Extension) -> Rule:
@@ -160,8 +166,7 @@ def _open_window(names: SetNames, *first: Extension) -> Rule:
 def _raw(names: SetNames) -> Chain:
     bound = _in(names.bind, "src,src")
     unbound = _not_in(names.bind, "src,src")
-    spoof_log = _log(GROUP_SPOOFED, names.spooflog, "src,src")
-    unseen_log = _log(GROUP_UNSEEN, names.window, "src")
+    spoof_log = _log(GROUP_SPOOFED, names.spooflog, "src,src", LOG_BUDGET + 1)
     return Chain(
         "DROP",
         (
@@ -171,7 +176,7 @@ def _raw(names: SetNames) -> Chain:
             Rule(_DROP, (unbound, _in(names.spoofed, "src,src"))),
             Rule(_DROP, (unbound,)),
             _open_window(names),
-            unseen_log,
+            _log_in_window(GROUP_UNSEEN, names),
             Rule(_DROP),
         ),
     )
@@ -210,7 +215,7 @@ def _input(names: SetNames) -> Chain:
             Rule(_ACCEPT, (Extension("tcp", (("dport", "53"),)),), "tcp"),
             Rule(_ACCEPT, (Extension("udp", (("dport", "53"),)),), "udp"),
             _open_window(names),
-            _log(GROUP_DENIED, names.window, "src"),
+            _log_in_window(GROUP_DENIED, names),
             Rule(Extension("REJECT", (("reject-with", "tcp-reset"),)), protocol="tcp"),
             Rule(Extension("REJECT", (("reject-with", "icmp-admin-prohibited"),))),
         ),
@@ -233,3 +238,36 @@ def _output(names: SetNames) -> Chain:
             Rule(_ACCEPT, (prohibited,), "icmp"),
         ),
     )
+
+
+def differences(expected: RuleSet, found: RuleSet) -> tuple[str, ...]:
+    """What differs, one sentence each; empty where they are the same."""
+    words: list[str] = []
+    for family, wanted, standing in (
+        ("ip", expected.ipv4, found.ipv4),
+        ("ip6", expected.ipv6, found.ipv6),
+    ):
+        for table in dict.fromkeys([*wanted, *standing]):
+            ours, theirs = wanted.get(table, {}), standing.get(table, {})
+            for name in dict.fromkeys([*ours, *theirs]):
+                place = f"{family}tables {table} {name}"
+                words += _chain_differences(place, ours.get(name), theirs.get(name))
+    return tuple(words)
+
+
+def _chain_differences(place: str, wanted: Chain | None, found: Chain | None) -> list[str]:
+    if found is None:
+        return [f"{place}: the chain is missing"]
+    if wanted is None:
+        wanted = Chain("ACCEPT")  # a table or chain that is not ours must do nothing
+    words = []
+    if wanted.policy != found.policy:
+        words.append(f"{place}: policy is {found.policy} instead of {wanted.policy}")
+    ours = [rule.text() for rule in wanted.rules]
+    theirs = [rule.text() for rule in found.rules]
+    for verb, a, b, c, d in SequenceMatcher(None, ours, theirs, autojunk=False).get_opcodes():
+        if verb == "equal":
+            continue
+        words += [f"{place}: rule {n + 1} is missing: {ours[n]}" for n in range(a, b)]
+        words += [f"{place}: rule {n + 1} is not ours: {theirs[n]}" for n in range(c, d)]
+    return words

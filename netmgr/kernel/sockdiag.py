@@ -1,0 +1,203 @@
+"""Owns: sock_diag over raw netlink: who owns a flow, which sockets have a peer, destroying those.
+
+A socket of this kind sees the network namespace that it was opened in, and no other. Knows nothing
+of sandboxes. Source: sock_diag(7), include/uapi/linux/{sock_diag,inet_diag}.h.
+"""
+
+import errno
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import Final, Self
+
+from netmgr.errors import HostFailed
+from netmgr.kernel import netns
+from netmgr.kernel.facts import Flow
+from netmgr.kernel.fence import kernel_errors
+from netmgr.kernel.netlink import NetlinkSocket, pack_attr, pack_message
+
+_NETLINK_SOCK_DIAG: Final = 4
+_BY_FAMILY: Final = 20  # SOCK_DIAG_BY_FAMILY
+_DESTROY: Final = 21  # SOCK_DESTROY
+_BYTECODE: Final = 1  # INET_DIAG_REQ_BYTECODE
+
+_REQUEST: Final = struct.Struct("=BBBxI")  # family, protocol, extensions, states
+_IDENTITY: Final = struct.Struct("!HH16s16s")  # ports and addresses, big-endian
+_TAIL: Final = struct.Struct("=III")  # interface, cookie
+_ANY_COOKIE: Final = 0xFFFF_FFFF  # INET_DIAG_NOCOOKIE
+_ANSWER: Final = struct.Struct("=BBBB")  # family, state, timer, retransmits
+_OWNER: Final = struct.Struct("=IIIII")  # expires, rqueue, wqueue, uid, inode
+_IDENTITY_SIZE: Final = _IDENTITY.size + _TAIL.size
+
+_OPERATION: Final = struct.Struct("=BBH")  # code, yes, no
+_CONDITION: Final = struct.Struct("=BBxxi")  # family, prefix length, port (-1 for any)
+_D_COND: Final = 8  # INET_DIAG_BC_D_COND: the peer
+_S_COND: Final = 7  # INET_DIAG_BC_S_COND: our own end
+
+_STATE_NAMES: Final = (
+    "unknown established syn-sent syn-recv fin-wait-1 fin-wait-2 time-wait close close-wait "
+    "last-ack listen closing new-syn-recv bound-inactive"
+)
+STATES: Final = tuple(_STATE_NAMES.split())
+"""Names by number, include/net/tcp_states.h."""
+
+_LISTEN: Final = 10
+_ALL: Final = 0xFFFF_FFFF
+_NOT_LISTENING: Final = _ALL & ~(1 << _LISTEN)
+
+DESTROY_ROUNDS: Final = 5  # a flow may open while the first dump is worked off; then none can
+_PROTOCOLS: Final = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
+
+
+@dataclass(frozen=True, slots=True)
+class DiagSocket:
+    """One socket as the kernel shows it."""
+
+    state: str
+    local: IPv4Address
+    local_port: int
+    remote: IPv4Address
+    remote_port: int
+    uid: int
+    inode: int
+    identity: bytes  # what SOCK_DESTROY wants back
+
+
+class SockDiag:
+    """A connection to the sock_diag of the namespace that it is opened in."""
+
+    def __init__(self) -> None:
+        with kernel_errors("open netlink to sock_diag"):
+            self._netlink = NetlinkSocket(_NETLINK_SOCK_DIAG)
+
+    @classmethod
+    def open_in(cls, netns_fd: int) -> Self:
+        """A connection to the sock_diag of the namespace behind a descriptor."""
+        with netns.entered(netns_fd):
+            return cls()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._netlink.close()
+
+    def find(self, flow: Flow) -> tuple[int, int] | None:
+        """(uid, inode) of the socket that is the near end of a flow, or None.
+
+        An exact look-up: a few microseconds, however many sockets there are. The kernel may give
+        an unconnected socket that would take the flow's packets (UDP); a listener is no owner.
+
+        Raises:
+            HostFailed: the kernel refused for another reason than absence.
+        """
+        identity = _IDENTITY.pack(
+            flow.sport, flow.dport, _pad(flow.address), _pad(flow.ip)
+        ) + _TAIL.pack(0, _ANY_COOKIE, _ANY_COOKIE)
+        request = _REQUEST.pack(socket.AF_INET, _PROTOCOLS[flow.protocol], 0, _ALL) + identity
+        try:
+            reply = self._netlink.ask(pack_message(_BY_FAMILY, 0, request))
+        except FileNotFoundError:
+            return None
+        except OSError as refusal:
+            raise HostFailed(f"look up a socket: {refusal.strerror}") from refusal
+        found = _parse(reply)
+        return None if found.state == "listen" else (found.uid, found.inode)
+
+    def tcp(
+        self,
+        remote: IPv4Address | None = None,
+        local: IPv4Network | None = None,
+        local_port: int | None = None,
+    ) -> list[DiagSocket]:
+        """TCP sockets in every state but listening. The kernel does the filtering.
+
+        Args:
+            remote: only those with this peer.
+            local: only those whose own end is in this network.
+            local_port: only those with this port on their own end.
+        """
+        code = _bytecode(remote, local, local_port)
+        return list(self._dump(socket.IPPROTO_TCP, _NOT_LISTENING, code))
+
+    def count_udp(self) -> int:
+        """How many UDP sockets there are."""
+        return sum(1 for _ in self._dump(socket.IPPROTO_UDP, _ALL, b""))
+
+    def destroy(
+        self,
+        remote: IPv4Address,
+        local: IPv4Network | None = None,
+        local_port: int | None = None,
+    ) -> int:
+        """Destroy TCP sockets by peer, in every state (TIME_WAIT, half-open), and read back.
+
+        Their owners wake with ECONNABORTED, the peer gets a reset. Returns how many are left.
+
+        Raises:
+            HostFailed: no CAP_NET_ADMIN, or a kernel without CONFIG_INET_DIAG_DESTROY.
+        """
+        for _ in range(DESTROY_ROUNDS):
+            found = self.tcp(remote, local, local_port)
+            if not found:
+                return 0
+            self._destroy_each(found)
+        return len(self.tcp(remote, local, local_port))
+
+    def _destroy_each(self, sockets: list[DiagSocket]) -> None:
+        head = _REQUEST.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, _ALL)
+        messages = [pack_message(_DESTROY, 0, head + each.identity) for each in sockets]
+        with kernel_errors("destroy sockets (kernel option CONFIG_INET_DIAG_DESTROY)"):
+            for error in self._netlink.send_batch(messages):
+                if error not in (0, errno.ENOENT):  # ENOENT: it ended by itself meanwhile
+                    raise OSError(error, errno.errorcode.get(error, "refused"))
+
+    def _dump(self, protocol: int, states: int, code: bytes) -> Iterator[DiagSocket]:
+        request = _REQUEST.pack(socket.AF_INET, protocol, 0, states) + bytes(_IDENTITY_SIZE)
+        if code:
+            request += pack_attr(_BYTECODE, code)
+        with kernel_errors("list sockets"):
+            replies = self._netlink.dump(pack_message(_BY_FAMILY, 0, request))
+        return map(_parse, replies)
+
+
+def _pad(address: IPv4Address) -> bytes:
+    return address.packed + bytes(12)
+
+
+def _bytecode(
+    remote: IPv4Address | None, local: IPv4Network | None, local_port: int | None
+) -> bytes:
+    """Conditions that must all hold. A failed one jumps beyond the end, which means "no match"
+    (net/ipv4/inet_diag.c: inet_diag_bc_run)."""
+    conditions: list[tuple[int, IPv4Network | None, int]] = []
+    if remote is not None:
+        conditions.append((_D_COND, IPv4Network((int(remote), 32)), -1))
+    if local is not None or local_port is not None:
+        conditions.append((_S_COND, local, -1 if local_port is None else local_port))
+    size = _OPERATION.size + _CONDITION.size + 4
+    code = b""
+    for number, (kind, net, port) in enumerate(conditions):
+        left = size * (len(conditions) - number)
+        host = net or IPv4Network("0.0.0.0/0")
+        code += _OPERATION.pack(kind, size, left + 4)
+        code += _CONDITION.pack(socket.AF_INET, host.prefixlen, port)
+        code += host.network_address.packed
+    return code
+
+
+def _parse(reply: memoryview) -> DiagSocket:
+    _, state, _, _ = _ANSWER.unpack_from(reply)
+    start = _ANSWER.size
+    sport, dport, source, destination = _IDENTITY.unpack_from(reply, start)
+    _, _, _, uid, inode = _OWNER.unpack_from(reply, start + _IDENTITY_SIZE)
+    return DiagSocket(
+        state=STATES[state] if state < len(STATES) else str(state),
+        local=IPv4Address(source[:4]),
+        local_port=sport,
+        remote=IPv4Address(destination[:4]),
+        remote_port=dport,
+        uid=uid,
+        inode=inode,
+        identity=bytes(reply[start : start + _IDENTITY_SIZE]),
+    )
