@@ -68,6 +68,8 @@ class Roster:
             {"op": "sandbox.forget", "address": member.address},
             {"op": "leaf.forget", "address": member.address},
         ]
+        if name in self._routes:
+            ops += self.set_route(name, None)
         return ops + self._let_go(member.policy.digest)
 
     def add_names(self, name: SandboxName, names: dict[str, str]) -> list[Op]:

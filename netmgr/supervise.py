@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -71,6 +71,7 @@ class WorkerSpec:
         index: number among its kind.
         launch: called at each start, just before `start` is sent.
         full_state: called at each start: the operations that rebuild all it must know.
+        on_ready: called at each start after the full state; then the worker counts as ready.
     """
 
     kind: str
@@ -79,6 +80,7 @@ class WorkerSpec:
     full_state: Callable[[], list[Op]]
     on_ask: AskHandler = refuse_every_ask
     on_tell: TellHandler = ignore_every_tell
+    on_ready: Callable[[Peer], Awaitable[None]] | None = None
 
     @property
     def name(self) -> str:
@@ -202,6 +204,8 @@ class Worker:
             self._peer = peer  # from here on changes queue behind the full state
             body = {"number": self._last_change(), "ops": self.spec.full_state()}
             await peer.ask("change", body, deadline_s=FULL_STATE_S)
+            if self.spec.on_ready is not None:
+                await self.spec.on_ready(peer)
             self.started_at = time.time()
             self.ready.set()
             await self._died.wait()

@@ -4,6 +4,9 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from netmgr.journal import DEFAULT_LIMIT, MAX_LIMIT
+from netmgr.reasons import Kind, Verdict
+
 MAX_POLICY_TEXT: Final = 1024 * 1024  # bytes of a policy file; the largest known ones are 40 KiB
 MAX_ALLOW: Final = 256  # --allow options of one sandbox
 MAX_LABELS: Final = 64
@@ -124,6 +127,19 @@ class TestInference(Body):
     """POST /v1/inference/test."""
 
     sandbox: str | None = None
+
+
+class RecordQuery(Body):
+    """GET /v1/records: which decisions to show; `follow` keeps the answer open."""
+
+    sandbox: str | None = None
+    verdict: Verdict | None = None
+    kind: Kind | None = None
+    name: Text256 | None = None
+    since: float | None = None
+    after: int | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
+    follow: bool = False
 
 
 class Shutdown(Body):

@@ -1,0 +1,87 @@
+"""Owns: /v1/providers and /v1/inference."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from netmgr.control import schema
+from netmgr.control.access import Need
+from netmgr.control.office import Office
+from netmgr.secret import Secret
+
+JsonObject = dict[str, Any]
+
+
+def inference_routes(office: Office) -> APIRouter:
+    """Routes of providers and of what `inference.local` leads to."""
+    router = APIRouter(prefix="/v1")
+    _add_providers(router, office)
+    _add_inference(router, office)
+    return router
+
+
+def _secrets(values: dict[str, str]) -> dict[str, Secret]:
+    return {key: Secret(value) for key, value in values.items()}
+
+
+def _add_providers(router: APIRouter, office: Office) -> None:
+    desk = office.inference
+
+    @router.post("/providers", status_code=201)
+    async def create(body: schema.CreateProvider, request: Request) -> JsonObject:
+        office.allow(request, Need.ROOT)
+        return await desk.create_provider(
+            body.name, body.type, _secrets(body.credentials), body.config
+        )
+
+    @router.get("/providers")
+    async def listing() -> JsonObject:
+        return {"providers": await desk.list_providers()}
+
+    @router.get("/provider-types")
+    async def types() -> JsonObject:
+        return {"types": desk.types()}
+
+    @router.get("/providers/{name}")
+    async def get(name: str) -> JsonObject:
+        return await desk.get_provider(name)
+
+    @router.patch("/providers/{name}")
+    async def update(name: str, body: schema.UpdateProvider, request: Request) -> JsonObject:
+        office.allow(request, Need.ROOT)
+        return await desk.update_provider(name, _secrets(body.credentials), body.config)
+
+    @router.delete("/providers/{name}")
+    async def delete(name: str, request: Request, force: bool = False) -> JsonObject:
+        office.allow(request, Need.ROOT)
+        await desk.delete_provider(name, force=force)
+        return {"removed": [name]}
+
+
+def _add_inference(router: APIRouter, office: Office) -> None:
+    desk = office.inference
+
+    @router.get("/inference")
+    async def get(sandbox: str | None = None) -> JsonObject:
+        return {"routes": await desk.get(sandbox)}
+
+    @router.put("/inference")
+    async def put(body: schema.SetInference, request: Request, response: Response) -> JsonObject:
+        office.allow(request, Need.ROOT)
+        return await desk.set(body.model_dump(exclude={"verify"}), verify=body.verify)
+
+    @router.patch("/inference")
+    async def patch(body: schema.UpdateInference, request: Request) -> JsonObject:
+        office.allow(request, Need.ROOT)
+        given = body.model_dump(exclude={"verify", "sandbox"}, exclude_none=True)
+        return await desk.update(body.sandbox, given, verify=body.verify)
+
+    @router.delete("/inference")
+    async def delete(request: Request, sandbox: str | None = None) -> JsonObject:
+        office.allow(request, Need.ROOT)
+        return {"deleted": await desk.delete(sandbox)}
+
+    @router.post("/inference/test")
+    async def test(body: schema.TestInference, request: Request) -> JsonObject:
+        office.allow(request, Need.ROOT)
+        return await desk.test(body.sandbox)

@@ -1,0 +1,106 @@
+"""Owns: /v1/sandboxes and /v1/policy."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from netmgr.control import schema
+from netmgr.control.access import Need
+from netmgr.control.office import Office
+from netmgr.policy_desk import Change
+from netmgr.sandbox_spec import SandboxSpec
+
+JsonObject = dict[str, Any]
+
+
+def sandbox_routes(office: Office) -> APIRouter:
+    """Routes of the life of sandboxes, and of their policies."""
+    router = APIRouter(prefix="/v1")
+    _add_life(router, office)
+    _add_policy(router, office, "/sandboxes/{name}/policy")
+    _add_policy(router, office, "/policy")
+    return router
+
+
+def _add_life(router: APIRouter, office: Office) -> None:
+    life = office.lifecycle
+
+    @router.post("/sandboxes", status_code=201)
+    async def create(
+        body: schema.CreateSandbox, request: Request, response: Response
+    ) -> JsonObject:
+        office.allow(request, Need.ROOT if body.attach else Need.SANDBOX)
+        spec = SandboxSpec.parse(body.model_dump())
+        if body.dry_run:
+            response.status_code = 200
+            return {"plan": await life.plan(spec)}
+        sandbox, created = await life.create(spec)
+        response.status_code = 201 if created else 200
+        return sandbox
+
+    @router.get("/sandboxes")
+    async def listing() -> JsonObject:
+        return {"sandboxes": life.listing()}
+
+    @router.delete("/sandboxes")
+    async def delete_all(request: Request) -> JsonObject:
+        office.allow(request, Need.SANDBOX)
+        return {"removed": await life.delete_all()}
+
+    @router.post("/sandboxes/gc")
+    async def collect(body: schema.Keep, request: Request) -> JsonObject:
+        office.allow(request, Need.SANDBOX)
+        return {"removed": await life.collect(body.keep)}
+
+    @router.get("/sandboxes/{name}")
+    async def show(name: str) -> JsonObject:
+        return await office.inspection.show(name)
+
+    @router.delete("/sandboxes/{name}")
+    async def delete(name: str, request: Request) -> JsonObject:
+        office.allow(request, Need.SANDBOX)
+        await life.delete(name)
+        return {"removed": [name]}
+
+    @router.get("/sandboxes/{name}/check")
+    async def compare(name: str) -> JsonObject:
+        return await office.inspection.check(name)
+
+
+def _add_policy(router: APIRouter, office: Office, path: str) -> None:
+    """The same routes for a sandbox's policy and for the global one (`name` None)."""
+    desk = office.policies
+
+    def scope(request: Request) -> str | None:
+        return request.path_params.get("name")
+
+    @router.get(path)
+    async def get(request: Request, revision: int | None = None) -> JsonObject:
+        return await desk.get(scope(request), revision)
+
+    @router.put(path)
+    async def put(body: schema.SetPolicy, request: Request) -> JsonObject:
+        office.allow(request, Need.ROOT)
+        change = Change(scope(request), body.if_revision, body.dry_run)
+        return await desk.set(change, body.text, body.source)
+
+    @router.patch(path)
+    async def patch(body: schema.UpdatePolicy, request: Request) -> JsonObject:
+        office.allow(request, Need.ROOT)
+        change = Change(scope(request), body.if_revision, body.dry_run)
+        return await desk.update(change, body.operations)
+
+    @router.delete(path)
+    async def delete(request: Request) -> JsonObject:
+        office.allow(request, Need.ROOT)
+        return await desk.delete(scope(request))
+
+    @router.get(f"{path}/history")
+    async def history(request: Request) -> JsonObject:
+        return {"revisions": await desk.history(scope(request))}
+
+    @router.post(f"{path}/rollback")
+    async def rollback(body: schema.RollBack, request: Request) -> JsonObject:
+        office.allow(request, Need.ROOT)
+        change = Change(scope(request), body.if_revision, dry_run=False)
+        return await desk.roll_back(change, body.revision)

@@ -1,0 +1,174 @@
+"""Owns: what the daemon's desks share: settings, kernel, store, roster, workers, journal, one lock.
+
+The kernel and the store are synchronous; each has one thread of its own (pyroute2 does not run in a
+loop's thread, SQLite wants one writer). Everything that changes state holds `changing`, so that a
+change is seen whole or not at all.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, ParamSpec, TypeVar
+
+from netmgr.addresses import AddressPool, NamePool, fixed_addresses
+from netmgr.authority import Authority
+from netmgr.errors import NotFound, did_you_mean
+from netmgr.fence import allow_entries
+from netmgr.journal import Journal
+from netmgr.kernel.facts import AllowEntry
+from netmgr.kernel.kernel import Kernel
+from netmgr.model import Lease, Record, SandboxName
+from netmgr.policy.policy import Policy
+from netmgr.reasons import Kind, Reason, Verdict
+from netmgr.roster import Member, Op, Roster, ops_for
+from netmgr.settings import Settings
+from netmgr.store import Sandbox, Store
+from netmgr.supervise import Supervisor
+from netmgr.trust import TrustFiles
+from netmgr.vault import Vault
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Resident:
+    """One live sandbox as the daemon holds it.
+
+    Attributes:
+        row: what the store keeps.
+        policy: its own policy (the global one may stand over it).
+        names: which private addresses stand for names in it.
+    """
+
+    row: Sandbox
+    policy: Policy
+    names: NamePool
+    authority: Authority
+
+    @property
+    def lease(self) -> Lease:
+        """Its place in the hub."""
+        return Lease(self.row.address, self.row.link)
+
+
+@dataclass(slots=True)
+class Core:
+    """One daemon's shared state.
+
+    Attributes:
+        changing: held by every change, from its first read to its last acknowledgement.
+        global_policy: (policy, revision) that stands over every sandbox's own, where one is set.
+    """
+
+    settings: Settings
+    kernel: Kernel
+    store: Store
+    vault: Vault
+    trust: TrustFiles
+    journal: Journal
+    addresses: AddressPool
+    residents: dict[SandboxName, Resident] = field(default_factory=dict)
+    global_policy: tuple[Policy, int] | None = None
+    roster: Roster = field(default_factory=Roster)
+    supervisor: Supervisor = field(default_factory=Supervisor)
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _kernel_thread: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="kernel")
+    )
+    _store_thread: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="store")
+    )
+
+    # -- threads ---------------------------------------------------------------------------
+
+    async def on_kernel(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a kernel call on the kernel's thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._kernel_thread, lambda: call(*args, **kwargs))
+
+    async def on_store(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a store call on the store's thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._store_thread, lambda: call(*args, **kwargs))
+
+    def close(self) -> None:
+        """End both threads; calls that are under way finish first."""
+        self._kernel_thread.shutdown()
+        self._store_thread.shutdown()
+
+    # -- workers and records ---------------------------------------------------------------
+
+    async def announce(self, ops: list[Op]) -> int:
+        """Send operations to every worker that they concern; returns when all have acknowledged.
+
+        Raises:
+            TryLater: a worker did not come up again.
+        """
+        return await self.supervisor.change(lambda kind: ops_for(kind, ops))
+
+    def record(
+        self, kind: Kind, message: str, *, resident: Resident | None = None, **extra: Any
+    ) -> None:
+        """Write a record of something that the daemon itself did (config, lifecycle)."""
+        row = resident.row if resident else None
+        record = Record(
+            time=time.time(),
+            sandbox=row.name if row else None,
+            tenant=row.tenant if row else None,
+            kind=kind,
+            verdict=Verdict.ALLOWED,
+            reason=Reason.ALLOWED,
+            policy_revision=row.revision or None if row else None,
+            message=message,
+            extra=extra,
+        )
+        self.journal.append(record.to_wire())
+
+    # -- residents -------------------------------------------------------------------------
+
+    def resident(self, name: str) -> Resident:
+        """The sandbox of that name.
+
+        Raises:
+            NotFound: names the nearest one.
+        """
+        found = self.residents.get(SandboxName(name))
+        if found is None:
+            raise NotFound(f"there is no sandbox {name!r}{did_you_mean(name, self.residents)}")
+        return found
+
+    def effective(self, resident: Resident) -> tuple[Policy, int]:
+        """The policy that is in force in a sandbox, and its revision."""
+        return self.global_policy or (resident.policy, resident.row.revision)
+
+    def member(self, resident: Resident) -> Member:
+        """A sandbox as workers shall know it."""
+        policy, revision = self.effective(resident)
+        return Member(
+            name=resident.row.name,
+            address=str(resident.row.address),
+            tenant=resident.row.tenant,
+            labels=dict(resident.row.labels),
+            policy=policy,
+            revision=revision,
+            names=self.name_map(resident.names),
+        )
+
+    def name_map(self, names: NamePool) -> dict[str, str]:
+        """Every name that has a private address in a sandbox, the two fixed ones included."""
+        fixed = fixed_addresses(self.settings.name_pool)
+        return {name: str(ip) for name, ip in fixed.items()} | {
+            row.name: str(row.ip) for row in names
+        }
+
+    def entries(self, resident: Resident) -> frozenset[AllowEntry]:
+        """What the kernel's allow sets hold of a sandbox."""
+        policy, _ = self.effective(resident)
+        return allow_entries(resident.row.address, self.name_map(resident.names), policy)
+
+    def keep(self, resident: Resident, **changes: Any) -> None:
+        """Replace fields of a resident's row, in memory."""
+        resident.row = replace(resident.row, **changes)

@@ -1,0 +1,349 @@
+"""Owns: providers, their credentials, and what inference.local leads to, per sandbox and for all.
+
+A change: validate -> probe the upstream through a proxy worker and the dialer, as a sandbox's
+request would go -> store -> workers acknowledge -> reply. A credential goes from the caller into
+the vault and from there to the proxy workers; it never comes back out of the API.
+"""
+
+import re
+import time
+from collections.abc import Mapping
+from itertools import count
+from typing import Any, Final
+
+from netmgr.core import Core
+from netmgr.errors import BadInput, NetmgrError, NotFound, TryLater
+from netmgr.inference import profiles
+from netmgr.inference.profiles import PROVIDER_TYPES, provider_type, resolve_route
+from netmgr.inference.route import DEFAULT_TIMEOUT_S
+from netmgr.inference.route import InferenceRoute as ResolvedRoute
+from netmgr.ipc import PeerClosed, PeerRefused
+from netmgr.reasons import Kind
+from netmgr.roster import Op
+from netmgr.secret import Secret
+from netmgr.store import InferenceRoute, Provider
+
+JsonObject = dict[str, Any]
+
+PROBE_SCOPE: Final = "?probe"  # no sandbox can be called so
+PROBE_STEPS: Final = 6  # chat twice, messages, responses, completions, embeddings
+PROBE_MARGIN_S: Final = 5.0  # for connecting and for the worker itself
+MAX_PROVIDERS: Final = 1000
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
+
+
+class InferenceDesk:
+    """Answers /v1/providers and /v1/inference."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._verified: dict[str | None, JsonObject] = {}
+        self._probes = count(1)
+
+    # -- providers -------------------------------------------------------------------------
+
+    def types(self) -> list[JsonObject]:
+        """What `provider create --type` takes."""
+        return [
+            {
+                "type": kind.name,
+                "base_url": kind.default_base_url,
+                "protocols": [str(protocol) for protocol in kind.protocols],
+                "credential": kind.credential_key,
+                "config": list(kind.config_keys),
+                "from_existing": list(kind.discovery),
+            }
+            for kind in PROVIDER_TYPES.values()
+        ]
+
+    async def create_provider(
+        self, name: str, kind: str, credentials: Mapping[str, Secret], config: Mapping[str, str]
+    ) -> JsonObject:
+        """Store a provider.
+
+        Raises:
+            BadInput: a name, type, credential or config key that cannot be meant.
+            Conflict: the name is taken.
+        """
+        if not _NAME.fullmatch(name):
+            raise BadInput(f"provider name {name!r}: expected letters, digits, '.', '_' and '-'")
+        profile = profiles.validate_provider(kind, credentials, config)
+        for key, value in credentials.items():
+            profiles.validate_credential(key, value)
+        core, now = self._core, time.time()
+        async with core.changing:
+            if len(await core.on_store(core.store.providers.all)) >= MAX_PROVIDERS:
+                raise BadInput(f"{MAX_PROVIDERS} providers exist; delete one first")
+            row = Provider(
+                name=name, type=profile.name, config=dict(config), created=now, updated=now
+            )
+            sealed = {k: core.vault.seal(v, "provider", name, k) for k, v in credentials.items()}
+            await core.on_store(core.store.providers.add, row, sealed)
+        core.record(Kind.CONFIG, f"provider {name} created")
+        return await self.get_provider(name)
+
+    async def list_providers(self) -> list[JsonObject]:
+        """Every provider; the names of credentials, never values."""
+        core = self._core
+        found = await core.on_store(core.store.providers.all)
+        return [await self.get_provider(provider.name) for provider in found]
+
+    async def get_provider(self, name: str) -> JsonObject:
+        """One provider.
+
+        Raises:
+            NotFound: names the nearest one.
+        """
+        core = self._core
+        row = await core.on_store(core.store.providers.get, name)
+        routes = await core.on_store(core.store.inference.all)
+        return {
+            "name": row.name,
+            "type": row.type,
+            "credentials": list(row.credentials),
+            "config": dict(row.config),
+            "created": row.created,
+            "updated": row.updated,
+            "used_by": [self._scope_name(r.scope) or "all" for r in routes if r.provider == name],
+        }
+
+    async def update_provider(
+        self, name: str, credentials: Mapping[str, Secret], config: Mapping[str, str]
+    ) -> JsonObject:
+        """Change single credentials and config values; an empty value removes the key. Routes that
+        use the provider change at once.
+
+        Raises:
+            NotFound, BadInput: the provider would not be valid after it.
+        """
+        core = self._core
+        async with core.changing:
+            row = await core.on_store(core.store.providers.get, name)
+            kept = (set(row.credentials) | set(credentials)) - _emptied(credentials)
+            merged = {k: v for k, v in (dict(row.config) | dict(config)).items() if v}
+            profiles.validate_provider(row.type, kept, merged)
+            sealed = {}
+            for key, value in credentials.items():
+                if value.reveal():
+                    profiles.validate_credential(key, value)
+                    sealed[key] = core.vault.seal(value, "provider", name, key)
+            changes = dict.fromkeys(_emptied(credentials)) | sealed
+            await core.on_store(
+                core.store.providers.update,
+                name,
+                config=merged,
+                credentials=changes,
+                now=time.time(),
+            )
+            await self._announce_routes_of(name)
+        core.record(Kind.CONFIG, f"provider {name} updated")
+        return await self.get_provider(name)
+
+    async def delete_provider(self, name: str, *, force: bool) -> None:
+        """Forget a provider; with `force` also the routes that use it.
+
+        Raises:
+            NotFound: no such provider.
+            Conflict: inference still uses it.
+        """
+        core = self._core
+        async with core.changing:
+            routes = await core.on_store(core.store.providers.remove, name, force=force)
+            ops: list[Op] = []
+            for route in routes:
+                ops += core.roster.set_route(self._scope_name(route.scope), None)
+            await core.announce(ops)
+        core.record(Kind.CONFIG, f"provider {name} deleted")
+
+    # -- inference -------------------------------------------------------------------------
+
+    async def get(self, sandbox: str | None) -> list[JsonObject]:
+        """Every route, or the one that holds in a sandbox.
+
+        Raises:
+            NotFound: no such sandbox.
+        """
+        core = self._core
+        routes = await core.on_store(core.store.inference.all)
+        if sandbox is not None:
+            scope = self._scope_id(sandbox)
+            own = [route for route in routes if route.scope == scope]
+            routes = tuple(own or (route for route in routes if route.scope is None))
+        return [await self._route_object(route) for route in routes]
+
+    async def set(self, fields: Mapping[str, Any], *, verify: bool) -> JsonObject:
+        """Set the route of a scope whole.
+
+        Raises:
+            NotFound: no such provider or sandbox.
+            BadInput: a model or time-out that cannot be meant, or the probe failed.
+        """
+        core, sandbox = self._core, fields["sandbox"]
+        candidate = InferenceRoute(
+            scope=self._scope_id(sandbox),
+            provider=fields["provider"],
+            model=fields["model"],
+            timeout_s=fields["timeout_s"] or None,
+            total_timeout_s=fields["total_timeout_s"] or None,
+            version=0,
+            updated=time.time(),
+        )
+        resolved = await self._resolve(candidate)
+        # A slow upstream must not keep others from creating sandboxes: no lock while probing.
+        validated = await self._probe(resolved) if verify else []
+        async with core.changing:
+            stored = await core.on_store(core.store.inference.put, candidate)
+            resolved = await self._resolve(stored)
+            wire = resolved.to_wire(with_credential=True)
+            await core.announce(core.roster.set_route(sandbox, wire))
+            self._verified[sandbox] = {"verified": verify, "at": time.time() if verify else None}
+        core.record(
+            Kind.CONFIG,
+            f"inference of {sandbox or 'all sandboxes'}: {stored.provider}, model {stored.model}",
+            resident=core.resident(sandbox) if sandbox else None,
+        )
+        return await self._route_object(stored) | {"validated": validated}
+
+    async def update(
+        self, sandbox: str | None, given: Mapping[str, Any], *, verify: bool
+    ) -> JsonObject:
+        """Change only what is given.
+
+        Raises:
+            BadInput: nothing is given.
+            NotFound: the scope has no route yet.
+        """
+        if not given:
+            raise BadInput("nothing to update: give --provider, --model, --timeout or more")
+        core = self._core
+        now = await core.on_store(core.store.inference.find, self._scope_id(sandbox))
+        if now is None:
+            raise NotFound("inference is not configured here; use `netmgr inference set`")
+        fields = {
+            "sandbox": sandbox,
+            "provider": now.provider,
+            "model": now.model,
+            "timeout_s": now.timeout_s or 0,
+            "total_timeout_s": now.total_timeout_s or 0,
+        }
+        return await self.set(fields | dict(given), verify=verify)
+
+    async def delete(self, sandbox: str | None) -> bool:
+        """Forget a scope's route; whether there was one."""
+        core = self._core
+        async with core.changing:
+            had = await core.on_store(core.store.inference.remove, self._scope_id(sandbox))
+            await core.announce(core.roster.set_route(sandbox, None))
+        if had:
+            core.record(Kind.CONFIG, f"inference of {sandbox or 'all sandboxes'} removed")
+        return had
+
+    async def test(self, sandbox: str | None) -> JsonObject:
+        """Probe the route that holds in a scope; nothing changes.
+
+        Raises:
+            NotFound: no route.
+            BadInput: what the probe found, in words.
+        """
+        core = self._core
+        route = await core.on_store(core.store.inference.find, self._scope_id(sandbox))
+        route = route or await core.on_store(core.store.inference.find, None)
+        if route is None:
+            raise NotFound("inference is not configured; use `netmgr inference set`")
+        validated = await self._probe(await self._resolve(route))
+        return await self._route_object(route) | {"validated": validated}
+
+    def restore(self) -> None:
+        """Bring every stored route into the roster, at start, on the store's thread.
+
+        Raises:
+            HostFailed: a credential cannot be opened.
+        """
+        for route in self._core.store.inference.all():
+            wire = self._resolve_now(route).to_wire(with_credential=True)
+            self._core.roster.set_route(self._scope_name(route.scope), wire)
+
+    # -- resolving and probing -------------------------------------------------------------
+
+    async def _resolve(self, route: InferenceRoute) -> ResolvedRoute:
+        return await self._core.on_store(self._resolve_now, route)
+
+    def _resolve_now(self, route: InferenceRoute) -> ResolvedRoute:
+        core = self._core
+        row = core.store.providers.get(route.provider)
+        credentials = {
+            key: core.vault.unseal(sealed, "provider", row.name, key)
+            for key, sealed in core.store.providers.credentials(row.name).items()
+        }
+        provider = profiles.Provider(row.name, row.type, credentials, dict(row.config))
+        return resolve_route(
+            provider,
+            route.model,
+            route_id=f"{route.scope or 'all'}-{route.version}-{row.updated:.6f}",
+            timeout_s=route.timeout_s or 0,
+            total_timeout_s=route.total_timeout_s or 0,
+        )
+
+    async def _probe(self, route: ResolvedRoute) -> list[JsonObject]:
+        """Ask the upstream, the way a sandbox's request goes."""
+        core = self._core
+        wire = route.to_wire(with_credential=True)
+        deadline = PROBE_STEPS * route.timeout_s + PROBE_MARGIN_S
+        scope = f"{PROBE_SCOPE}-{next(self._probes)}"
+        await core.announce([{"op": "inference", "scope": scope, "route": wire}])
+        try:
+            proxy = core.supervisor.of_kind("proxy")[0].peer
+            answer = await proxy.ask("probe", {"route": wire}, deadline_s=deadline)
+        except PeerRefused as failure:
+            raise BadInput(failure.message, **failure.details) from failure
+        except (PeerClosed, TimeoutError) as failure:
+            raise TryLater("the probe did not end; try again, or use --no-verify") from failure
+        finally:
+            await core.announce([{"op": "inference", "scope": scope, "route": None}])
+        validated: list[JsonObject] = answer.body["validated"]
+        return validated
+
+    async def _announce_routes_of(self, provider: str) -> None:
+        core = self._core
+        ops: list[Op] = []
+        for route in await core.on_store(core.store.inference.all):
+            if route.provider == provider:
+                wire = (await self._resolve(route)).to_wire(with_credential=True)
+                ops += core.roster.set_route(self._scope_name(route.scope), wire)
+        if ops:
+            await core.announce(ops)
+
+    async def _route_object(self, route: InferenceRoute) -> JsonObject:
+        core = self._core
+        row = await core.on_store(core.store.providers.get, route.provider)
+        profile = provider_type(row.type)
+        scope = self._scope_name(route.scope)
+        return {
+            "scope": scope or "all",
+            "provider": route.provider,
+            "type": row.type,
+            "model": route.model,
+            "base_url": str(profiles.base_url_of(profile, row.config)),
+            "protocols": [str(protocol) for protocol in profile.protocols],
+            "timeout_s": route.timeout_s or DEFAULT_TIMEOUT_S,
+            "total_timeout_s": route.total_timeout_s or 0,
+            "version": route.version,
+            "health": self._verified.get(scope, {"verified": None, "at": None}),
+        }
+
+    # -- scopes ----------------------------------------------------------------------------
+
+    def _scope_id(self, sandbox: str | None) -> int | None:
+        return None if sandbox is None else self._core.resident(sandbox).row.id
+
+    def _scope_name(self, scope: int | None) -> str | None:
+        if scope is None:
+            return None
+        for resident in self._core.residents.values():
+            if resident.row.id == scope:
+                return resident.row.name
+        raise NetmgrError(f"a route of sandbox {scope}, which does not exist")
+
+
+def _emptied(credentials: Mapping[str, Secret]) -> set[str]:
+    return {key for key, value in credentials.items() if not value.reveal()}

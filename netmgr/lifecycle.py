@@ -1,0 +1,291 @@
+"""Owns: the life of sandboxes: create, delete, collect, list. The street on which one is born.
+
+    spec -> address lease -> plan -> kernel (rules stand already, the link comes up last)
+         -> store -> files -> workers acknowledge -> reply
+
+A failure at one station undoes those before it. Policies of live sandboxes are the policy desk's.
+"""
+
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from netmgr.addresses import NamePool
+from netmgr.authority import Authority
+from netmgr.core import Core, Resident
+from netmgr.errors import Conflict, HostFailed, LimitExceeded
+from netmgr.kernel.facts import Netns
+from netmgr.model import HOST_NAME, Lease, SandboxName, parse_sandbox_name
+from netmgr.plan import Plan, carry_out, clear_away, describe, plan_birth, shut_door
+from netmgr.reasons import Kind
+from netmgr.sandbox_spec import SandboxSpec
+from netmgr.store import PolicyRevision, Sandbox
+from netmgr.trust import trust_env
+
+log = logging.getLogger(__name__)
+
+LINK_PREFIX: Final = "nm"
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Birth:
+    """What one creation has gathered on its way."""
+
+    spec: SandboxSpec
+    resident: Resident
+    plan: Plan
+    netns: Netns | None = None
+    stored: bool = False
+    began: float = field(default_factory=time.monotonic)
+
+
+class Lifecycle:
+    """Creates and deletes sandboxes, one at a time."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    # -- birth -----------------------------------------------------------------------------
+
+    async def create(self, spec: SandboxSpec) -> tuple[JsonObject, bool]:
+        """Bring a sandbox into being, ready when this returns.
+
+        Returns:
+            (the sandbox object, whether it is new). Twice is once: a second create with the same
+            parameters gives the first one's.
+
+        Raises:
+            Conflict: the name is taken with other parameters.
+            LimitExceeded: sandboxes, addresses or set entries are used up.
+            HostFailed: the kernel or the disk refused; nothing is left of it.
+        """
+        core = self._core
+        async with core.changing:
+            known = await self._known(spec)
+            if known is not None:
+                return known, False
+            birth = self._conceive(spec)
+            core.addresses.take(birth.resident.row.address)
+            try:
+                await self._bear(birth)
+            except BaseException:
+                await self._undo(birth)
+                raise
+            result = self.describe(birth.resident)
+            if spec.idempotency_key is not None:
+                await core.on_store(
+                    core.store.remember,
+                    spec.idempotency_key,
+                    spec.parameters,
+                    result,
+                    time.time(),
+                )
+        took = (time.monotonic() - birth.began) * 1000
+        core.record(
+            Kind.LIFECYCLE, "sandbox created", resident=birth.resident, duration_ms=round(took, 2)
+        )
+        return result, True
+
+    async def plan(self, spec: SandboxSpec) -> list[str]:
+        """The steps that `create` would walk, one line each; nothing is done."""
+        async with self._core.changing:
+            return [describe(step) for step in self._conceive(spec).plan]
+
+    async def _known(self, spec: SandboxSpec) -> JsonObject | None:
+        core = self._core
+        if spec.idempotency_key is not None:
+            answer = await core.on_store(
+                core.store.recall, spec.idempotency_key, spec.parameters, time.time()
+            )
+            if answer is not None and spec.name in core.residents:
+                return answer
+        resident = core.residents.get(spec.name)
+        if resident is None:
+            return None
+        if resident.row.parameters != spec.parameters:
+            raise Conflict(
+                f"sandbox {spec.name!r} exists with other parameters; "
+                f"change its policy with `netmgr policy set {spec.name}`, or delete it first"
+            )
+        return self.describe(resident)
+
+    def _conceive(self, spec: SandboxSpec) -> _Birth:
+        core = self._core
+        settings, now = core.settings, time.time()
+        if len(core.residents) >= settings.max_sandboxes:
+            raise LimitExceeded(f"{settings.max_sandboxes} sandboxes exist, which is max_sandboxes")
+        sandbox_id = core.store.sandboxes.next_id()
+        lease = Lease(core.addresses.choose(now), f"{LINK_PREFIX}{sandbox_id}")
+        row = Sandbox(
+            id=sandbox_id,
+            name=spec.name,
+            created=now,
+            address=lease.address,
+            link=lease.link,
+            netns=str(settings.netns_path(spec.name)),
+            netns_dev=0,
+            netns_ino=0,
+            attached=spec.attach is not None,
+            tenant=spec.tenant,
+            labels=dict(spec.labels),
+            revision=1,
+            digest=spec.policy.digest,
+            parameters=spec.parameters,
+        )
+        names = NamePool(
+            settings.name_pool, settings.wildcard_names_per_sandbox, settings.name_quarantine_s
+        )
+        authority = Authority.create(settings.instance, spec.name, now)
+        resident = Resident(row, spec.policy, names, authority)
+        policy, _ = core.effective(resident)
+        for name in sorted(policy.exact_names()):
+            if name != HOST_NAME:
+                names.take(names.choose(name, now, wildcard=False))
+        return _Birth(
+            spec, resident, plan_birth(spec.name, lease, core.entries(resident), spec.attach)
+        )
+
+    async def _bear(self, birth: _Birth) -> None:
+        core, resident = self._core, birth.resident
+        birth.netns = await core.on_kernel(carry_out, core.kernel, birth.plan)
+        identity = birth.netns.identity
+        core.keep(
+            resident,
+            netns=str(birth.netns.path),
+            netns_dev=identity.dev,
+            netns_ino=identity.inode,
+        )
+        await core.on_store(self._store, birth)
+        birth.stored = True
+        core.residents[resident.row.name] = resident
+        await core.announce(core.roster.put(core.member(resident)))
+
+    def _store(self, birth: _Birth) -> None:
+        core, row, spec = self._core, birth.resident.row, birth.spec
+        authority = birth.resident.authority
+        core.trust.write(row.name, authority.certificate_pem)
+        sealed = core.vault.seal(authority.key_pem, "authority", str(row.id))
+        with core.store.transaction():
+            core.store.sandboxes.add(row)
+            core.store.names.put(row.id, birth.resident.names)
+            core.store.authorities.put(row.id, authority.certificate_pem, sealed)
+            core.store.policies.put(
+                PolicyRevision(
+                    scope=row.id,
+                    revision=1,
+                    digest=spec.policy.digest,
+                    text=spec.policy_text,
+                    source=spec.policy_source,
+                    doc=spec.policy.to_doc(),
+                    created=row.created,
+                ),
+                keep=core.settings.policy_history,
+            )
+
+    async def _undo(self, birth: _Birth) -> None:
+        """Leave nothing of a birth that failed. `carry_out` undid the kernel's part already where
+        it was the one that failed."""
+        core, row = self._core, birth.resident.row
+        if birth.netns is None:
+            core.addresses.release(row.address, time.time())
+            core.trust.remove(row.name)
+            return
+        try:
+            await self._end(birth.resident, stored=birth.stored)
+        except HostFailed as failure:
+            log.error("undoing the creation of %s: %s", row.name, failure.message)
+
+    # -- death -----------------------------------------------------------------------------
+
+    async def delete(self, name: str) -> None:
+        """Remove a sandbox with all its flows. Its address rests before anyone gets it.
+
+        Raises:
+            NotFound: no such sandbox.
+            HostFailed: the kernel kept something; it is listed, and tried again at the next start.
+        """
+        core = self._core
+        async with core.changing:
+            resident = core.resident(name)
+            await self._end(resident, stored=True)
+        core.record(Kind.LIFECYCLE, "sandbox deleted", resident=resident)
+
+    async def delete_all(self) -> list[str]:
+        """Remove every sandbox; their names."""
+        return await self._delete_each(tuple(self._core.residents))
+
+    async def collect(self, keep: Iterable[str]) -> list[str]:
+        """Remove every sandbox that is not named, as a runtime's garbage collection does.
+
+        Raises:
+            BadInput: a name that can be no sandbox's: a typing error must not delete its owner.
+        """
+        kept = {parse_sandbox_name(name) for name in keep}
+        return await self._delete_each(tuple(n for n in self._core.residents if n not in kept))
+
+    async def _delete_each(self, names: tuple[SandboxName, ...]) -> list[str]:
+        failures = []
+        for name in names:
+            try:
+                await self.delete(name)
+            except HostFailed as failure:
+                failures.append(failure.message)
+        if failures:
+            raise HostFailed("; ".join(failures), removed=len(names) - len(failures))
+        return list(names)
+
+    async def _end(self, resident: Resident, *, stored: bool) -> None:
+        """Tolerant, in the written order, to the end; the lease goes last."""
+        core, row = self._core, resident.row
+        failures = await core.on_kernel(
+            shut_door, core.kernel, resident.lease, core.entries(resident)
+        )
+        await core.announce(core.roster.remove(row.name))
+        failures += await core.on_kernel(clear_away, core.kernel, row.name, row.address)
+        core.trust.remove(row.name)
+        now = time.time()
+        if stored:
+            await core.on_store(core.store.sandboxes.remove, row.id, now)
+        core.residents.pop(row.name, None)
+        core.addresses.release(row.address, now)
+        if failures:
+            raise HostFailed(f"sandbox {row.name}: {'; '.join(failures)}")
+
+    # -- looking ---------------------------------------------------------------------------
+
+    def listing(self) -> list[JsonObject]:
+        """Every sandbox's record, by name."""
+        residents = self._core.residents
+        return [self.describe(residents[name]) for name in sorted(residents)]
+
+    def namespaces(self) -> frozenset[tuple[int, int]]:
+        """Device and inode of every sandbox's network namespace."""
+        return frozenset((r.row.netns_dev, r.row.netns_ino) for r in self._core.residents.values())
+
+    def describe(self, resident: Resident) -> JsonObject:
+        """The sandbox object of the API."""
+        core, row = self._core, resident.row
+        policy, revision = core.effective(resident)
+        return {
+            "name": row.name,
+            "id": row.id,
+            "state": row.state.value,
+            "created": row.created,
+            "tenant": row.tenant,
+            "labels": dict(row.labels),
+            "address": str(row.address),
+            "link": row.link,
+            "netns": row.netns,
+            "attached": row.attached,
+            "policy": {
+                "revision": revision,
+                "digest": policy.digest,
+                "scope": "global" if core.global_policy else "sandbox",
+            },
+            "run_dir": str(core.trust.directory(row.name)),
+            "env": trust_env(core.trust.paths(row.name)),
+        }
