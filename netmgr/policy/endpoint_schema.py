@@ -16,7 +16,7 @@ from netmgr.policy.hosts import OWN_NAMES, ExactHost, Host, LiteralHost, parse_h
 from netmgr.policy.match import ANY_METHOD, BadPattern, parse_path_glob
 from netmgr.policy.problems import Report
 from netmgr.policy.rules import PRESET_RULES, Access, Endpoint, HttpRule, Protocol, Tls
-from netmgr.policy.tree import Mapping, Node, to_value
+from netmgr.policy.tree import Node, to_value
 
 MAX_PORT: Final = 65535
 MAX_RULES: Final = 1000  # of one endpoint: each request is held against all of them
@@ -106,9 +106,9 @@ def _parse_host(fields: Fields, report: Report) -> Host | None:
     text = fields.text("host")
     if not text:
         if fields.node("allowed_ips") is not None:
-            fields.missing("host", f"an endpoint without 'host' {NOT_ENFORCED}")
+            fields.missing(f"an endpoint without 'host' {NOT_ENFORCED}")
         elif fields.node("host") is None or text == "":
-            fields.missing("host", "expected 'host': a name, a wildcard or an IPv4 address")
+            fields.missing("expected 'host': a name, a wildcard or an IPv4 address")
         return None
     try:
         host = parse_host(text)
@@ -136,22 +136,19 @@ def _warn_of_host(fields: Fields, host: Host, report: Report) -> None:
 def _parse_ports(fields: Fields) -> tuple[int, ...]:
     if "port" in fields and "ports" in fields:
         fields.problem("ports", "'port' and 'ports' exclude each other; keep one")
-    if "ports" in fields:
-        numbers = fields.integers("ports")
-    else:
-        number = fields.integer("port")
-        numbers = None if number is None else [number]
-    if not numbers:
-        if fields.node("port") is None and (fields.node("ports") is None or numbers == []):
-            fields.missing("port", "expected 'port' (1 to 65535) or a list of 'ports'")
+    key = "ports" if "ports" in fields else "port"
+    if fields.node(key) is None or fields.is_empty_list(key):
+        fields.missing("expected 'port' (1 to 65535) or a list of 'ports'")
         return ()
+    numbers = fields.integers(key) if key == "ports" else [fields.integer(key)]
+    ports: set[int] = set()
     for number in numbers:
+        if number is None:
+            continue
         if not 1 <= number <= MAX_PORT:
-            fields.problem(
-                "ports" if "ports" in fields else "port", f"{number}: expected 1 to {MAX_PORT}"
-            )
-            return ()
-    return tuple(sorted(set(numbers)))
+            fields.problem(key, f"{number}: expected 1 to {MAX_PORT}")
+        ports.add(number)
+    return tuple(sorted(ports))
 
 
 def _parse_protocol(fields: Fields) -> Protocol:
@@ -206,7 +203,7 @@ def _parse_requests(
     if fields.node("access") is not None and fields.node("rules") is not None:
         fields.problem("rules", "'access' and 'rules' exclude each other; keep one")
     elif fields.node("access") is None and fields.node("rules") is None:
-        fields.missing("access", "protocol rest needs 'access' or 'rules' to say what is allowed")
+        fields.missing("protocol rest needs 'access' or 'rules' to say what is allowed")
     return access, PRESET_RULES[access] if access else allow, deny
 
 
@@ -231,8 +228,7 @@ def _parse_rule(
         outer = Fields(node, path, ("allow",), report)
         inner = outer.node("allow")
         if inner is None:
-            if isinstance(node, Mapping):
-                outer.missing("allow", "expected 'allow' with a method and a path")
+            outer.missing("expected 'allow' with a method and a path")
             return None
         node, path = inner, outer.where("allow")
     fields = Fields(node, path, _RULE_KEYS, report)
@@ -240,8 +236,8 @@ def _parse_rule(
     method = _parse_method(fields, report)
     glob_text = fields.text("path")
     if not glob_text:
-        if isinstance(node, Mapping) and fields.node("path") is None:
-            fields.missing("path", "expected 'path' ('/**' for every path)")
+        if fields.node("path") is None:
+            fields.missing("expected 'path' ('/**' for every path)")
         return None
     try:
         glob = parse_path_glob(glob_text)
@@ -255,7 +251,7 @@ def _parse_method(fields: Fields, report: Report) -> str | None:
     text = (fields.text("method") or "").upper()
     if not text:
         if fields.node("method") is None:
-            fields.missing("method", "expected 'method' ('*' for every method)")
+            fields.missing("expected 'method' ('*' for every method)")
         return None
     if not _TCHAR.fullmatch(text):
         fields.problem("method", f"{text!r} is no HTTP method")

@@ -21,11 +21,12 @@ NOT_ENFORCED: Final = (
 class Fields:
     """One mapping under judgement. Unknown keys are noted at once."""
 
-    __slots__ = ("_mapping", "_report", "path")
+    __slots__ = ("_broken", "_mapping", "_report", "path")
 
     def __init__(self, node: Node, path: str, known: Collection[str], report: Report) -> None:
         self.path = path
         self._report = report
+        self._broken = not isinstance(node, Mapping)
         if not isinstance(node, Mapping):
             report.problem(node.line, path, f"expected keys and values, got {describe(node)}")
             node = Mapping(node.line)
@@ -54,9 +55,10 @@ class Fields:
         """Note what is wrong with one key."""
         self._report.problem(self.line_of(key), self.where(key), message)
 
-    def missing(self, key: str, message: str) -> None:
-        """Note that the mapping lacks a key."""
-        self._report.problem(self.line, self.path, message)
+    def missing(self, message: str) -> None:
+        """Note that the mapping lacks a key. What is no mapping has been noted already."""
+        if not self._broken:
+            self._report.problem(self.line, self.path, message)
 
     def node(self, key: str) -> Node | None:
         """The raw node; None where the key is missing or has no value."""
@@ -104,12 +106,9 @@ class Fields:
         node = self.node(key)
         return None if node is None else self._integer(node, key, self.where(key))
 
-    def integers(self, key: str) -> list[int] | None:
-        """A list of whole numbers; those that are none are noted and left out."""
-        if self.node(key) is None:
-            return None
-        found = (self._integer(node, key, place) for place, node in self.items(key))
-        return [number for number in found if number is not None]
+    def integers(self, key: str) -> list[int | None]:
+        """A list of whole numbers; what is none is noted and read as None."""
+        return [self._integer(node, key, place) for place, node in self.items(key)]
 
     def items(self, key: str) -> Iterator[tuple[str, Node]]:
         """The items of a list, each with its place."""

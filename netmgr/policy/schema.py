@@ -13,7 +13,7 @@ from netmgr.policy.foreign import FOREIGN_SECTIONS, parse_foreign
 from netmgr.policy.overlap import report_conflicts, report_crowds
 from netmgr.policy.problems import Report
 from netmgr.policy.rules import ANY_BINARY, Endpoint, Entry
-from netmgr.policy.tree import Mapping, Node, Scalar, from_value, parse_yaml
+from netmgr.policy.tree import Node, Scalar, from_value, parse_yaml
 
 VERSION: Final = 1
 MAX_ENDPOINTS: Final = 20_000  # of one policy; each takes about a kilobyte in every process
@@ -100,7 +100,7 @@ def _read(node: Node | None, source: str, report: Report) -> Document:
 def _check_version(top: Fields) -> None:
     node = top.node("version")
     if node is None:
-        top.missing("version", "expected 'version: 1'")
+        top.missing("expected 'version: 1'")
     elif not (isinstance(node, Scalar) and type(node.value) is int and node.value == VERSION):
         top.problem("version", f"expected the number {VERSION}, got {describe(node)}")
 
@@ -124,16 +124,14 @@ def _parse_entry(key: str, line: int, node: Node, lines: dict[str, int], report:
         endpoint = parse_endpoint(item, path, place, observe, report)
         if endpoint is not None:
             endpoints.append(endpoint)
-    if isinstance(node, Mapping) and (
-        fields.node("endpoints") is None or fields.is_empty_list("endpoints")
-    ):
+    if fields.node("endpoints") is None or fields.is_empty_list("endpoints"):
         report.warn(where, "no endpoints: it allows nothing")
     return Entry(key, fields.text("name") or key, tuple(endpoints), observe)
 
 
 def _check_binaries(fields: Fields, report: Report) -> None:
     if fields.node("binaries") is None or fields.is_empty_list("binaries"):
-        fields.missing("binaries", f"expected 'binaries'; any program is [{{path: {ANY_BINARY}}}]")
+        fields.missing(f"expected 'binaries'; any program is [{{path: {ANY_BINARY}}}]")
         return
     for path, node in fields.items("binaries"):
         binary = Fields(node, path, _BINARY_KEYS, report)
@@ -142,8 +140,8 @@ def _check_binaries(fields: Fields, report: Report) -> None:
             report.warn(binary.where("harness"), "has no effect; remove it")
         text = binary.text("path")
         if text is None:
-            if isinstance(node, Mapping) and binary.node("path") is None:
-                binary.missing("path", f"expected 'path'; any program is {ANY_BINARY}")
+            if binary.node("path") is None:
+                binary.missing(f"expected 'path'; any program is {ANY_BINARY}")
         elif text != ANY_BINARY:
             binary.problem(
                 "path",
