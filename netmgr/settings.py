@@ -23,11 +23,11 @@ from netmgr.settings_values import (
     parse_choice,
     parse_int,
     parse_nameservers,
-    parse_networks,
     parse_optional_path,
     parse_path,
     parse_pool,
     parse_ports,
+    parse_public_networks,
     parse_seconds,
     parse_text,
 )
@@ -68,7 +68,7 @@ def _seconds(section: str, default: float, span: tuple[float, float], doc: str) 
 
 def _account(offset: int, who: str) -> Any:
     number = FIRST_WORKER_UID + offset
-    doc = f"Whom the {who} runs as: a uid (the gid is the same number) or a user's name."
+    doc = f"User of the {who}: a uid (the gid is the same number) or a name."
     return _value("Processes", Account(number, number), parse_account, doc)
 
 
@@ -203,7 +203,7 @@ class Settings:
     treat_as_public: tuple[Network, ...] = _value(
         "Address guard",
         (),
-        parse_networks,
+        parse_public_networks,
         "Networks that count as public although they are not, for example a company's own "
         "addresses inside 100.64.0.0/10. Loopback and link-local never do.",
         live=True,

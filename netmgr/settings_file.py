@@ -148,24 +148,29 @@ def _read(path: Path, required: bool) -> str:
 
 def _entries(text: str, source: str) -> Iterator[tuple[str, int, Any]]:
     """(key, line, plain value) of each entry of the file's mapping."""
-    loader = yaml.SafeLoader(text)
     try:
-        root = loader.get_single_node()
-        if root is None:
-            return
-        if not isinstance(root, yaml.MappingNode):
-            raise BadInput(f"{source}:{_line(root)}: expected `key: value` lines")
-        for key, value in root.value:
-            name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
-            yield name, _line(key), loader.construct_object(value, deep=True)
+        loader = yaml.SafeLoader(text)
+        try:
+            yield from _entries_of(loader, source)
+        finally:
+            loader.dispose()
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark
         where = f"{source}:{mark.line + 1}" if mark else source
         raise BadInput(f"{where}: not valid YAML: {problem.problem}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
         raise BadInput(f"{source}: not valid YAML: {problem}") from None
-    finally:
-        loader.dispose()
+
+
+def _entries_of(loader: yaml.SafeLoader, source: str) -> Iterator[tuple[str, int, Any]]:
+    root = loader.get_single_node()
+    if root is None:
+        return
+    if not isinstance(root, yaml.MappingNode):
+        raise BadInput(f"{source}:{_line(root)}: expected `key: value` lines")
+    for key, value in root.value:
+        name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
+        yield name, _line(key), loader.construct_object(value, deep=True)
 
 
 def _line(node: yaml.Node) -> int:

@@ -17,6 +17,18 @@ Parser = Callable[[Any], Any]
 
 DNS_PORT: Final = 53
 
+# Loopback, this host, link-local, multicast and broadcast (RFC 6890): no setting opens these.
+NEVER_PUBLIC: Final[tuple[Network, ...]] = (
+    ip_network("0.0.0.0/8"),
+    ip_network("127.0.0.0/8"),
+    ip_network("169.254.0.0/16"),
+    ip_network("224.0.0.0/3"),
+    ip_network("::/127"),
+    ip_network("::ffff:0:0/96"),
+    ip_network("fe80::/10"),
+    ip_network("ff00::/8"),
+)
+
 
 class Direction(StrEnum):
     """Which way an operator may move a number away from its default."""
@@ -155,9 +167,14 @@ def parse_network(raw: Any) -> Network:
         raise ValueError(f"expected a network such as 192.0.2.0/24: {problem}") from None
 
 
-def parse_networks(raw: Any) -> tuple[Network, ...]:
-    """A list of networks."""
-    return tuple(parse_network(item) for item in _list(raw))
+def parse_public_networks(raw: Any) -> tuple[Network, ...]:
+    """A list of networks, none of which reaches the host itself or its link."""
+    networks = tuple(parse_network(item) for item in _list(raw))
+    for network in networks:
+        for never in NEVER_PUBLIC:
+            if network.version == never.version and network.overlaps(never):
+                raise ValueError(f"{network} overlaps {never}, which never counts as public")
+    return networks
 
 
 def parse_ports(raw: Any) -> tuple[int, ...]:

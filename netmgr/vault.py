@@ -104,14 +104,17 @@ class Vault:
 
 def _read_key(path: Path) -> str:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        # O_NONBLOCK: a pipe of that name would keep the daemon waiting for ever.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         raise
     except OSError as problem:
         raise HostFailed(f"{path}: cannot be read: {problem.strerror}") from problem
-    with os.fdopen(fd, "rb") as file:
+    try:
         _check_owner(os.fstat(fd), path)
-        return file.read(MAX_KEY_FILE).decode("ascii", "replace")
+        return os.read(fd, MAX_KEY_FILE).decode("ascii", "replace")
+    finally:
+        os.close(fd)
 
 
 def _check_owner(status: os.stat_result, path: Path) -> None:
