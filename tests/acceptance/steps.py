@@ -1,0 +1,231 @@
+"""Owns: the verbs of a case's steps. Each step has one verb; what else it has are expectations.
+
+run       a program in the sandbox, as `netmgr sandbox exec` starts it
+            exit, within (seconds), stdout and stderr (lists of patterns)
+inside    a program in the sandbox's network namespace, as root with every privilege
+netmgr    a command of the operator's: exit, stdout, stderr
+talk      bytes from inside, exactly as they stand: to, tls, udp, send, wait
+            status or statuses, reason (x-netmgr-reason), received, fails, end, within
+request   "METHOD TARGET STATUS" over TLS to api.test
+pipeline  `count` GETs in one write to `to`, answered in order
+policy    put a policy in force;  reject: one that must not be, with what the message names
+apply-remedy   run the line that `policy explain TARGET` prints
+record    a decision record with these fields (dotted) exists
+untouched, unasked, saw, lacks, silent   what the internet and the links saw
+wait      seconds
+"""
+
+import json
+import re
+import shlex
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from acceptance.stage import Scene
+from world.internet import Site
+from world.streams import Server
+
+PROBE: Final = (Path(__file__).parent / "probe.py").read_text()
+INSIDE_PYTHON: Final = "/usr/bin/python3"  # the machine's own: a sandbox's user may run it
+# bash's `time` writes one line, after the program's own output: what the sandbox's user waited.
+TIMED: Final = ["bash", "-c", 'TIMEFORMAT=%R; time "$@"', "timed"]
+
+Step = dict[str, Any]
+
+
+def play(scene: Scene, step: Step) -> None:
+    """Do one step; with `each`, once per item."""
+    (verb,) = VERBS.keys() & step.keys()
+    for item in step.get("each", [None]):
+        words = scene.fill({k: v for k, v in step.items() if k != "each"}, item)
+        VERBS[verb](scene, words.pop(verb), words)
+
+
+# -- programs ------------------------------------------------------------------------------
+
+
+def _run(scene: Scene, command: str, wanted: Step) -> None:
+    done = scene.sandbox.run(*TIMED, *shlex.split(command))
+    said, _, seconds = done.stderr.rstrip("\n").rpartition("\n")
+    _expect_program(done.returncode, done.stdout, said, wanted)
+    if "within" in wanted:
+        assert float(seconds) <= wanted["within"], f"took {seconds} s"
+
+
+def _inside(scene: Scene, command: str, wanted: Step) -> None:
+    done = scene.sandbox.enter(*shlex.split(command))
+    _expect_program(done.returncode, done.stdout, done.stderr, {"exit": 0} | wanted)
+
+
+def _netmgr(scene: Scene, command: str, wanted: Step) -> None:
+    done = scene.world.netmgr(*shlex.split(command))
+    _expect_program(done.returncode, done.stdout, done.stderr, wanted)
+
+
+def _expect_program(status: int, stdout: str, stderr: str, wanted: Step) -> None:
+    story = f"exit {status}\n-- stdout\n{stdout}\n-- stderr\n{stderr}"
+    if "exit" in wanted:
+        assert status == wanted["exit"], story
+    for stream, text in (("stdout", stdout), ("stderr", stderr)):
+        for pattern in wanted.get(stream, []):
+            assert re.search(pattern, text), f"no {pattern!r} in {stream}:\n{story}"
+
+
+# -- conversations -------------------------------------------------------------------------
+
+
+def _talk(scene: Scene, words: Step, wanted: Step) -> None:
+    said = converse(scene, words)
+    if "fails" in wanted:
+        assert said["fails"] in wanted["fails"], said
+    else:
+        assert said["fails"] is None, said
+    if "within" in wanted:
+        assert said["seconds"] <= wanted["within"], said
+    for text in wanted.get("received", []):
+        assert text in said["received"], said
+    if "end" in wanted:
+        assert said["end"] in (wanted["end"], "reset"), said
+    statuses = [int(s) for s in re.findall(r"HTTP/1\.[01] (\d{3})", said["received"])]
+    if "statuses" in wanted:
+        assert statuses == wanted["statuses"], said
+    if "status" in wanted:
+        assert statuses[:1], said
+        assert statuses[0] in wanted["status"], said
+    if "reason" in wanted:
+        assert f"x-netmgr-reason: {wanted['reason']}" in said["received"].lower(), said
+
+
+def converse(scene: Scene, words: Step) -> Step:
+    """One run of the probe inside the sandbox; what it says."""
+    done = scene.sandbox.run(INSIDE_PYTHON, "-I", "-c", PROBE, json.dumps(words))
+    assert done.returncode == 0, done.stderr
+    said: Step = json.loads(done.stdout)
+    return said
+
+
+def _request(scene: Scene, line: str, _: Step) -> None:
+    method, target, status = line.split()
+    host = "api.test"
+    length = "Content-Length: 0\r\n" if method == "POST" else ""
+    head = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n{length}Connection: close\r\n\r\n"
+    words = {"to": f"{host}:443", "tls": host, "send": head}
+    _talk(scene, words, {"status": [int(status)]})
+
+
+def _pipeline(scene: Scene, words: Step, _: Step) -> None:
+    host, count = words["to"], words["count"]
+    heads = [f"GET /{number} HTTP/1.1\r\nHost: {host}\r\n" for number in range(count)]
+    heads[-1] += "Connection: close\r\n"
+    send = "".join(head + "\r\n" for head in heads)
+    said = converse(scene, {"to": f"{host}:443", "tls": host, "send": send, "wait": 8.0})
+    targets = [int(n) for n in re.findall(r'"target": "/(\d+)"', said["received"])]
+    assert targets == list(range(count)), f"{len(targets)} answers; {said['end']}, {said['fails']}"
+
+
+# -- policies ------------------------------------------------------------------------------
+
+
+def _policy(scene: Scene, name: str, _: Step) -> None:
+    path = scene.policy_file(name)
+    done = scene.world.netmgr("policy", "set", scene.sandbox.name, str(path))
+    _expect_program(done.returncode, done.stdout, done.stderr, {"exit": 0})
+
+
+def _reject(scene: Scene, words: Step, _: Step) -> None:
+    name = scene.sandbox.name
+    before = scene.world.netmgr("policy", "get", name, "-o", "json").stdout
+    path = scene.policy_file(words["policy"])
+    done = scene.world.netmgr("policy", "set", name, str(path))
+    patterns = [re.escape(word) for word in words["names"]]
+    _expect_program(done.returncode, done.stdout, done.stderr, {"exit": 2, "stderr": patterns})
+    after = scene.world.netmgr("policy", "get", name, "-o", "json").stdout
+    assert before == after, "a rejected policy changed something"
+
+
+def _apply_remedy(scene: Scene, target: str, _: Step) -> None:
+    done = scene.world.netmgr("policy", "explain", scene.sandbox.name, target, "-o", "json")
+    assert done.returncode == 6, done.stderr
+    line = json.loads(done.stdout)["remedy"]
+    assert line.startswith("netmgr policy update "), line
+    done = scene.world.netmgr(*shlex.split(line)[1:])
+    assert done.returncode == 0, done.stderr
+
+
+# -- what was seen -------------------------------------------------------------------------
+
+
+def _record(scene: Scene, wanted: Step, _: Step) -> None:
+    scene.sandbox.wait_record(
+        lambda record: all(_dotted(record, key) == value for key, value in _plain(wanted).items())
+    )
+
+
+def _plain(wanted: Step) -> Step:
+    """YAML's numbers survive the filling in of variables; texts of digits are meant as numbers."""
+    return {k: int(v) if isinstance(v, str) and v.isdigit() else v for k, v in wanted.items()}
+
+
+def _dotted(record: Step, key: str) -> Any:
+    value: Any = record
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _untouched(scene: Scene, key: str, _: Step) -> None:
+    server = _server(scene, key)
+    assert server.connections == [], server
+
+
+def _unasked(scene: Scene, name: str, _: Step) -> None:
+    assert scene.world.internet.zone.asked(name) == []
+
+
+def _saw(scene: Scene, words: Step, _: Step) -> None:
+    received = _server(scene, words["site"]).received
+    assert words["contains"].encode("latin-1") in received, received
+
+
+def _lacks(scene: Scene, words: Step, _: Step) -> None:
+    received = _server(scene, words["site"]).received
+    assert words["text"].encode("latin-1") not in received, received
+
+
+def _silent(scene: Scene, words: Step, _: Step) -> None:
+    criteria = dict(words)
+    if "containing" in criteria:
+        criteria["containing"] = criteria["containing"].encode("latin-1")
+    if criteria["place"] == "other":
+        criteria["place"] = scene.others[0].name
+    scene.world.capture.assert_silent(**criteria, since=scene.since)
+
+
+def _server(scene: Scene, key: str) -> Site | Server:
+    return scene.stage.server(key.removeprefix("host "))
+
+
+def _wait(scene: Scene, seconds: float, _: Step) -> None:
+    time.sleep(seconds)
+
+
+VERBS: Final[dict[str, Callable[[Scene, Any, Step], None]]] = {
+    "run": _run,
+    "inside": _inside,
+    "netmgr": _netmgr,
+    "talk": _talk,
+    "request": _request,
+    "pipeline": _pipeline,
+    "policy": _policy,
+    "reject": _reject,
+    "apply-remedy": _apply_remedy,
+    "record": _record,
+    "untouched": _untouched,
+    "unasked": _unasked,
+    "saw": _saw,
+    "lacks": _lacks,
+    "silent": _silent,
+    "wait": _wait,
+}
