@@ -13,17 +13,17 @@ import json
 import os
 import signal
 import socket
-import stat
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from netmgr.errors import HostFailed, NotFound, Refused
+from netmgr.errors import HostFailed, Refused
+from netmgr.kernel import netns
 from netmgr.kernel.syscalls import setns, unshare
 from netmgr_cli.identity import Identity, environment
-from netmgr_cli.linux import CLONE_NEWPID, is_network_namespace
+from netmgr_cli.linux import CLONE_NEWPID
 
 # What a command may hold as uid 0: enough for a package manager, nothing that reaches the network,
 # the kernel or another process. Everything else leaves the bounding set for good.
@@ -69,15 +69,17 @@ class Errand:
         identity: Identity,
         *,
         hide: Collection[str] = (),
+        cover: tuple[Path, ...] = (),
     ) -> "Errand":
         """From the API's sandbox object.
 
         Args:
             hide: names of variables that hold providers' credentials.
+            cover: further directories that are empty inside.
         """
         run_dir = Path(sandbox["run_dir"])
         daemon_dir = run_dir.parent.parent if run_dir.parent.name == "sandboxes" else run_dir
-        hidden = (daemon_dir, *Path("/").glob(STATE_DIRS.lstrip("/")))
+        hidden = (*cover, daemon_dir, *Path("/").glob(STATE_DIRS.lstrip("/")))
         env = environment(os.environ, identity, sandbox["env"], hide)
         return cls(command, identity, Path(sandbox["netns"]), run_dir, env, hidden)
 
@@ -87,17 +89,16 @@ def open_namespace(path: Path) -> int:
 
     Raises:
         NotFound: there is nothing at `path`.
-        Refused: it is no network namespace, or it is this process's own.
+        BadInput: it is no network namespace (any more).
+        Refused: it is this process's own.
     """
+    fd = netns.open_path(path)
+    own = netns.open_own()
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise NotFound(f"the sandbox has no namespace at {path} any more") from None
-    found, own = os.fstat(fd), os.stat("/proc/self/ns/net")
-    if not stat.S_ISREG(found.st_mode) or not is_network_namespace(fd):
-        os.close(fd)
-        raise Refused(f"{path} is no network namespace (any more): nothing was started")
-    if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino):
+        is_own = netns.identity(fd) == netns.identity(own)
+    finally:
+        os.close(own)
+    if is_own:
         os.close(fd)
         raise Refused(f"{path} is the host's own network namespace: nothing was started")
     return fd

@@ -130,12 +130,13 @@ def get(session: Session, sandbox: str | None, output: Format) -> None:
 
     with session.client() as client:
         answer = client.send(calls.inference_get(sandbox))
-    if not answer["routes"] and output is Format.TABLE:
+    if answer["routes"] or output is not Format.TABLE:
+        screen.show(answer, render.inference(answer), output)
+    if not answer["routes"]:
         raise NotFound(
             "inference.local is not configured: "
             "`netmgr inference set --provider P --model M` does it"
         )
-    screen.show(answer, render.inference(answer), output)
 
 
 @inference.command()

@@ -4,7 +4,7 @@ Joining and making namespaces is in netmgr.kernel.syscalls, giving up privileges
 """
 
 import ctypes
-import fcntl
+import errno
 import os
 from pathlib import Path
 from typing import Final
@@ -25,7 +25,6 @@ MS_BIND: Final = 0x1000
 MS_REC: Final = 0x4000
 MS_PRIVATE: Final = 0x4_0000
 
-_NS_GET_NSTYPE: Final = 0xB703  # ioctl_ns(2)
 _KEYCTL_JOIN_SESSION_KEYRING: Final = 1
 _SYS_KEYCTL: Final = {"x86_64": 250, "aarch64": 219, "riscv64": 219}
 _PR_SET_SECCOMP: Final = 22
@@ -63,14 +62,6 @@ def mount(
     )
 
 
-def is_network_namespace(fd: int) -> bool:
-    """Whether a descriptor is a network namespace (and not the empty file it was mounted on)."""
-    try:
-        return fcntl.ioctl(fd, _NS_GET_NSTYPE) == CLONE_NEWNET
-    except OSError:
-        return False
-
-
 def leave_session_keyring(machine: str) -> None:
     """Begin an empty session keyring: the caller's keys stay behind (keyctl(2)).
 
@@ -83,8 +74,6 @@ def leave_session_keyring(machine: str) -> None:
     try:
         _check(_libc.syscall(number, _KEYCTL_JOIN_SESSION_KEYRING, None), "new session keyring")
     except OSError as error:
-        import errno
-
         if error.errno != errno.ENOSYS:
             raise
 

@@ -9,13 +9,14 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from netmgr import __version__
 from netmgr.errors import NetmgrError, did_you_mean
-from netmgr_cli.options import Session, pass_session, socket_option
+from netmgr_cli.options import socket_option
 
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 USAGE: Final = 2
@@ -54,7 +55,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args and args[0] not in COMMANDS and not ctx.resilient_parsing:
             hint = did_you_mean(args[0], COMMANDS)
             ctx.fail(f"no command {args[0]!r}{hint}")
         return super().resolve_command(ctx, args)
@@ -84,16 +85,18 @@ def cli() -> None:
 
 
 @cli.command(name="daemon", hidden=True)
-@click.option("--config", type=click.Path(), help="Configuration file (NETMGR_CONFIG).")
-@click.option("--state-dir", type=click.Path(), help="Where state is kept.")
-@click.option("--run-dir", type=click.Path(), help="Where the socket and sandboxes' files are.")
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="Configuration file (NETMGR_CONFIG)."
+)
+@click.option("--state-dir", type=click.Path(path_type=Path), help="Where state is kept.")
+@click.option(
+    "--run-dir", type=click.Path(path_type=Path), help="Where the socket and sandboxes' files are."
+)
 @click.option("--instance", metavar="NAME", help="Name of this daemon; several can live on a host.")
-@pass_session
 def daemon(
-    session: Session,
-    config: str | None,
-    state_dir: str | None,
-    run_dir: str | None,
+    config: Path | None,
+    state_dir: Path | None,
+    run_dir: Path | None,
     instance: str | None,
 ) -> int:
     """Run the daemon in the foreground.

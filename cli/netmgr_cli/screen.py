@@ -53,13 +53,16 @@ def colourful() -> bool:
 def draw(blocks: Iterable[Block]) -> None:
     """Draw blocks on stdout."""
     console = _console()
-    for number, block in enumerate(blocks):
-        if isinstance(block, Grid) and not block.rows:
-            note(block.empty)
-            continue
-        if number and isinstance(block, Title):
-            console.print()
-        console.print(_drawing(block))
+    with console.capture() as drawn:
+        for number, block in enumerate(blocks):
+            if isinstance(block, Grid) and not block.rows:
+                note(block.empty)
+                continue
+            if number and isinstance(block, Title):
+                console.print()
+            console.print(_drawing(block))
+    for line in drawn.get().splitlines():
+        click.echo(line.rstrip(), color=True)  # rich fills lines up; a pipe's reader wants the text
 
 
 def _console() -> "Console":

@@ -1,0 +1,169 @@
+"""Owns: `netmgr run`: a sandbox, a command in it, and nothing left afterwards."""
+
+import contextlib
+import secrets
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from netmgr.errors import BadInput, Conflict, NetmgrError, NotFound, Unreachable
+from netmgr_cli import screen
+from netmgr_cli.options import Session, need_root, parse_pairs, read_policy, speaks
+from netmgr_cli.sandbox import creates
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@creates
+@click.option("--name", help="Name of the sandbox.  [default: run-RANDOM]")
+@click.option("--user", metavar="U", help="Run as this user (name or uid).")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD...")
+@speaks
+def run(session: Session, name: str | None, user: str | None, **given: Any) -> int:
+    """Run CMD in a sandbox of its own, gone afterwards; the status is CMD's.
+
+    Nothing is reachable but inference.local and what --policy and --allow name. CMD runs as the
+    user who called sudo, or as nobody. Where no daemon runs on this host, a private one is started
+    for as long as CMD runs.
+
+    \b
+    Examples:
+      sudo netmgr run -- curl https://inference.local/v1/models
+      sudo netmgr run --allow pypi.org --allow files.pythonhosted.org -- pip download idna
+      sudo netmgr run --policy agent.yaml --user me -- claude
+    """
+    from netmgr_cli.identity import choose_identity
+
+    need_root("run")
+    identity = choose_identity(user)
+    wanted = {
+        "policy": read_policy(given["policy"]) if given["policy"] else None,
+        "allow": given["allow"],
+        "tenant": given["tenant"],
+        "labels": parse_pairs(given["labels"], "--label"),
+    }
+    from netmgr_cli.enter import Errand, enter
+
+    with _ending_in_order(), _some_daemon(session) as (socket_path, private):
+        here = Session(socket_path)
+        with _sandbox(here, name, wanted) as (box, secret_names):
+            errand = Errand.into(box, given["command"], identity, hide=secret_names, cover=private)
+            return enter(errand)
+
+
+@contextlib.contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """SIGTERM and SIGHUP leave by way of the undoing, as Ctrl-C does."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {
+        number: signal.signal(number, leave)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """An undoing that a second Ctrl-C does not cut short. Every step of it has a deadline."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _some_daemon(session: Session) -> Iterator[tuple[str, tuple[Path, ...]]]:
+    """The daemon of this host, or a private one; its socket, and directories to hide inside.
+
+    Raises:
+        Unreachable: a daemon was named, or has state on this host, and does not answer.
+    """
+    from netmgr import calls
+
+    try:
+        with session.client() as client:
+            client.send(calls.version())
+    except Unreachable as error:
+        state = _state_directory()
+        if session.socket_path is not None:
+            raise
+        if state.exists():
+            raise Unreachable(
+                f"{error.message}. A private daemon is not started, because {state} says that "
+                "this host has one of its own"
+            ) from error
+    else:
+        yield session.path, ()
+        return
+    from netmgr_cli.private import private_daemon
+
+    with private_daemon() as private:
+        yield str(private.socket), (private.root,)
+
+
+def _state_directory() -> Path:
+    from netmgr.settings_file import load_settings
+
+    return load_settings().state_dir
+
+
+@contextlib.contextmanager
+def _sandbox(
+    session: Session, name: str | None, wanted: dict[str, Any]
+) -> Iterator[tuple[Any, frozenset[str]]]:
+    """A sandbox for as long as the block runs, and the names of variables that hold credentials."""
+    from netmgr import calls
+
+    if name is not None:
+        _refuse_existing(session, name)
+    chosen = name or f"run-{secrets.token_hex(4)}"
+    with session.client() as client:
+        secret_names = calls.credential_names(client.send(calls.provider_list()))
+    try:
+        with session.client() as client:
+            box = client.send(calls.sandbox_create(chosen, **wanted))
+        yield box, secret_names
+    except (BadInput, Conflict):
+        raise  # nothing was made
+    except BaseException:
+        _delete(session, chosen)
+        raise
+    else:
+        _delete(session, chosen)
+
+
+def _refuse_existing(session: Session, name: str) -> None:
+    """A sandbox that is there already would be deleted at the end: it is somebody else's."""
+    from netmgr import calls
+
+    with session.client() as client, contextlib.suppress(NotFound):
+        client.send(calls.sandbox_show(name))
+        raise Conflict(
+            f"sandbox {name!r} exists: `netmgr sandbox exec {name}` runs a command in it"
+        )
+
+
+def _delete(session: Session, name: str) -> None:
+    from netmgr import calls
+
+    with undisturbed(), session.client() as client:
+        try:
+            client.send(calls.sandbox_delete(name))
+        except NotFound:
+            pass
+        except NetmgrError as error:
+            screen.note(f"netmgr: sandbox {name} is left behind: {error.message}")
