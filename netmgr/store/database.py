@@ -33,7 +33,8 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._depth = 0
+        self._depth = 0  # of transactions within each other
+        self._failed = False
         self._lock = threading.RLock()
         with self._errors():
             self._connection = _open(path)
@@ -46,7 +47,8 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing. One within another belongs to the outer one.
+        """All or nothing. One within another belongs to the outer one; when it fails, so has the
+        outer one, even where the failure is caught in between.
 
         Raises:
             HostFailed: the disk is full, read-only or failing. Nothing was changed.
@@ -55,10 +57,13 @@ class Database:
         with self._lock, self._errors():
             if self._depth == 0:
                 self._connection.execute("BEGIN IMMEDIATE")
+                self._failed = False
             self._depth += 1
             try:
                 yield
+                self._refuse_failed()
             except BaseException:
+                self._failed = True
                 self._depth -= 1
                 self._roll_back()
                 raise
@@ -69,6 +74,7 @@ class Database:
     def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
         """Run one statement within the transaction of the caller, or read."""
         with self._lock, self._errors():
+            self._refuse_failed()
             return self._connection.execute(sql, values)
 
     def one(self, sql: str, *values: Any) -> sqlite3.Row | None:
@@ -100,6 +106,10 @@ class Database:
         """A fact about the database as a whole."""
         row = self.one("SELECT value FROM meta WHERE key = ?", key)
         return str(row["value"]) if row else None
+
+    def _refuse_failed(self) -> None:
+        if self._depth and self._failed:
+            raise RuntimeError("a part of this transaction failed, and the rest went on")
 
     def _commit(self) -> None:
         try:

@@ -133,7 +133,8 @@ def test_a_broken_file_is_told_by_line(text: str, words: str) -> None:
 def test_a_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "n.yaml"
     path.write_text(
-        "sandbox_pool: 10.200.0.0/16\ndns_servers: [9.9.9.9, '192.0.2.1:5353', '[2001:db8::1]:54']\n"
+        "sandbox_pool: 10.200.0.0/16\n"
+        "dns_servers: [9.9.9.9, '192.0.2.1:5353', '[2001:db8::1]:54']\n"
         "dns_account: 5000\ncontrol_plane_ports: [6443, 22, 22]\n"
     )
     settings = load_settings(path)
