@@ -99,6 +99,14 @@ def set_capabilities(keep: Collection[str]) -> None:
     _check(_libc.capset(ctypes.byref(header), data), "capset")
 
 
+def held_capabilities() -> frozenset[str]:
+    """The names of what this process is permitted (proc_pid_status(5), CapPrm)."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        line = next(line for line in file if line.startswith("CapPrm:"))
+    mask = int(line.split()[1], 16)
+    return frozenset(name for name, number in _NUMBER.items() if mask >> number & 1)
+
+
 def keep_capabilities(keep: Collection[str]) -> None:
     """Stay root, but with `keep` and no way to more."""
     drop_bounding(keep)

@@ -29,7 +29,7 @@ class WildcardNames:
         """
         core = self._core
         async with core.changing:
-            resident = self._resident(body["address"])
+            resident = self.resident_at(body["address"])
             try:
                 ip = await self._address(resident, parse_dns_name(body["name"]))
             except LimitExceeded as full:
@@ -38,7 +38,12 @@ class WildcardNames:
                 raise PeerRefused(failure.code, failure.message) from failure
         return Answer({"ip": str(ip), "ttl": core.settings.dns_answer_ttl_s})
 
-    def _resident(self, address: str) -> Resident:
+    def resident_at(self, address: str) -> Resident:
+        """The sandbox with that source address.
+
+        Raises:
+            PeerRefused: there is none.
+        """
         for resident in self._core.residents.values():
             if str(resident.row.address) == address:
                 return resident

@@ -1,0 +1,205 @@
+"""Owns: the crew of worker processes: who is started with which settings, descriptors and powers,
+who answers their questions, and who is introduced to whom.
+
+Every worker is a fresh process; proxies and the dialer get a channel to each other from here,
+again whenever one of them is started anew.
+"""
+
+import asyncio
+import logging
+import socket
+import time
+from typing import Any, Final
+
+from netmgr.core import Core
+from netmgr.ipc import Answer, Body, Peer, PeerClosed, PeerRefused
+from netmgr.kernel.facts import Listeners
+from netmgr.kernel_denials import KernelDenials, find_process
+from netmgr.settings import Settings
+from netmgr.settings_values import Account
+from netmgr.status import Status
+from netmgr.supervise import Launch, Worker, WorkerSpec
+from netmgr.wildcard_names import WildcardNames
+from netmgr_cli.surroundings import Surroundings
+
+log = logging.getLogger(__name__)
+
+INTRODUCE_S: Final = 5.0  # handing a channel over; a worker that is silent for longer is stuck
+
+# Settings that mean the same in the proxy's room, by the same name.
+PROXY_LIMITS: Final = (
+    "connect_timeout_s",
+    "connections_per_sandbox",
+    "flow_idle_timeout_s",
+    "hello_timeout_s",
+    "inference_body_bytes",
+    "keepalive_timeout_s",
+    "request_body_timeout_s",
+    "request_head_bytes",
+    "request_head_timeout_s",
+    "request_headers",
+    "response_head_bytes",
+    "response_head_timeout_s",
+)
+
+
+class Crew:
+    """Adds every worker to the supervisor and answers what they ask."""
+
+    def __init__(
+        self,
+        core: Core,
+        listeners: Listeners,
+        surroundings: Surroundings,
+        denials: KernelDenials,
+        status: Status,
+    ) -> None:
+        self._core = core
+        self._settings: Settings = core.settings
+        self._listeners = listeners
+        self.surroundings = surroundings
+        self._denials = denials
+        self._status = status
+        self._names = WildcardNames(core)
+        self._empty = str(core.settings.run_dir / "empty")
+
+    # -- signing on ------------------------------------------------------------------------
+
+    def sign_on_rules(self) -> Worker:
+        """The rules helper: alone, because the rules stand before anybody else starts."""
+        return self._add("rules", 0, lambda: Launch(self._rules_settings(), self._hub()))
+
+    def sign_on(self) -> None:
+        """Everybody else."""
+        settings = self._settings
+        self._add("dialer", 0, self._launch_dialer)
+        self._add("dns", 0, self._launch_dns)
+        self._add("watch", 0, self._launch_watch)
+        for index in range(len(self._listeners.proxy)):
+            self._add("proxy", index, lambda i=index: self._launch_proxy(i))
+        log.info("%d workers of instance %s", len(self._core.supervisor.workers), settings.instance)
+
+    def _add(self, kind: str, index: int, launch: Any) -> Worker:
+        spec = WorkerSpec(
+            kind=kind,
+            index=index,
+            launch=launch,
+            full_state=lambda: self._core.roster.full_state(kind),
+            on_ask=self._on_ask,
+            on_tell=self._on_tell,
+            on_ready=self._on_ready(kind, index),
+        )
+        return self._core.supervisor.add(spec)
+
+    # -- what each gets --------------------------------------------------------------------
+
+    def _hub(self) -> dict[str, int]:
+        return {"netns": self._core.kernel.hub_descriptor()}
+
+    def _confined(self, account: Account) -> Body:
+        return {"uid": account.uid, "gid": account.gid, "root": self._empty}
+
+    def _rules_settings(self) -> Body:
+        spec = self._core.kernel.spec
+        return {"instance": spec.instance, "proxy_port": spec.proxy_port}
+
+    def _launch_dialer(self) -> Launch:
+        return Launch(
+            self.surroundings.for_dialer(), confine=self._confined(self._settings.dialer_account)
+        )
+
+    def _launch_dns(self) -> Launch:
+        fds = {"dns_udp": self._listeners.dns_udp, "dns_tcp": self._listeners.dns_tcp}
+        rate = self._settings.dns_queries_per_second
+        return Launch(
+            {"queries_per_s": rate, "queries_burst": 2 * rate},
+            self._hub() | fds,
+            self._confined(self._settings.dns_account),
+        )
+
+    def _launch_watch(self) -> Launch:
+        fds = self._hub() | {"nflog": self._listeners.nflog}
+        return Launch({}, fds, self._confined(self._settings.watch_account))
+
+    def _launch_proxy(self, index: int) -> Launch:
+        settings = self._settings
+        return Launch(
+            {
+                "index": index,
+                "limits": {name: getattr(settings, name) for name in PROXY_LIMITS},
+                "ca_roots": self.surroundings.ca_roots,
+            },
+            self._hub() | {"listener": self._listeners.proxy[index]},
+            self._confined(settings.proxy_account),
+        )
+
+    # -- introductions ---------------------------------------------------------------------
+
+    def _on_ready(self, kind: str, index: int) -> Any:
+        if kind == "proxy":
+            return lambda peer: self._introduce_to_dialer(index, peer)
+        if kind == "dialer":
+            return self._introduce_all
+        return None
+
+    async def _introduce_to_dialer(self, index: int, proxy: Peer) -> None:
+        """A new proxy meets the dialer, if one stands; else the dialer's start will do it."""
+        for worker in self._core.supervisor.of_kind("dialer"):
+            if worker.ready.is_set():
+                await _introduce(index, proxy, worker.peer)
+
+    async def _introduce_all(self, dialer: Peer) -> None:
+        """A new dialer meets every proxy that stands."""
+        for worker in self._core.supervisor.of_kind("proxy"):
+            if worker.ready.is_set():
+                try:
+                    await _introduce(worker.spec.index, worker.peer, dialer)
+                except (PeerClosed, PeerRefused, TimeoutError) as failure:
+                    log.warning("%s did not meet the dialer: %s", worker.spec.name, failure)
+
+    async def tell_dialer(self, changed: Body) -> None:
+        """New surroundings: the host's addresses or DNS servers are others now."""
+        for worker in self._core.supervisor.of_kind("dialer"):
+            if worker.ready.is_set():
+                await worker.peer.ask("settings", changed)
+
+    # -- questions -------------------------------------------------------------------------
+
+    async def _on_ask(self, what: str, body: Body, fds: tuple[int, ...]) -> Answer:
+        match what:
+            case "name":
+                return await self._names.on_name(body)
+            case "leaf":
+                return await self._leaf(body)
+            case "owner":
+                return await self._owner(body)
+            case _:
+                raise PeerRefused("unsupported", f"the daemon does not answer {what!r}")
+
+    async def _leaf(self, body: Body) -> Answer:
+        resident = self._names.resident_at(body["address"])
+        leaf = await asyncio.to_thread(resident.authority.sign_leaf, body["name"], time.time())
+        return Answer({"chain": leaf.chain_pem, "key": leaf.key_pem.reveal()})
+
+    async def _owner(self, body: Body) -> Answer:
+        resident = self._names.resident_at(body["address"])
+        flow = {"protocol": "tcp", "port": body["dport"], **body}
+        return Answer({"process": await find_process(self._core, resident, flow)})
+
+    def _on_tell(self, what: str, body: Body, fds: tuple[int, ...]) -> None:
+        match what:
+            case "record":
+                self._core.journal.append(body)
+                self._status.count(body)
+            case "denied":
+                self._denials.on_denied(body)
+            case _:
+                log.warning("a worker told %r, which nobody understands", what)
+
+
+async def _introduce(index: int, proxy: Peer, dialer: Peer) -> None:
+    """Give both ends of a new channel away."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        await dialer.ask("worker", {"index": index}, fds=[ours.fileno()], deadline_s=INTRODUCE_S)
+        await proxy.ask("dialer", {}, fds=[theirs.fileno()], deadline_s=INTRODUCE_S)

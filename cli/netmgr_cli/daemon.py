@@ -1,0 +1,288 @@
+"""Owns: the fuse box: settings -> state -> kernel -> workers -> adoption -> API -> signals.
+
+One of the two composition roots. Above the line in `_compose` everything is only read and built;
+below it the machine is changed. What was begun is ended in the reverse order, whatever fails.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from netmgr.addresses import AddressPool, check_routes
+from netmgr.adoption import adopt
+from netmgr.confine import held_capabilities, keep_capabilities
+from netmgr.control.app import make_app
+from netmgr.control.office import Office
+from netmgr.control.server import ControlServer, bind_control_socket
+from netmgr.core import Core
+from netmgr.errors import Conflict, HostFailed
+from netmgr.inference_desk import InferenceDesk
+from netmgr.inspection import Inspection
+from netmgr.ipc import PeerClosed, PeerRefused
+from netmgr.journal import Journal, Retention
+from netmgr.kernel.facts import HubSpec
+from netmgr.kernel.linux import LinuxKernel
+from netmgr.kernel_denials import KernelDenials
+from netmgr.lifecycle import Lifecycle
+from netmgr.policy_desk import PolicyDesk
+from netmgr.reasons import Kind
+from netmgr.settings import Settings
+from netmgr.settings_file import load_settings
+from netmgr.status import Status
+from netmgr.store import Store
+from netmgr.supervise import Worker
+from netmgr.tasks import TaskSet
+from netmgr.trust import TrustFiles, system_bundle
+from netmgr.vault import Vault
+from netmgr_cli.crew import Crew
+from netmgr_cli.surroundings import Surroundings
+
+log = logging.getLogger("netmgr")
+
+API_STOP_S: Final = 5.0  # requests that are under way when the daemon stops
+ANSWER_FIRST_S: Final = 0.1  # a shutdown's answer leaves before the socket closes
+RULES_S: Final = 20.0  # installing and reading back the rule set on a busy machine
+EMPTY_DIRECTORY: Final = "empty"  # workers are chrooted into it
+NEEDED_CAPABILITIES: Final = (
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "KILL",
+    "NET_ADMIN",
+    "NET_BIND_SERVICE",
+    "NET_RAW",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_ADMIN",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+)
+
+
+def run(
+    config: Path | None, state_dir: Path | None, run_dir: Path | None, instance: str | None
+) -> int:
+    """Run the daemon in the foreground until SIGTERM; its exit status.
+
+    Raises:
+        NetmgrError: it cannot start; what it had begun is ended again.
+    """
+    settings = load_settings(config, instance=instance, state_dir=state_dir, run_dir=run_dir)
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        stream=sys.stderr,
+        format="netmgr: %(levelname)s %(message)s",
+    )
+    if os.geteuid() != 0:
+        raise HostFailed("the daemon needs root: it makes network namespaces and rules")
+    missing = sorted(set(NEEDED_CAPABILITIES) - held_capabilities())
+    if missing:
+        raise HostFailed(f"the daemon lacks capabilities: {', '.join(missing)}")
+    keep_capabilities(NEEDED_CAPABILITIES)
+    asyncio.run(_Daemon(settings).live())
+    return 0
+
+
+class _Daemon:
+    """One daemon from its first directory to its last."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stop = asyncio.Event()
+        self._remove = False
+
+    async def live(self) -> None:
+        """Start everything, serve, end everything."""
+        settings = self._settings
+        async with AsyncExitStack() as stack:
+            stack.enter_context(locked_directories(settings))
+            core = await stack.enter_async_context(self._state())
+            crew, office, tasks = await self._people(core, stack)
+            await stack.enter_async_context(self._api(office))
+            tasks.start(crew.surroundings.keep_looking(crew.tell_dialer), name="surroundings")
+            self._handle_signals()
+            notify("READY=1")
+            core.record(Kind.LIFECYCLE, "daemon started")
+            log.info("ready: instance %s, socket %s", settings.instance, settings.socket_path)
+            await self._stop.wait()
+            notify("STOPPING=1")
+            log.info("stopping")
+            core.record(Kind.LIFECYCLE, "daemon stopped")
+            if self._remove:
+                await office.lifecycle.delete_all()
+
+    # -- stations of the start ---------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _state(self) -> AsyncIterator[Core]:
+        """Store, vault, journal, kernel: everything that has to be closed."""
+        settings = self._settings
+        store = Store(settings.database_path)
+        vault = Vault.open(settings.key_path, must_exist=store.holds_sealed())
+        roots = system_bundle(settings.ca_roots)
+        trust = TrustFiles(settings.run_dir, settings.state_dir, roots, settings.name_pool)
+        keep = Retention(settings.journal_rows, settings.journal_days)
+        journal = Journal(
+            settings.journal_path,
+            keep,
+            repeat_s=settings.journal_repeat_s,
+            on_available=lambda available: self._journal_changed(core, available),
+        )
+        kernel = LinuxKernel(
+            HubSpec(
+                instance=settings.instance,
+                netns_dir=settings.netns_dir,
+                max_sandboxes=settings.max_sandboxes,
+            )
+        )
+        rests = {row.address: row.freed_at for row in store.sandboxes.leases() if row.freed_at}
+        addresses = AddressPool(settings.sandbox_pool, settings.lease_quarantine_s, released=rests)
+        core = Core(settings, kernel, store, vault, trust, journal, addresses)
+        self._journal_tasks = TaskSet()
+        await journal.start()
+        try:
+            yield core
+        finally:
+            await self._journal_tasks.cancel()
+            await journal.close()
+            await core.on_kernel(kernel.remove_hub if self._remove else kernel.close)
+            await core.on_store(store.close)
+            trust.close()
+            core.close()
+
+    async def _people(self, core: Core, stack: AsyncExitStack) -> tuple[Crew, Office, TaskSet]:
+        """The hub with its rules, then the sandboxes that were there, then the workers."""
+        settings, kernel = self._settings, core.kernel
+        routes = await core.on_kernel(kernel.host_routes)
+        check_routes({"sandbox_pool": settings.sandbox_pool}, [(route, "") for route in routes])
+        adopted = await core.on_kernel(kernel.ensure_hub)
+        proxies = settings.proxy_workers or os.cpu_count() or 1
+        listeners = await core.on_kernel(kernel.open_listeners, proxies)
+        hub = os.fstat(kernel.hub_descriptor())
+        status = Status(core, (hub.st_dev, hub.st_ino))
+        tasks = TaskSet()
+        stack.push_async_callback(tasks.cancel)
+        surroundings = Surroundings(core)
+        await surroundings.look()
+        crew = Crew(core, listeners, surroundings, KernelDenials(core, tasks), status)
+        stack.push_async_callback(core.supervisor.stop)
+        await install_rules(crew.sign_on_rules())
+        outcome = await adopt(core)
+        desk = InferenceDesk(core)
+        await core.on_store(desk.restore)
+        log.info("hub %s; %s", "adopted" if adopted else "made", outcome)
+        crew.sign_on()
+        await core.supervisor.wait_ready()
+        lifecycle = Lifecycle(core)
+        inspection = Inspection(core, lifecycle)
+        office = Office(
+            lifecycle, PolicyDesk(core), desk, core.journal, inspection, status, self._shut_down
+        )
+        return crew, office, tasks
+
+    @asynccontextmanager
+    async def _api(self, office: Office) -> AsyncIterator[None]:
+        path = self._settings.socket_path
+        server = ControlServer(
+            make_app(office), bind_control_socket(str(path), self._settings.socket_group)
+        )
+        tasks = TaskSet()
+        serving = tasks.start(server.run(), name="control API")
+        try:
+            yield
+        finally:
+            server.stop()
+            await asyncio.wait([serving], timeout=API_STOP_S)
+            await tasks.cancel()
+            with suppress(FileNotFoundError):
+                path.unlink()
+
+    # -- while it runs -----------------------------------------------------------------------
+
+    def _journal_changed(self, core: Core, available: bool) -> None:
+        ops = core.roster.set_journal(available)
+        self._journal_tasks.start(core.announce(ops), name="journal availability")
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: log.info("SIGHUP: nothing to re-read"))
+
+    async def _shut_down(self, remove: bool) -> None:
+        self._remove = remove
+        asyncio.get_running_loop().call_later(ANSWER_FIRST_S, self._stop.set)
+
+
+async def install_rules(worker: Worker) -> None:
+    """Have the rule set stand, read back, before anything else is done.
+
+    Raises:
+        HostFailed: what the kernel lacks or refused, in the helper's words.
+    """
+    died = asyncio.get_running_loop().time() + RULES_S
+    while not worker.ready.is_set():
+        if asyncio.get_running_loop().time() > died:
+            raise HostFailed(
+                "the rules helper does not come up; `netmgr doctor` says what the host lacks"
+            )
+        await asyncio.sleep(0.01)
+    try:
+        await worker.peer.ask("install", deadline_s=RULES_S)
+    except PeerRefused as refusal:
+        raise HostFailed(refusal.message, **refusal.details) from refusal
+    except (PeerClosed, TimeoutError) as failure:
+        raise HostFailed("the rules helper ended while it installed the rule set") from failure
+
+
+@contextmanager
+def locked_directories(settings: Settings) -> Iterator[None]:
+    """Make the directories, and hold the instance's lock.
+
+    Raises:
+        Conflict: another daemon of this instance runs.
+        HostFailed: a directory cannot be made.
+    """
+    try:
+        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings.state_dir.chmod(0o700)
+        settings.run_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        (settings.run_dir / EMPTY_DIRECTORY).mkdir(mode=0o555, exist_ok=True)
+        lock = os.open(settings.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as problem:
+        raise HostFailed(f"{problem.filename}: {problem.strerror}") from problem
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise Conflict(
+            f"another daemon of instance {settings.instance!r} runs; "
+            "stop it, or choose another --instance"
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def notify(state: str) -> None:
+    """Tell systemd, where it asked to be told (sd_notify(3))."""
+    path = os.environ.get("NOTIFY_SOCKET")
+    if not path:
+        return
+    address = "\0" + path[1:] if path.startswith("@") else path
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        try:
+            sock.sendto(state.encode(), address)
+        except OSError as problem:
+            log.warning("systemd could not be told %s: %s", state, problem)

@@ -1,0 +1,129 @@
+"""Owns: turning what the kernel refused into decision records, in the words of every other face.
+
+The watcher has parsed and counted the packets; here they get a name, a reason, the nearest rule,
+the line that would allow them, and the process where it can still be found.
+"""
+
+import time
+from dataclasses import asdict
+from ipaddress import IPv4Address
+from typing import Any, Final
+
+from netmgr.core import Core, Resident
+from netmgr.ipc import Body
+from netmgr.kernel.facts import Flow, Netns, NetnsId
+from netmgr.kernel.ruleset import GROUP_SPOOFED
+from netmgr.model import Destination, Record
+from netmgr.policy.decision import Decision, Target
+from netmgr.reasons import Kind, Reason, Verdict
+from netmgr.tasks import TaskSet
+
+MAX_LOOKUPS: Final = 64  # owners looked for at the same time; beyond it a record has no process
+
+
+class KernelDenials:
+    """Takes the watcher's `denied` messages."""
+
+    def __init__(self, core: Core, tasks: TaskSet) -> None:
+        self._core = core
+        self._tasks = tasks
+        self._lookups = 0
+
+    def on_denied(self, body: Body) -> None:
+        """Record one aggregated denial: {address, group, ip, port, protocol, sport, count}."""
+        resident = self._resident(body)
+        if resident is None or body["group"] == GROUP_SPOOFED or self._lookups >= MAX_LOOKUPS:
+            self._core.journal.append(self._record(body, resident).to_wire())
+            return
+        self._lookups += 1
+        self._tasks.start(self._record_with_owner(body, resident), name="owner of a denied packet")
+
+    def _resident(self, body: Body) -> Resident | None:
+        """By address where it is believed, by link where the address was a lie."""
+        for resident in self._core.residents.values():
+            row = resident.row
+            if body.get("link") == row.link or str(row.address) == body["address"]:
+                return resident
+        return None
+
+    async def _record_with_owner(self, body: Body, resident: Resident) -> None:
+        try:
+            process = await find_process(self._core, resident, body)
+        finally:
+            self._lookups -= 1
+        record = self._record(body, resident)
+        record.extra["process"] = process
+        self._core.journal.append(record.to_wire())
+
+    def _record(self, body: Body, resident: Resident | None) -> Record:
+        decision, name = self._judge(body, resident)
+        row = resident.row if resident else None
+        return Record(
+            time=body.get("time") or time.time(),
+            sandbox=row.name if row else None,
+            tenant=row.tenant if row else None,
+            kind=Kind.CONNECTION,
+            verdict=Verdict.DENIED,
+            reason=decision.reason,
+            rule=decision.rule,
+            policy_revision=self._core.effective(resident)[1] if resident else None,
+            destination=Destination(name, body["ip"], body["port"], body["protocol"]),
+            message=decision.message,
+            remedy=decision.remedy(row.name) if row else None,
+            count=body["count"],
+        )
+
+    def _judge(self, body: Body, resident: Resident | None) -> tuple[Decision, str | None]:
+        """(the decision that the packet met, the name that its destination stands for)."""
+        where = f"{body['ip']}:{body['port']}" if body["port"] else str(body["ip"])
+        if body["group"] == GROUP_SPOOFED:
+            said = f"a packet from {body['address']}, which is not this link's address"
+            return _denied(Reason.SPOOFED_SOURCE, said), None
+        if resident is None:
+            return _denied(Reason.UNKNOWN_CALLER, f"no sandbox has {body['address']}"), None
+        name = _name_of(resident, body["ip"])
+        if body["protocol"] == "udp":
+            said = f"UDP to {name or where} is not carried: a sandbox speaks TCP, and DNS"
+            return _denied(Reason.UDP_BLOCKED, said), name
+        if body["protocol"] != "tcp":
+            said = f"{body['protocol']} to {name or where} is not carried: a sandbox speaks TCP"
+            return _denied(Reason.PROTOCOL_BLOCKED, said), name
+        if self._is_peer(body["ip"]):
+            return _denied(Reason.PEER_BLOCKED, f"{where} is another sandbox or the hub"), name
+        policy, _ = self._core.effective(resident)
+        target = Target(name, None if name else body["ip"], body["port"] or 0)
+        decision = policy.judge_connection(target)
+        if decision.permits:  # it was refused, so it was not allowed then: the policy has changed
+            decision = _denied(Reason.POLICY_STALE, f"{where} was refused before a policy change")
+        return decision, name
+
+    def _is_peer(self, ip: str | None) -> bool:
+        if ip is None:
+            return False
+        settings, address = self._core.settings, IPv4Address(ip)
+        return address in settings.sandbox_pool or address.is_link_local
+
+
+async def find_process(core: Core, resident: Resident, body: Body) -> dict[str, Any] | None:
+    """The process that holds the sandbox's end of a flow, where it can still be found."""
+    if body["sport"] is None or body["port"] is None or body["protocol"] not in ("tcp", "udp"):
+        return None
+    row = resident.row
+    netns = Netns(
+        row.name, core.settings.netns_path(row.name), NetnsId(row.netns_dev, row.netns_ino)
+    )
+    flow = Flow(row.address, body["sport"], IPv4Address(body["ip"]), body["port"], body["protocol"])
+    owners = await core.on_kernel(core.kernel.find_owners, netns, flow)
+    if not owners.processes:
+        return None
+    process = asdict(owners.processes[0])
+    process["ancestors"] = [ancestor["exe"] for ancestor in process["ancestors"]]
+    return process
+
+
+def _name_of(resident: Resident, ip: str | None) -> str | None:
+    return next((row.name for row in resident.names if str(row.ip) == ip), None)
+
+
+def _denied(reason: Reason, message: str) -> Decision:
+    return Decision(Verdict.DENIED, reason, message=message)
