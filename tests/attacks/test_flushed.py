@@ -1,0 +1,97 @@
+"""Whatever is flushed, set to ACCEPT or switched on in the hub: nothing is opened.
+
+The matrix of hub attacks, one thing at a time, each in a world that is spoilt by it.
+"""
+
+import socket
+from collections.abc import Callable
+
+import pytest
+from attacks.vectors import VECTORS, Field
+from world import Sandbox, World
+
+pytestmark = pytest.mark.root
+
+TABLES = ("raw", "mangle", "filter")
+OPEN = [f"iptables-legacy -t filter -P {chain} ACCEPT" for chain in ("INPUT", "OUTPUT", "FORWARD")]
+OPEN += ["iptables-legacy -t raw -P PREROUTING ACCEPT"]
+FLUSH = [f"iptables-legacy -t {table} -F" for table in TABLES]
+
+SPOILT = {
+    "raw": ["iptables-legacy -t raw -F"],
+    "mangle": ["iptables-legacy -t mangle -F"],
+    "filter": ["iptables-legacy -t filter -F"],
+    "sets": ["ipset flush"],
+    "ip-rules": ["ip rule flush"],
+    "policies-accept": [*FLUSH, *OPEN],
+    "forwarding": [
+        *FLUSH,
+        *OPEN,
+        "sysctl -qw net.ipv4.ip_forward=1",
+        "sysctl -qw net.ipv4.conf.all.rp_filter=0",
+    ],
+}
+POLICY = """\
+version: 1
+network_policies:
+  db:
+    endpoints: [{host: echo.flush.test, port: 5432}]
+    binaries: [{path: "/**"}]
+"""
+SHOTS = ("udp_anywhere", "tcp_syn_anywhere", "other_protocols", "icmp", "spoofed_source", "ipv6")
+
+
+@pytest.fixture(params=sorted(SPOILT))
+def spoilt(request: pytest.FixtureRequest, make_world: Callable[[], World]) -> World:
+    """A world whose hub an operator has spoilt."""
+    made = make_world()
+    made.daemon()
+    made.internet.tcp("echo.flush.test", 5432)
+    made.sandbox("a", POLICY)
+    for command in SPOILT[request.param]:
+        done = made.netmgrd.hub.run(*command.split())
+        assert done.returncode == 0, done.stderr
+    return made
+
+
+def test_nothing_leaves_and_no_address_is_reached(spoilt: World) -> None:
+    status, facts = spoilt.netmgrd.api("GET", "/v1/sandboxes/a")
+    assert status == 200
+    box = Sandbox(spoilt.netmgrd, facts)
+    public = spoilt.internet.https("denied.test")
+    since = spoilt.capture.mark()
+    field = Field(
+        me=box.address,
+        mac=b"\x02\0\0\0\0\1",
+        hub_mac=_hub_mac(box),
+        neighbour="10.77.0.99",
+        neighbour_mac=b"\x02\0\0\0\0\2",
+        allowed="198.18.0.1",
+        host="192.0.2.1",
+    )
+    with box.namespace.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+        sock.bind(("eth0", 0))
+        for name in SHOTS:
+            for frame in VECTORS[name](field, b"tag-flushed"):
+                sock.send(frame)
+    for port in (22, 80, 443, 8443):
+        with box.namespace.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+            sock.settimeout(0.3)
+            if sock.connect_ex((public.address, port)) == 0:
+                sock.sendall(b"tag-flushed")  # a worker may accept; it decides again and ends it
+    for place in ("inet", "host"):
+        spoilt.capture.assert_silent(place, containing=b"tag-flushed", since=since)
+        spoilt.capture.assert_silent(place, dst=public.address, since=since)
+    assert public.connections == []
+
+
+def test_check_says_so(spoilt: World) -> None:
+    done = spoilt.netmgr("sandbox", "check", "a")
+    status = spoilt.netmgr("doctor")
+    assert done.returncode != 0 or status.returncode != 0, done.stdout + status.stdout
+
+
+def _hub_mac(box: Sandbox) -> bytes:
+    text = box.namespace.run("ip", "neigh", "show", "dev", "eth0").stdout
+    word = text.partition("lladdr ")[2].split()[0]
+    return bytes.fromhex(word.replace(":", ""))
