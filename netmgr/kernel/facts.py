@@ -60,6 +60,10 @@ class NetnsId:
     inode: int
 
 
+NO_NETNS: Final = NetnsId(0, 0)
+"""Identity of a pin that holds no namespace; `delete_netns` removes it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Netns:
     """A sandbox's namespace, pinned under a name of ours. Also where it was made by others."""
@@ -170,7 +174,8 @@ class Survey:
     """Everything of one instance that stands in the kernel, for adoption and clean-up.
 
     Attributes:
-        netns: pinned namespaces of this instance by sandbox name, the hub's not among them.
+        netns: pinned namespaces of this instance by sandbox name, the hub's not among them. A
+            pin without a namespace (a creation that was killed) has the identity NO_NETNS.
         links: links of the hub by name, lo not among them, foreign ones included.
         binds: (address, link) pairs whose packets the hub takes.
         allow: every destination entry.

@@ -22,7 +22,8 @@ from netmgr.errors import BadInput, HostFailed, NotFound
 from netmgr.kernel import netns, nflog, rtnl, ruleset, sysctls
 from netmgr.kernel.facts import HubSpec, Listeners
 from netmgr.kernel.fence import kernel_errors
-from netmgr.kernel.ipset import Entry, Ipset
+from netmgr.kernel.ipset import Ipset
+from netmgr.kernel.ipset_codec import Entry
 from netmgr.kernel.links import LO_INDEX, foreign_links
 from netmgr.kernel.netlink import NetlinkSocket
 from netmgr.kernel.sets import UNSEEN, SetNames, set_specs

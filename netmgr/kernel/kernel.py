@@ -69,7 +69,7 @@ class Kernel(Protocol):
     # -- namespaces --------------------------------------------------------------------------
 
     def make_netns(self, sandbox: SandboxName) -> Netns:
-        """Make a namespace of our own: lo up, IPv6 off but on lo.
+        """Make a namespace of our own. Its lo comes up with `attach_link`.
 
         Raises:
             Conflict: the name is taken.
@@ -160,6 +160,10 @@ class Kernel(Protocol):
 
     def counters(self, lease: Lease) -> Counters:
         """The sandbox's numbers; zeros where it is not bound."""
+
+    def refusals(self) -> dict[Lease, Counters]:
+        """The denied and spoofed numbers of every bound sandbox, without the allowed ones: two
+        reads, however many there are."""
 
     def renew_log_budget(self, links: Iterable[str]) -> None:
         """Let packets with a false source from these links be logged again (see ruleset.py)."""

@@ -131,7 +131,7 @@ class ProcessTable:
             return None
 
     def _hash(self, pid: int) -> str | None:
-        """SHA-256 of the executable's content, read through /proc, so of the very file that runs."""
+        """SHA-256 of the executable, read through /proc: of the very file that runs."""
         try:
             with open(f"{self._root}/{pid}/exe", "rb") as file:
                 found = os.fstat(file.fileno())

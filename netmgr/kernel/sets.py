@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Final, Self
 
 from netmgr.kernel.facts import AllowEntry, HubSpec
-from netmgr.kernel.ipset import Entry, SetSpec, SetType, single
+from netmgr.kernel.ipset_codec import Entry, SetSpec, SetType, single
 from netmgr.model import InstanceName, Lease
 
 EVERYWHERE: Final = IPv4Network("0.0.0.0/0")

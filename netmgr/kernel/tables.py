@@ -15,7 +15,7 @@ python-iptables 1.2.0 read and tried; each one below has a test.
 import ctypes
 import ctypes.util
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -99,8 +99,9 @@ class LegacyTables:
             HostFailed: a table, a match, a target or a set is missing, or a writer never rests.
         """
         for family, tables in _families(wanted):
-            foreign = {name: {} for name in _standing_tables(family) if name not in tables}
-            for name, chains in (*tables.items(), *foreign.items()):
+            empty: Mapping[str, Chain] = {}
+            for name in dict.fromkeys([*tables, *_standing_tables(family)]):
+                chains = tables.get(name, empty)
                 if self._notable(family, name, chains) != dict(chains):
                     self._write_table(family, name, chains)
 
@@ -167,7 +168,7 @@ class LegacyTables:
         chains = self._read_table(family, name)
         return {k: v for k, v in chains.items() if k in kept or v != Chain("ACCEPT")}
 
-    def _write_table(self, family: str, name: str, chains: Any) -> None:
+    def _write_table(self, family: str, name: str, chains: Mapping[str, Chain]) -> None:
         for _ in range(ATTEMPTS):
             table = self._fresh(family, name)
             try:
@@ -187,7 +188,7 @@ class LegacyTables:
             table=name,
         )
 
-    def _fill(self, table: Any, family: str, chains: Any) -> None:
+    def _fill(self, table: Any, family: str, chains: Mapping[str, Chain]) -> None:
         """Build the whole table in the handle; nothing is in force before the commit."""
         built_in = [chain for chain in table.chains if table.builtin_chain(chain)]
         for chain in table.chains:

@@ -1,0 +1,434 @@
+"""Owns: the `Kernel` of a Linux host: puts this room's parts together behind the narrow waist.
+
+Knows nothing of policies, names, stores or workers. The namespace that the object is made in is
+"the host"; every call leaves the thread there.
+"""
+
+import os
+import socket
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from pyroute2 import IPRoute
+
+from netmgr.errors import BadInput, Conflict, NotFound
+from netmgr.kernel import hub, netns, sysctls
+from netmgr.kernel.facts import (
+    NO_NETNS,
+    AllowEntry,
+    Counters,
+    Flow,
+    HubSpec,
+    Listeners,
+    Netns,
+    NetnsId,
+    Owners,
+    Survey,
+)
+from netmgr.kernel.ipset import Ipset
+from netmgr.kernel.ipset_codec import Entry, Listed
+from netmgr.kernel.links import HubLinks, foreign_links_in
+from netmgr.kernel.look import inside_differences, look_netns, look_sets, set_entry, socket_picture
+from netmgr.kernel.pictures import HubPicture, SandboxPicture, SysctlPicture
+from netmgr.kernel.procid import ProcessTable
+from netmgr.kernel.sets import (
+    EVERYWHERE,
+    SetNames,
+    allow_entries,
+    belongs_to,
+    lease_entries,
+    parse_allow,
+    parse_lease,
+)
+from netmgr.kernel.sockdiag import SockDiag
+from netmgr.model import Lease, SandboxName, parse_sandbox_name
+
+
+class _Hub:
+    """What is open while a hub stands: its descriptor and the connections made inside it."""
+
+    def __init__(self, fd: int, spec: HubSpec) -> None:
+        self.fd = fd
+        self.identity = netns.identity(fd)
+        self.links = HubLinks(fd, spec.gateway)
+        with netns.entered(fd):
+            self.ipsets = Ipset()
+            self.diag = SockDiag()
+
+    def close(self) -> None:
+        self.links.close()
+        self.ipsets.close()
+        self.diag.close()
+        os.close(self.fd)
+
+
+class LinuxKernel:
+    """See netmgr.kernel.kernel.Kernel for what each verb promises."""
+
+    def __init__(self, spec: HubSpec) -> None:
+        self.spec = spec
+        self._names = SetNames.of(spec.instance)
+        self._host = netns.open_own()
+        self._host_identity = netns.identity(self._host)
+        self._standing: _Hub | None = None
+        self._listeners: Listeners | None = None
+        self._processes = ProcessTable()
+
+    # -- the hub -----------------------------------------------------------------------------
+
+    @property
+    def _hub(self) -> _Hub:
+        if self._standing is None:
+            raise NotFound("the hub was not made yet")
+        return self._standing
+
+    def ensure_hub(self) -> bool:
+        """Make or adopt the hub."""
+        fd, adopted = hub.ensure_hub(self.spec)
+        if self._standing is not None and self._standing.identity != netns.identity(fd):
+            self._forget_hub()  # somebody removed the one that we knew
+        if self._standing is None:
+            self._standing = _Hub(fd, self.spec)
+        else:
+            os.close(fd)
+        return adopted
+
+    def hub_descriptor(self) -> int:
+        """The hub's namespace."""
+        return self._hub.fd
+
+    def open_listeners(self, proxies: int) -> Listeners:
+        """The workers' sockets."""
+        if self._listeners is None:
+            with netns.entered(self._hub.fd):
+                self._listeners = hub.open_listeners(self.spec, proxies)
+        elif len(self._listeners.proxy) != proxies:
+            raise Conflict(f"{len(self._listeners.proxy)} proxy listeners are open, not {proxies}")
+        return self._listeners
+
+    def remove_hub(self) -> None:
+        """Remove it with all that is in it."""
+        self._forget_hub()
+        hub.remove_hub(self.spec)
+
+    def _forget_hub(self) -> None:
+        if self._listeners is not None:
+            found = self._listeners
+            for fd in (*found.proxy, found.dns_udp, found.dns_tcp, found.nflog):
+                os.close(fd)
+            self._listeners = None
+        if self._standing is not None:
+            self._standing.close()
+            self._standing = None
+
+    # -- namespaces --------------------------------------------------------------------------
+
+    def make_netns(self, sandbox: SandboxName) -> Netns:
+        """A namespace of our own."""
+        path = self._free_path(sandbox)
+        return Netns(sandbox, path, netns.create(path))
+
+    def pin_netns(self, sandbox: SandboxName, source: Path | int) -> Netns:
+        """A namespace that others made."""
+        path = self._free_path(sandbox)
+        origin = Path(f"/proc/{source}/ns/net") if isinstance(source, int) else source
+        fd = netns.open_path(origin)
+        try:
+            identity = netns.identity(fd)
+            self._refuse_known(origin, identity)
+            links = foreign_links_in(fd)
+            if links:
+                raise Conflict(
+                    f"{origin} has links besides lo: {', '.join(links)}; a sandbox has exactly "
+                    "one door, so give it a namespace without any",
+                    links=list(links),
+                )
+            netns.pin(fd, path)
+            return Netns(sandbox, path, identity)
+        finally:
+            os.close(fd)
+
+    def _refuse_known(self, origin: Path, identity: NetnsId) -> None:
+        if identity == self._host_identity:
+            raise Conflict(f"{origin} is the host's own network namespace")
+        if identity == self._hub.identity:
+            raise Conflict(f"{origin} is the hub's network namespace")
+        for other in self._pins().values():
+            if other.identity == identity:
+                raise Conflict(f"{origin} belongs to sandbox {other.sandbox!r}")
+
+    def _free_path(self, sandbox: SandboxName) -> Path:
+        """Where the sandbox's pin goes; what a killed creation left there is removed."""
+        path = self.spec.netns_path(sandbox)
+        found = self.find_netns(sandbox)
+        if found is not None and found.identity == NO_NETNS:
+            netns.delete(path)
+        elif found is not None:
+            raise Conflict(f"network namespace {path.name} exists")
+        return path
+
+    def find_netns(self, sandbox: SandboxName) -> Netns | None:
+        """The sandbox's namespace, if there is one."""
+        return _read_pin(sandbox, self.spec.netns_path(sandbox))
+
+    def delete_netns(self, sandbox: SandboxName) -> None:
+        """Remove our pin."""
+        found = self.find_netns(sandbox)
+        if found is not None:
+            self._processes.forget(found.identity)
+            netns.delete(found.path)
+
+    def _pins(self) -> dict[SandboxName, Netns]:
+        prefix = self.spec.netns_name(SandboxName(""))
+        found: dict[SandboxName, Netns] = {}
+        for path in netns.list_pins(self.spec.netns_dir, prefix):
+            if path.name == self.spec.hub_netns:
+                continue
+            with suppress(BadInput):  # somebody else's file
+                sandbox = parse_sandbox_name(path.name.removeprefix(prefix))
+                pin = _read_pin(sandbox, path)
+                if pin is not None:
+                    found[sandbox] = pin
+        return found
+
+    # -- what may pass -----------------------------------------------------------------------
+
+    def add_bind(self, lease: Lease) -> None:
+        """Take the sandbox's packets."""
+        entries = lease_entries(self._names, lease)
+        self._hub.ipsets.run([("add", name, entry) for name, entry in entries])
+
+    def del_bind(self, lease: Lease) -> None:
+        """Take them no longer."""
+        entries = lease_entries(self._names, lease)
+        self._hub.ipsets.run([("del", name, entry) for name, entry in reversed(entries)])
+
+    def add_allow(self, entries: Iterable[AllowEntry]) -> None:
+        """Lead destinations to the proxy."""
+        self._run_allow("add", entries)
+
+    def del_allow(self, entries: Iterable[AllowEntry]) -> None:
+        """Refuse them again."""
+        self._run_allow("del", entries)
+
+    def _run_allow(self, verb: str, entries: Iterable[AllowEntry]) -> None:
+        changes = allow_entries(self._names, entries)
+        self._hub.ipsets.run([(verb, name, entry) for name, entry in changes])
+
+    # -- links -------------------------------------------------------------------------------
+
+    def attach_link(self, netns: Netns, lease: Lease) -> None:
+        """The veth pair, the hub's end down."""
+        fd = _open(netns)
+        try:
+            self._hub.links.attach(fd, lease)
+        finally:
+            os.close(fd)
+
+    def link_up(self, lease: Lease) -> None:
+        """The hub's end up."""
+        self._hub.links.up(lease)
+
+    def detach_link(self, lease: Lease) -> None:
+        """The pair gone."""
+        self._hub.links.detach(lease)
+
+    # -- sockets -----------------------------------------------------------------------------
+
+    def destroy_sockets(
+        self,
+        address: IPv4Address,
+        destination: IPv4Network | None = None,
+        port: int | None = None,
+    ) -> int:
+        """Destroy the hub's sockets of a sandbox."""
+        return self._hub.diag.destroy(address, destination, port)
+
+    def count_sockets(self, address: IPv4Address) -> int:
+        """How many are left."""
+        return len(self._hub.diag.tcp(address))
+
+    def find_owners(self, netns: Netns, flow: Flow) -> Owners:
+        """Who holds the sandbox's end."""
+        fd = _open(netns)
+        try:
+            diag = SockDiag.open_in(fd)
+        finally:
+            os.close(fd)
+        try:
+            found = diag.find(flow)
+        finally:
+            diag.close()
+        if found is None:
+            return Owners()
+        uid, inode = found
+        return self._processes.owners(netns.identity, inode, uid)
+
+    # -- facts -------------------------------------------------------------------------------
+
+    def survey(self) -> Survey:
+        """Everything of this instance."""
+        names = self._names
+        return Survey(
+            netns=self._pins(),
+            links=self._hub.links.links(),
+            binds=frozenset(parse_lease(each.entry) for each in self._list(names.bind)),
+            allow=parse_allow(
+                each.entry for name in (names.allow, names.networks) for each in self._list(name)
+            ),
+            routes=self._hub.links.routes(),
+        )
+
+    def counters(self, lease: Lease) -> Counters:
+        """The sandbox's numbers."""
+        refused = self.refusals().get(lease)
+        if refused is None:
+            return Counters()
+        packets = octets = 0
+        for listed in self._list_allowed(lease.address):
+            packets += listed.packets or 0
+            octets += listed.bytes or 0
+        return replace(refused, allowed_packets=packets, allowed_bytes=octets)
+
+    def refusals(self) -> dict[Lease, Counters]:
+        """Denied and spoofed numbers of all."""
+        denied = {each.entry.net.network_address: each for each in self._list(self._names.denied)}
+        spoofed = {each.entry.iface: each for each in self._list(self._names.spoofed)}
+        found: dict[Lease, Counters] = {}
+        for bound in self._list(self._names.bind):
+            lease = parse_lease(bound.entry)
+            by_address, by_link = denied.get(lease.address), spoofed.get(lease.link)
+            found[lease] = Counters(
+                denied_packets=_packets(by_address),
+                denied_bytes=_bytes(by_address),
+                spoofed_packets=_packets(by_link),
+                spoofed_bytes=_bytes(by_link),
+            )
+        return found
+
+    def _list(self, name: str) -> tuple[Listed, ...]:
+        found = self._hub.ipsets.list(name)
+        return () if found is None else found[1]
+
+    def _list_allowed(self, address: IPv4Address) -> list[Listed]:
+        return [
+            each
+            for name in (self._names.allow, self._names.networks)
+            for each in self._list(name)
+            if belongs_to(each.entry, address)
+        ]
+
+    def renew_log_budget(self, links: Iterable[str]) -> None:
+        """Zero the counters that are the links' budgets."""
+        ipsets, name = self._hub.ipsets, self._names.spooflog
+        entries = (Entry(EVERYWHERE, iface=link) for link in links)
+        ipsets.add(name, [entry for entry in entries if ipsets.test(name, entry)], reset=True)
+
+    def host_routes(self) -> tuple[IPv4Network, ...]:
+        """Destinations that the host routes."""
+        with IPRoute() as ip:
+            found = hub.retry_dump(lambda: list(ip.get_routes(family=socket.AF_INET)))
+        return tuple(
+            dict.fromkeys(
+                IPv4Network((route.get_attr("RTA_DST"), route["dst_len"]))
+                for route in found
+                if route.get_attr("RTA_DST") is not None
+            )
+        )
+
+    def host_addresses(self) -> frozenset[str]:
+        """Every address of the host."""
+        with IPRoute() as ip:
+            found = hub.retry_dump(lambda: list(ip.get_addr()))
+        addresses = (each.get_attr("IFA_LOCAL") or each.get_attr("IFA_ADDRESS") for each in found)
+        return frozenset(address for address in addresses if address)
+
+    def look_hub(self) -> HubPicture:
+        """The hub as it stands."""
+        with netns.entered(self._hub.fd):
+            keys = {**sysctls.HUB, **sysctls.link_keys(self._hub.links.links())}
+            wrong = sysctls.differences(keys)
+        names = tuple(getattr(self._names, each) for each in self._names.__slots__)
+        return HubPicture(
+            netns=look_netns(self.spec.netns_dir / self.spec.hub_netns, self._hub.fd),
+            sets=look_sets(self._hub.ipsets, names),
+            sockets=tuple(map(socket_picture, self._hub.diag.tcp())),
+            sysctl_differences=tuple(
+                SysctlPicture(each.key, each.expected, each.found or "absent") for each in wrong
+            ),
+        )
+
+    def look_sandbox(self, netns: Netns, lease: Lease) -> SandboxPicture:
+        """A sandbox as it stands."""
+        fd = _open(netns)
+        try:
+            inside = look_netns(netns.path, fd)
+        finally:
+            os.close(fd)
+        outside = look_netns(self.spec.netns_dir / self.spec.hub_netns, self._hub.fd)
+        link = next((each for each in outside.links if each.name == lease.link), None)
+        bound = lease in {parse_lease(each.entry) for each in self._list(self._names.bind)}
+        words = (
+            *inside_differences(inside, lease, self.spec),
+            *self._hub.links.differences(lease),
+        )
+        address = str(lease.address)
+        return SandboxPicture(
+            netns=inside,
+            hub_link=link,
+            hub_route=any(
+                each.destination == f"{address}/32" and each.link == lease.link
+                for each in outside.routes
+            ),
+            hub_neighbour=any(
+                each.address == address and each.link == lease.link and each.permanent
+                for each in outside.neighbours
+            ),
+            bound=bound,
+            allow=tuple(map(set_entry, self._list_allowed(lease.address))),
+            sockets=tuple(map(socket_picture, self._hub.diag.tcp(lease.address))),
+            differences=words if bound else (*words, f"{address} is not bound to {lease.link}"),
+        )
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        self._forget_hub()
+        os.close(self._host)
+
+
+def _open(found: Netns) -> int:
+    """A sandbox's namespace by its pin, if it still is the one that was meant.
+
+    Raises:
+        NotFound: the pin is gone.
+        Conflict: another namespace stands there now.
+    """
+    fd = netns.open_path(found.path)
+    if netns.identity(fd) != found.identity:
+        os.close(fd)
+        raise Conflict(f"{found.path} is another namespace than sandbox {found.sandbox!r} had")
+    return fd
+
+
+def _read_pin(sandbox: SandboxName, path: Path) -> Netns | None:
+    try:
+        fd = netns.open_path(path)
+    except NotFound:
+        return None
+    except BadInput:  # a file without a namespace on it
+        return Netns(sandbox, path, NO_NETNS)
+    try:
+        return Netns(sandbox, path, netns.identity(fd))
+    finally:
+        os.close(fd)
+
+
+def _packets(listed: Listed | None) -> int:
+    return 0 if listed is None else listed.packets or 0
+
+
+def _bytes(listed: Listed | None) -> int:
+    return 0 if listed is None else listed.bytes or 0
