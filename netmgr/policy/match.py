@@ -152,7 +152,7 @@ def _parse_segment(text: str, segment: str, *, last: bool) -> tuple[_Segment, st
         raise BadPattern(f"{text!r}: no canonical path has an empty segment")
     try:
         pieces = [canonical_escapes(part.encode()).decode() for part in segment.split("*")]
-    except MalformedTarget as error:
+    except (MalformedTarget, UnicodeEncodeError) as error:
         raise BadPattern(f"{text!r}: {error}") from None
     if pieces in (["."], [".."]):
         raise BadPattern(f"{text!r}: no canonical path has a segment {segment!r}")

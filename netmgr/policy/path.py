@@ -93,7 +93,7 @@ def canonical_escapes(path: bytes, allow_encoded_slash: bool = False) -> bytes:
 def _spell_odd(char: bytes) -> bytes:
     if char in b";\\":
         raise MalformedTarget(f"{char.decode()!r} in a path is read differently by servers")
-    return b"%%%02X" % char[0]
+    return _spell_escaped(char, allow_encoded_slash=False)
 
 
 def _spell_escaped(char: bytes, allow_encoded_slash: bool) -> bytes:
