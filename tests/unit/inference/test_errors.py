@@ -1,0 +1,89 @@
+"""Refusals and stream errors: the vendor's shape, our reason, nothing that breaks a line."""
+
+import json
+
+import pytest
+
+from netmgr.inference.protocols import Shape
+from netmgr.reasons import Reason
+from netmgr_proxy.inference.errors import MAX_MESSAGE, Refusal, render_error, render_stream_error
+
+
+def rendered(refusal: Refusal) -> tuple[dict[bytes, bytes], dict[str, object]]:
+    headers, body = render_error(refusal, "req-1", rule="web.endpoints[0]")
+    return dict(headers), json.loads(body)
+
+
+def test_openai_s_shape() -> None:
+    headers, body = rendered(
+        Refusal(503, Reason.NOT_CONFIGURED, "nothing here", remedy="netmgr inference set")
+    )
+    assert headers[b"content-type"] == b"application/json"
+    assert headers[b"x-netmgr-reason"] == b"not_configured"
+    assert headers[b"x-request-id"] == b"req-1"
+    assert body == {
+        "error": {
+            "message": "nothing here; to change that: netmgr inference set",
+            "type": "server_error",
+            "param": None,
+            "code": "not_configured",
+            "rule": "web.endpoints[0]",
+            "remedy": "netmgr inference set",
+            "request_id": "req-1",
+        },
+        "hint": "netmgr inference set",
+    }
+
+
+def test_anthropic_s_shape() -> None:
+    _, body = rendered(Refusal(504, Reason.UPSTREAM_TIMEOUT, "late", shape=Shape.ANTHROPIC))
+    assert body["type"] == "error"
+    assert body["request_id"] == "req-1"
+    error = body["error"]
+    assert isinstance(error, dict)
+    assert (error["type"], error["message"]) == ("timeout_error", "late")
+
+
+@pytest.mark.parametrize(
+    ("status", "openai", "anthropic"),
+    [
+        (400, "invalid_request_error", "invalid_request_error"),
+        (403, "permission_error", "permission_error"),
+        (413, "invalid_request_error", "request_too_large"),
+        (415, "invalid_request_error", "invalid_request_error"),
+        (429, "rate_limit_error", "rate_limit_error"),
+        (502, "server_error", "api_error"),
+    ],
+)
+def test_types_follow_the_status(status: int, openai: str, anthropic: str) -> None:
+    for shape, wanted in ((Shape.OPENAI, openai), (Shape.ANTHROPIC, anthropic)):
+        _, body = rendered(Refusal(status, Reason.MALFORMED_REQUEST, "x", shape=shape))
+        error = body["error"]
+        assert isinstance(error, dict)
+        assert error["type"] == wanted
+
+
+def test_a_request_id_cannot_end_a_header() -> None:
+    headers, _ = render_error(Refusal(400, Reason.MALFORMED_REQUEST, "x"), "a\r\nb: c\u20ac")
+    assert dict(headers)[b"x-request-id"] == b"ab:c?"
+
+
+@pytest.mark.parametrize("shape", list(Shape))
+def test_a_stream_error_is_one_event_of_its_own(shape: Shape) -> None:
+    event = render_stream_error(
+        shape, Reason.UPSTREAM_TIMEOUT, "silent\r\nfor \u2028 long" * 900, 7
+    )
+    assert event.startswith(b"\n\n")
+    assert event.endswith(b"\n\n")
+    *head, data = event.strip().split(b"\n")
+    assert head == ([] if shape is Shape.OPENAI else [b"event: error"])
+    body = json.loads(data.removeprefix(b"data: "))
+    assert len(body["error"]["message"]) <= MAX_MESSAGE
+    match shape:
+        case Shape.OPENAI:
+            assert body["error"]["type"] == "proxy_stream_error"
+        case Shape.RESPONSES:
+            assert (body["type"], body["sequence_number"]) == ("error", 7)
+            assert body["code"] == "upstream_timeout"
+        case Shape.ANTHROPIC:
+            assert (body["type"], body["error"]["type"]) == ("error", "timeout_error")

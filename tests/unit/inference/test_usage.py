@@ -1,0 +1,90 @@
+"""Token counts of every protocol, as the answers pass."""
+
+import gzip
+import json
+import zlib
+
+import pytest
+
+from netmgr.testing.model_answers import default_answer
+from netmgr.testing.model_script import parse_reply
+from netmgr_proxy.inference.usage import MAX_USAGE, UsageMeter
+
+
+def counted(body: bytes, coding: bytes = b"") -> tuple[int | None, int | None]:
+    meter = UsageMeter(coding)
+    meter.feed(body)
+    return meter.tokens_in, meter.tokens_out
+
+
+@pytest.mark.parametrize(
+    ("body", "counts"),
+    [
+        (b'{"usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12}}', (5, 7)),
+        (b'{"usage" : { "prompt_tokens": 5, "total_tokens": 5 } }', (5, None)),
+        (b'{"usage":{"input_tokens":5,"output_tokens":7,"x":{"y":1}}}', (5, 7)),
+        (
+            b'{"usage":{"input_tokens":5,"cache_read_input_tokens":100,'
+            b'"cache_creation_input_tokens":10,"output_tokens":7}}',
+            (115, 7),
+        ),
+        (b'{"usage":null}', (None, None)),
+        (b'{"usage":"none"}', (None, None)),
+        (b'{"usage":{"prompt_tokens":"5","completion_tokens":-1}}', (None, None)),
+        (b'{"usage":{"prompt_tokens":true}}', (None, None)),
+        (b'{"usage":[1]}', (None, None)),
+        (b'{"content":"{\\"usage\\":{\\"prompt_tokens\\":9}}"}', (None, None)),
+        (b'{"k":"usage","v":{"prompt_tokens":9}}', (None, None)),
+        (b"", (None, None)),
+        (b'{"usage":{"prompt_tokens":1', (None, None)),
+    ],
+)
+def test_objects(body: bytes, counts: tuple[int | None, int | None]) -> None:
+    assert counted(body) == counts
+
+
+def test_anthropic_s_stream_adds_up_over_its_events() -> None:
+    body = (
+        b'event: message_start\ndata: {"type":"message_start","message":{"usage":'
+        b'{"input_tokens":25,"output_tokens":1}}}\n\n'
+        b'event: message_delta\ndata: {"type":"message_delta","usage":{"output_tokens":15}}\n\n'
+    )
+    assert counted(body) == (25, 15)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "path", ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"]
+)
+def test_every_protocol_of_the_scripted_model(path: str, stream: bool) -> None:
+    asked = {"model": "m", "stream": stream, "stream_options": {"include_usage": True}}
+    reply = default_answer(path, {}, json.dumps(asked).encode())
+    tokens_in, tokens_out = counted(b"".join(parse_reply(reply, "").pieces))
+    assert tokens_in == len(json.dumps(asked).split())
+    assert tokens_out == 7  # This is m, asked with credential none.
+
+
+def test_embeddings_cost_nothing_to_answer() -> None:
+    reply = default_answer("/v1/embeddings", {}, b'{"input":"p"}')
+    assert counted(b"".join(parse_reply(reply, "").pieces)) == (2, None)
+
+
+def test_coded_answers() -> None:
+    body = b'{"pad":"' + b"x" * 200_000 + b'","usage":{"prompt_tokens":5,"completion_tokens":7}}'
+    assert counted(gzip.compress(body), b"gzip") == (5, 7)
+    assert counted(zlib.compress(body), b"deflate") == (5, 7)
+    assert counted(body, b"br") == (None, None)
+    assert counted(b"no gzip at all", b"gzip") == (None, None)
+
+
+def test_a_bomb_is_not_inflated_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netmgr_proxy.inference.usage.MAX_INFLATED", 1024 * 1024)
+    body = b"0" * (4 * 1024 * 1024) + b'{"usage":{"prompt_tokens":5}}'
+    assert counted(gzip.compress(body), b"gzip") == (None, None)
+
+
+def test_an_endless_object_is_given_up() -> None:
+    meter = UsageMeter()
+    meter.feed(b'{"usage":{"a":"' + b"x" * MAX_USAGE)
+    meter.feed(b'"},"usage":{"prompt_tokens":5}}')
+    assert meter.tokens_in == 5
