@@ -7,32 +7,30 @@ Knows nothing of policies, names, stores or workers. The namespace that the obje
 import os
 import socket
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from pyroute2 import IPRoute
 
-from netmgr.errors import BadInput, Conflict, NotFound
+from netmgr.errors import Conflict, NotFound
 from netmgr.kernel import hub, netns, sysctls
 from netmgr.kernel.facts import (
-    NO_NETNS,
     AllowEntry,
     Counters,
     Flow,
     HubSpec,
     Listeners,
     Netns,
-    NetnsId,
     Owners,
     Survey,
 )
 from netmgr.kernel.ipset import Ipset
 from netmgr.kernel.ipset_codec import Entry, Listed
-from netmgr.kernel.links import HubLinks, foreign_links_in
+from netmgr.kernel.links import HubLinks
 from netmgr.kernel.look import inside_differences, look_netns, look_sets, set_entry, socket_picture
 from netmgr.kernel.pictures import HubPicture, SandboxPicture, SysctlPicture
+from netmgr.kernel.pins import Pins, open_pin
 from netmgr.kernel.procid import ProcessTable
 from netmgr.kernel.sets import (
     EVERYWHERE,
@@ -44,7 +42,7 @@ from netmgr.kernel.sets import (
     parse_lease,
 )
 from netmgr.kernel.sockdiag import SockDiag
-from netmgr.model import Lease, SandboxName, parse_sandbox_name
+from netmgr.model import Lease, SandboxName
 
 
 class _Hub:
@@ -76,6 +74,7 @@ class LinuxKernel:
         self._standing: _Hub | None = None
         self._listeners: Listeners | None = None
         self._processes = ProcessTable()
+        self._pins = Pins(spec)
 
     # -- the hub -----------------------------------------------------------------------------
 
@@ -128,71 +127,22 @@ class LinuxKernel:
 
     def make_netns(self, sandbox: SandboxName) -> Netns:
         """A namespace of our own."""
-        path = self._free_path(sandbox)
-        return Netns(sandbox, path, netns.create(path))
+        return self._pins.make(sandbox)
 
     def pin_netns(self, sandbox: SandboxName, source: Path | int) -> Netns:
         """A namespace that others made."""
-        path = self._free_path(sandbox)
-        origin = Path(f"/proc/{source}/ns/net") if isinstance(source, int) else source
-        fd = netns.open_path(origin)
-        try:
-            identity = netns.identity(fd)
-            self._refuse_known(origin, identity)
-            links = foreign_links_in(fd)
-            if links:
-                raise Conflict(
-                    f"{origin} has links besides lo: {', '.join(links)}; a sandbox has exactly "
-                    "one door, so give it a namespace without any",
-                    links=list(links),
-                )
-            netns.pin(fd, path)
-            return Netns(sandbox, path, identity)
-        finally:
-            os.close(fd)
-
-    def _refuse_known(self, origin: Path, identity: NetnsId) -> None:
-        if identity == self._host_identity:
-            raise Conflict(f"{origin} is the host's own network namespace")
-        if identity == self._hub.identity:
-            raise Conflict(f"{origin} is the hub's network namespace")
-        for other in self._pins().values():
-            if other.identity == identity:
-                raise Conflict(f"{origin} belongs to sandbox {other.sandbox!r}")
-
-    def _free_path(self, sandbox: SandboxName) -> Path:
-        """Where the sandbox's pin goes; what a killed creation left there is removed."""
-        path = self.spec.netns_path(sandbox)
-        found = self.find_netns(sandbox)
-        if found is not None and found.identity == NO_NETNS:
-            netns.delete(path)
-        elif found is not None:
-            raise Conflict(f"network namespace {path.name} exists")
-        return path
+        known = {self._host_identity: "the host's own", self._hub.identity: "the hub's"}
+        return self._pins.pin(sandbox, source, known)
 
     def find_netns(self, sandbox: SandboxName) -> Netns | None:
         """The sandbox's namespace, if there is one."""
-        return _read_pin(sandbox, self.spec.netns_path(sandbox))
+        return self._pins.find(sandbox)
 
     def delete_netns(self, sandbox: SandboxName) -> None:
         """Remove our pin."""
-        found = self.find_netns(sandbox)
-        if found is not None:
-            self._processes.forget(found.identity)
-            netns.delete(found.path)
-
-    def _pins(self) -> dict[SandboxName, Netns]:
-        prefix = self.spec.netns_name(SandboxName(""))
-        found: dict[SandboxName, Netns] = {}
-        for path in netns.list_pins(self.spec.netns_dir, prefix):
-            if path.name == self.spec.hub_netns:
-                continue
-            with suppress(BadInput):  # somebody else's file
-                sandbox = parse_sandbox_name(path.name.removeprefix(prefix))
-                pin = _read_pin(sandbox, path)
-                if pin is not None:
-                    found[sandbox] = pin
-        return found
+        gone = self._pins.delete(sandbox)
+        if gone is not None:
+            self._processes.forget(gone)
 
     # -- what may pass -----------------------------------------------------------------------
 
@@ -222,7 +172,7 @@ class LinuxKernel:
 
     def attach_link(self, netns: Netns, lease: Lease) -> None:
         """The veth pair, the hub's end down."""
-        fd = _open(netns)
+        fd = open_pin(netns)
         try:
             self._hub.links.attach(fd, lease)
         finally:
@@ -253,7 +203,7 @@ class LinuxKernel:
 
     def find_owners(self, netns: Netns, flow: Flow) -> Owners:
         """Who holds the sandbox's end."""
-        fd = _open(netns)
+        fd = open_pin(netns)
         try:
             diag = SockDiag.open_in(fd)
         finally:
@@ -273,7 +223,7 @@ class LinuxKernel:
         """Everything of this instance."""
         names = self._names
         return Survey(
-            netns=self._pins(),
+            netns=self._pins.all(),
             links=self._hub.links.links(),
             binds=frozenset(parse_lease(each.entry) for each in self._list(names.bind)),
             allow=parse_allow(
@@ -363,7 +313,7 @@ class LinuxKernel:
 
     def look_sandbox(self, netns: Netns, lease: Lease) -> SandboxPicture:
         """A sandbox as it stands."""
-        fd = _open(netns)
+        fd = open_pin(netns)
         try:
             inside = look_netns(netns.path, fd)
         finally:
@@ -397,33 +347,6 @@ class LinuxKernel:
         """Close every descriptor."""
         self._forget_hub()
         os.close(self._host)
-
-
-def _open(found: Netns) -> int:
-    """A sandbox's namespace by its pin, if it still is the one that was meant.
-
-    Raises:
-        NotFound: the pin is gone.
-        Conflict: another namespace stands there now.
-    """
-    fd = netns.open_path(found.path)
-    if netns.identity(fd) != found.identity:
-        os.close(fd)
-        raise Conflict(f"{found.path} is another namespace than sandbox {found.sandbox!r} had")
-    return fd
-
-
-def _read_pin(sandbox: SandboxName, path: Path) -> Netns | None:
-    try:
-        fd = netns.open_path(path)
-    except NotFound:
-        return None
-    except BadInput:  # a file without a namespace on it
-        return Netns(sandbox, path, NO_NETNS)
-    try:
-        return Netns(sandbox, path, netns.identity(fd))
-    finally:
-        os.close(fd)
 
 
 def _packets(listed: Listed | None) -> int:

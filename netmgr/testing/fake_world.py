@@ -1,0 +1,93 @@
+"""Owns: what a `FakeKernel` works on: the namespaces, links, sets and sockets of a host in memory.
+
+Outlives the kernel objects of one test, as a real kernel outlives daemons. Knows no rules of its
+own; fake_kernel.py has those.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+from netmgr.kernel.facts import AllowEntry, Counters, Flow, NetnsId, Owners
+from netmgr.kernel.pictures import LinkPicture, SetEntryPicture, SocketPicture
+from netmgr.model import Lease
+
+_DEVICE: Final = 4
+_HOST: Final = NetnsId(_DEVICE, 1)
+
+
+@dataclass(slots=True)
+class FakeSocket:
+    """A TCP socket of the hub."""
+
+    remote: IPv4Address
+    local: IPv4Address
+    local_port: int
+
+
+@dataclass(slots=True)
+class FakeWorld:
+    """What outlives a daemon.
+
+    Attributes:
+        foreign: namespaces that others made, by path or pid, with their links besides lo.
+        pins: pinned namespaces by path.
+        inside: links besides lo, by namespace.
+        hub_links: link name -> up, and the namespace of its other end.
+        sockets: live sockets of the hub; tests add them.
+        owners: what `find_owners` gives, by flow; tests add them.
+        stuck: destinations whose sockets cannot be destroyed (a kernel without the option).
+        fail: verbs that raise HostFailed, for tests of undoing.
+    """
+
+    foreign: dict[Path | int, NetnsId] = field(default_factory=dict)
+    pins: dict[Path, NetnsId] = field(default_factory=dict)
+    inside: dict[NetnsId, set[str]] = field(default_factory=dict)
+    hub: NetnsId | None = None
+    hub_links: dict[str, tuple[bool, NetnsId, Lease]] = field(default_factory=dict)
+    binds: set[Lease] = field(default_factory=set)
+    allow: set[AllowEntry] = field(default_factory=set)
+    sockets: list[FakeSocket] = field(default_factory=list)
+    owners: dict[Flow, Owners] = field(default_factory=dict)
+    counted: dict[Lease, Counters] = field(default_factory=dict)
+    stuck: set[IPv4Address] = field(default_factory=set)
+    fail: set[str] = field(default_factory=set)
+    routes: tuple[IPv4Network, ...] = ()
+    addresses: frozenset[str] = frozenset({"127.0.0.1", "::1"})
+    host: NetnsId = _HOST
+    _inodes: "count[int]" = field(default_factory=lambda: count(2))
+
+    def new_netns(self, links: Iterable[str] = ()) -> NetnsId:
+        """A namespace with these links besides lo."""
+        made = NetnsId(_DEVICE, next(self._inodes))
+        self.inside[made] = set(links)
+        return made
+
+    def add_foreign(self, source: Path | int, links: Iterable[str] = ()) -> NetnsId:
+        """A namespace that somebody else made, to be pinned."""
+        self.foreign[source] = self.new_netns(links)
+        return self.foreign[source]
+
+
+def link_picture(name: str, index: int, up: bool, mac: str) -> LinkPicture:
+    """A link as `look` shows it."""
+    return LinkPicture(name, index, "veth", up, up, False, mac, 1500, 0, 0)
+
+
+def socket_picture(found: FakeSocket) -> SocketPicture:
+    """A socket as `look` shows it."""
+    return SocketPicture("established", f"{found.local}:{found.local_port}", f"{found.remote}:0", 0)
+
+
+def allow_pictures(
+    entries: Iterable[AllowEntry], only: IPv4Address | None = None
+) -> tuple[SetEntryPicture, ...]:
+    """Allowed destinations as `look` shows them; of one sandbox, or all."""
+    return tuple(
+        SetEntryPicture(f"{each.address},tcp:{each.port},{each.destination}", 0, 0)
+        for each in entries
+        if only is None or each.address == only
+    )
