@@ -206,7 +206,7 @@ class _Builder:
         if node is None:
             self._stop(line, f"the anchor &{event.anchor} contains itself")
             return
-        self._add(node)
+        self._add(node, line)
 
     def _open(self, event: Any) -> None:
         line = _line(event)
@@ -224,7 +224,8 @@ class _Builder:
         self._remember(frame.anchor, frame.node)
         self._add(frame.node)
 
-    def _add(self, node: Node) -> None:
+    def _add(self, node: Node, line: int | None = None) -> None:
+        line = node.line if line is None else line  # an alias stands elsewhere than its node
         self._count += 1
         if not self._stack:
             self.root = node
@@ -233,9 +234,9 @@ class _Builder:
         frame.node.weight += node.weight
         frame.node.height = max(frame.node.height, node.height + 1)
         if max(self._count, frame.node.weight) > MAX_NODES:
-            self._stop(node.line, f"unfolds to more than {MAX_NODES} values")
+            self._stop(line, f"unfolds to more than {MAX_NODES} values")
         elif frame.node.height > MAX_DEPTH:  # aliases can nest what was written flat
-            self._stop(node.line, f"unfolds deeper than {MAX_DEPTH}")
+            self._stop(line, f"unfolds deeper than {MAX_DEPTH}")
         elif isinstance(frame.node, Sequence):
             frame.node.items.append(node)
         elif frame.key is not None:
@@ -244,7 +245,7 @@ class _Builder:
         elif frame.spoiled:
             frame.spoiled = False
         else:
-            self._report.problem(node.line, frame.path, "a key must be a word")
+            self._report.problem(line, frame.path, "a key must be a word")
             frame.spoiled = True
 
     def _next_path(self) -> str:

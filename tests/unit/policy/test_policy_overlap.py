@@ -1,0 +1,98 @@
+"""The ambiguity check names both endpoints, finds every pair, and leaves harmless ones alone."""
+
+import pytest
+
+from netmgr.policy.overlap import MAX_WILDCARDS
+from netmgr.policy.policy import Policy, parse_policy
+from netmgr.policy.problems import PolicyError
+
+AUTO, SKIP, TCP, SQL = "", "tls: skip", "protocol: tcp", "protocol: sql"
+REST, AUDIT = "protocol: rest, access: full", "protocol: rest, access: full, enforcement: audit"
+
+
+def pair(one: tuple[str, str], other: tuple[str, str], ports: tuple[int, int] = (443, 443)) -> str:
+    lines = ["version: 1", "network_policies:"]
+    for key, (host, traits), port in zip("ab", (one, other), ports, strict=True):
+        lines += [
+            f"  {key}:",
+            "    binaries: [{path: /**}]",
+            f"    endpoints: [{{host: '{host}', port: {port}{traits and ', ' + traits}}}]",
+        ]
+    return "\n".join(lines)
+
+
+CONTRADICTIONS = [
+    (AUTO, SKIP, "tls 'auto' against 'skip'"),
+    (REST, SKIP, "tls 'auto' against 'skip'"),
+    (AUTO, TCP, "protocol '' against 'tcp'"),
+    (REST, TCP, "protocol 'rest' against 'tcp'"),
+    (AUTO, SQL, "protocol '' against 'sql'"),
+    (REST, AUDIT, "enforcement 'enforce' against 'audit'"),
+]
+HOSTS = [
+    ("a.x.test", "a.x.test"),
+    ("a.x.test", "*.x.test"),
+    ("a.b.x.test", "**.x.test"),
+    ("*.x.test", "**.x.test"),
+    ("*.b.x.test", "**.x.test"),
+    ("a*.x.test", "*b.x.test"),
+    ("**.x.test", "*.s3.*.x.test"),
+    ("203.0.113.9", "203.0.113.9"),
+]
+
+
+CASES = [
+    (hosts, contradiction)
+    for hosts in HOSTS
+    for contradiction in CONTRADICTIONS
+    # protocol tcp and sql need a name
+    if "203" not in hosts[0] or not {TCP, SQL} & set(contradiction)
+]
+
+
+@pytest.mark.parametrize(("hosts", "contradiction"), CASES)
+def test_a_contradiction_names_both(
+    hosts: tuple[str, str], contradiction: tuple[str, str, str]
+) -> None:
+    one, other, what = contradiction
+    with pytest.raises(PolicyError) as caught:
+        parse_policy(pair((hosts[0], one), (hosts[1], other)), "x.yaml")
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith("x.yaml:")
+    assert line.split(":")[1] in ("5", "8")
+    assert "a.endpoints[0]" in line
+    assert "b.endpoints[0]" in line
+    words = what.partition(" against ")
+    assert what in line or f"{words[0].split(' ')[0]} {words[2]} against" in line
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [("a.x.test", "b.x.test"), ("*.x.test", "x.test"), ("*.x.test", "a.b.x.test"),
+     ("a*.x.test", "b*.x.test"), ("*.x.test", "*.y.x.test"), ("*.a.x.test", "**.b.x.test"),
+     ("*.docker.internal", "host.docker.internal")],
+    ids="/".join,
+)  # fmt: skip
+def test_hosts_that_never_meet_may_differ(hosts: tuple[str, str]) -> None:
+    parse_policy(pair((hosts[0], AUTO), (hosts[1], SKIP)), "x")
+
+
+def test_ports_that_never_meet_may_differ() -> None:
+    parse_policy(pair(("a.x.test", AUTO), ("a.x.test", SKIP), (443, 8443)), "x")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(AUTO, REST), (AUTO, AUDIT), (REST, REST), (TCP, SQL), (SKIP, SKIP)],
+)
+def test_what_agrees_may_overlap(one: str, other: str) -> None:
+    parse_policy(pair(("a.x.test", one), ("*.x.test", other)), "x")
+
+
+def test_crowded_wildcards_are_refused() -> None:
+    crowd = [{"host": f"a{n}-*.x.test", "port": 443} for n in range(MAX_WILDCARDS + 1)]
+    entry = {"endpoints": crowd, "binaries": [{"path": "/**"}]}
+    with pytest.raises(PolicyError, match="more than 256 different wildcards under"):
+        Policy.from_doc({"version": 1, "network_policies": {"a": entry}})
+    entry["endpoints"] = crowd[1:]
+    Policy.from_doc({"version": 1, "network_policies": {"a": entry}})
