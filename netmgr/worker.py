@@ -10,10 +10,12 @@ A room supplies a `Role`; the composition root (netmgr_cli.worker) puts both tog
 """
 
 import asyncio
+import codecs
 import logging
 import os
 import signal
 import socket
+import time
 from typing import Any, Final, Protocol
 
 from netmgr.confine import confine_worker
@@ -44,6 +46,13 @@ class Role(Protocol):
 
     async def close(self) -> None:
         """Stop serving; flows may end in good order for a few seconds."""
+
+
+def load_codecs() -> None:
+    """Import what the interpreter would import at its first use: in an empty root it cannot."""
+    for name in ("ascii", "idna", "latin-1", "punycode", "unicode_escape", "utf-8", "utf-16"):
+        codecs.lookup(name)
+    time.strptime("2026", "%Y")  # imports _strptime
 
 
 class WorkerLife:
@@ -95,6 +104,7 @@ class WorkerLife:
         self._role.open(body["settings"], named, self._peer)
         confinement = body["confine"]
         if confinement is not None:
+            load_codecs()
             confine_worker(
                 uid=confinement["uid"],
                 gid=confinement["gid"],
