@@ -103,11 +103,11 @@ class Daemon:
         assert status == 0, self._story(f"the daemon ended with status {status}")
 
     def kill(self) -> None:
-        """SIGKILL, as a crash would be."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
-        self.process = None
+        """SIGKILL, as a crash would be. Its workers see their channel close and end."""
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+            process.wait()
 
     def processes(self) -> dict[int, str]:
         """The live processes of this daemon, main and workers: id -> kind as its argv says."""
@@ -158,6 +158,16 @@ class Daemon:
             env=clean_environment(**(env or {})),
             cwd="/",
         )
+
+    def delete_sandboxes(self) -> None:
+        """Delete every sandbox.
+
+        Raises:
+            AssertionError: the API said otherwise.
+            OSError: it did not answer.
+        """
+        status, answer = self.api("DELETE", "/v1/sandboxes")
+        assert status in (200, 204), f"deleting every sandbox: {status} {answer}"
 
     def records(self, **query: object) -> list[dict[str, Any]]:
         """Decision records as the API gives them, oldest first."""

@@ -46,14 +46,14 @@ class Snapshot:
         return new + [f"thread {name}" for name in threads]
 
 
-def left_in_hub(hub: Namespace) -> list[str]:
-    """What is in a hub whose sandboxes have all been deleted: links and set entries."""
+def contents_of(hub: Namespace) -> frozenset[str]:
+    """Every link and every set entry in a hub."""
     if not hub.exists:
-        return []
-    links = [f"link {name} in {hub.name}" for name in hub.links() if name != "lo"]
-    saved = hub.run("ipset", "save")
-    entries = [line for line in saved.stdout.splitlines() if line.startswith("add ")]
-    return links + [f"set entry in {hub.name}: {line}" for line in entries]
+        return frozenset()
+    links = [f"link {name} in {hub.name}" for name in hub.links()]
+    saved = hub.run("ipset", "save").stdout.splitlines()
+    entries = [f"set entry in {hub.name}: {line}" for line in saved if line.startswith("add ")]
+    return frozenset(links + entries)
 
 
 def left_namespaces(prefixes: tuple[str, ...], expected: frozenset[str]) -> list[str]:

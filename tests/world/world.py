@@ -135,14 +135,13 @@ class World:
     def _end_daemon(self, daemon: Daemon) -> list[str]:
         found: list[str] = []
         if daemon.process is not None:
-            status, answer = daemon.api("DELETE", "/v1/sandboxes")
-            if status not in (200, 204):
-                found.append(f"deleting every sandbox: {status} {answer}")
-            found += leaks.left_in_hub(daemon.hub)
             try:
+                daemon.delete_sandboxes()
+                found += sorted(leaks.contents_of(daemon.hub) - self._empty_hub)
                 daemon.stop()
-            except AssertionError as failure:
-                found.append(str(failure))
+            except (AssertionError, OSError) as failure:
+                found.append(f"the daemon's end: {failure}")
+                daemon.kill()
         daemon.clean()
         return found
 
@@ -165,6 +164,7 @@ class World:
         daemon = Daemon(self.id, self.host, self.directory, settings)
         self._daemon = daemon
         daemon.start()
+        self._empty_hub = leaks.contents_of(daemon.hub)
         self.capture.watch("hub", daemon.hub)
         return daemon
 
