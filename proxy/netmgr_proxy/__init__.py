@@ -1,1 +1,1 @@
-"""The proxy's room: TLS, HTTP, egress and inference."""
+"""Owns: the proxy worker: it ends or relays every TCP connection of a sandbox, after a decision."""

@@ -1,0 +1,269 @@
+"""Owns: one request to inference.local: admitted, its model set, sent with the operator's key,
+its answer relayed chunk by chunk, counted, and ended in the protocol's own words when it breaks.
+
+All rules are in netmgr_proxy.inference; here is only the I/O and the order of it.
+"""
+
+from typing import Any, Final
+
+from netmgr.inference.protocols import Shape
+from netmgr.inference.route import InferenceRoute
+from netmgr.policy.decision import Target
+from netmgr.reasons import Kind, Reason
+from netmgr_proxy.account import ALLOWED, Account
+from netmgr_proxy.authority import check_authority
+from netmgr_proxy.call_clock import CallClock
+from netmgr_proxy.client import ClientConnection, DeadlinePassed
+from netmgr_proxy.exchange import CutShort, Exchange
+from netmgr_proxy.inference import errors
+from netmgr_proxy.inference.admit import Admitted, admit
+from netmgr_proxy.inference.answer import AnswerHead, judge_answer
+from netmgr_proxy.inference.errors import render_stream_error
+from netmgr_proxy.inference.headers import judge_request_headers, request_headers
+from netmgr_proxy.inference.patterns import shape_of_path
+from netmgr_proxy.inference.rewrite import MalformedBody, PinnedBody, pin_model
+from netmgr_proxy.inference.sse import SseTracker
+from netmgr_proxy.inference.url import join
+from netmgr_proxy.inference.usage import UsageMeter
+from netmgr_proxy.room import Room
+from netmgr_proxy.routes import LiveRoute
+from netmgr_proxy.upstreams import Origin
+from netmgr_proxy.wire.face import Refusal, Refused, render_status_line
+from netmgr_proxy.wire.request import Head
+from netmgr_proxy.wire.response import Framing, ResponseHead, ResponseReader
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_AUTH_FAILURES: Final = (401, 403)
+
+
+class ModelRefused(Exception):
+    """Carries a refusal of the inference room, which has a face of its own."""
+
+    def __init__(self, refusal: errors.Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+def origin_of(address: str, live: LiveRoute) -> Origin:
+    """Where a route's calls go, for the pool and the dialer."""
+    base = live.route.base
+    target = Target(base.host, None, base.port)
+    return Origin(address, target, base.scheme == "https", (live.route.id, live.serial))
+
+
+def render_call(
+    admitted: Admitted, fields: tuple[tuple[bytes, bytes], ...], body: PinnedBody | None
+) -> bytes:
+    """The request as the provider gets it, body included."""
+    route = admitted.route
+    target = join(route.base, admitted.path, admitted.query)
+    lines = [f"{admitted.method} {target} HTTP/1.1".encode("ascii")]
+    length = body.length if body is not None else None
+    lines += [name + b": " + value for name, value in request_headers(fields, route, length)]
+    head = b"\r\n".join(lines) + b"\r\n\r\n"
+    return b"".join((head, *body.chunks)) if body is not None else head
+
+
+class ModelCall(Exchange):
+    """One model call."""
+
+    def __init__(self, room: Room, client: ClientConnection, account: Account, head: Head) -> None:
+        super().__init__(room, client, account, head)
+        self.shape = Shape.OPENAI
+        self._admitted: Admitted | None = None
+        self._pinned: PinnedBody | None = None
+        self._clock: CallClock | None = None
+        self._answer: AnswerHead | None = None
+        self._refused: errors.Refusal | None = None
+        self._chunked = False
+        self._pending = b""
+        self._meter = UsageMeter()
+        self._tracker = SseTracker(Shape.OPENAI)
+        self._attempts = 0
+
+    async def run(self) -> bool:
+        live = self._admit()
+        assert self._admitted is not None
+        await self._read_body(self._admitted)
+        origin = origin_of(self.account.caller.address, live)
+        request = render_call(self._admitted, self.head.fields, self._pinned)
+        try:
+            await self._call(live, origin, request)
+        except DeadlinePassed:
+            raise self._late() from None
+        finally:
+            self.release(origin)
+            if self.progress.status is not None and self.failure is None:
+                self._record()
+        return self.keep_client
+
+    # -- admission -------------------------------------------------------------------------
+
+    def _admit(self) -> LiveRoute:
+        """Judge head and route.
+
+        Raises:
+            Refused, ModelRefused: it goes no further.
+        """
+        path = self.head.target.partition(b"?")[0].decode("latin-1")
+        self.shape = shape_of_path(path)
+        sandbox = self.sandbox()
+        target = check_authority(self.head, self.account.target, "https")
+        live = self.room.routes.get(sandbox.name)
+        admitted = admit(self.head.method, target, live.route if live else None)
+        if isinstance(admitted, errors.Refusal):
+            raise ModelRefused(admitted)
+        assert live is not None  # admit refuses where no route is
+        self.shape = admitted.pattern.shape
+        objection = judge_request_headers(self.head.fields, self.shape)
+        if objection is not None:
+            raise ModelRefused(objection)
+        self._admitted = admitted
+        self._tracker = SseTracker(self.shape)
+        return live
+
+    async def _read_body(self, admitted: Admitted) -> None:
+        most = self.room.limits.inference_body_bytes
+        if self.head.expects_continue and (self.head.length or 0) <= most:
+            self.client.write(_CONTINUE)
+        body = await self.read_whole_body(most)
+        if not admitted.pattern.has_body:
+            return  # what came all the same is not sent on
+        try:
+            self._pinned = pin_model(body, admitted.route.model)
+        except MalformedBody as fault:
+            raise ModelRefused(fault.refusal(self.shape)) from None
+        self.progress.bytes_out = len(body)
+
+    # -- the call --------------------------------------------------------------------------
+
+    async def _call(self, live: LiveRoute, origin: Origin, request: bytes) -> None:
+        self._clock = clock = CallClock(live.route, self.room.now())
+        revision = self.sandbox().revision
+        fresh = False
+        while True:
+            self._attempts += 1
+            self.client.deadline = clock.connecting(self.room.now())
+            connect = self.connect_anew if fresh else self.connect
+            self.upstream = upstream = await connect(origin, revision, live.context)
+            upstream.begin(self, bodyless=self.head.method == "HEAD")
+            upstream.write(request)
+            self.client.deadline = clock.sent(self.room.now())
+            while not self.over:
+                await self.client.wait()
+            # A pooled connection that the provider had closed meanwhile: nothing was answered,
+            # and a model call changes nothing at the provider, so it may be sent again.
+            fresh = bool(upstream.used) and not upstream.heard and self.failure is not None
+            if not fresh:
+                break
+            self.failure, self.over = None, False
+        if self._refused is not None:
+            raise ModelRefused(self._refused)
+        await self.until_over()
+
+    def _late(self) -> Refused | CutShort:
+        assert self._clock is not None
+        self.failure = refusal = self._clock.explain()
+        return CutShort(refusal) if self.progress.answered else Refused(refusal)
+
+    # -- ResponseSink ----------------------------------------------------------------------
+
+    def take_head(self, head: ResponseHead) -> None:
+        if head.interim:
+            return
+        self.progress.status = head.status
+        self.keep_upstream = head.keep_alive
+        answer = judge_answer(head.status, head.fields, self.shape)
+        if isinstance(answer, errors.Refusal):
+            self._refused = answer
+            self.keep_upstream = False
+            super().finish()
+            return
+        self._answer = answer
+        self._meter = UsageMeter(answer.coding)
+        self._chunked = head.framing in (Framing.CHUNKED, Framing.CLOSE) and not self.head.http10
+        self._pending = self._render_head(answer, head)
+        assert self._clock is not None
+        self.client.deadline = self._clock.head(streaming=answer.streaming)
+
+    def _render_head(self, answer: AnswerHead, head: ResponseHead) -> bytes:
+        lines = [render_status_line(answer.status)]
+        lines += [name + b": " + value for name, value in answer.headers]
+        if self._chunked:
+            lines.append(b"transfer-encoding: chunked")
+        elif head.framing is Framing.LENGTH:
+            lines.append(b"content-length: %d" % head.length)
+        elif head.framing is Framing.NONE and head.status not in (204, 304):
+            lines.append(b"content-length: 0")
+        if not self.keep_client:
+            lines.append(b"connection: close")
+        return b"\r\n".join(lines) + b"\r\n\r\n"
+
+    def take_body(self, data: bytes, reader: ResponseReader) -> None:
+        if reader.head is not None and reader.head.framing is Framing.CHUNKED:
+            data = reader.bare()
+        if not data:
+            return
+        assert self._clock is not None
+        assert self._answer is not None
+        now = self.room.now()
+        if self._answer.streaming:
+            self.client.deadline = self._clock.chunk(now)
+            self._tracker.feed(data)
+        self._clock.note_first_byte(now)
+        self._meter.feed(data)
+        self.progress.bytes_in += len(data)
+        self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        if self.client.blocked:
+            self.hold_back()
+
+    def flush(self) -> None:
+        self._send(b"")
+
+    def finish(self) -> None:
+        if self._answer is not None:
+            self._send(b"0\r\n\r\n" if self._chunked else b"")
+        super().finish()
+
+    def _send(self, data: bytes) -> None:
+        data, self._pending = self._pending + data, b""
+        if data:
+            self.client.write(data)
+            self.progress.answered = True
+
+    # -- endings ---------------------------------------------------------------------------
+
+    def end_stream(self, refusal: Refusal) -> None:
+        """Tell a client in the middle of an event stream why it ends, in its protocol's words."""
+        if self._answer is not None and self._answer.takes_error_event and self._chunked:
+            event = render_stream_error(self.shape, refusal.reason, refusal.message)
+            self._send(b"%x\r\n%b\r\n" % (len(event), event))
+
+    def _record(self) -> None:
+        status = self.progress.status
+        if status in _AUTH_FAILURES:
+            why = f"the provider refused the operator's credential (HTTP {status})"
+            self.record_failure(Refusal(Reason.UPSTREAM_AUTH, why))
+            return
+        self.account.permitted(Kind.INFERENCE, ALLOWED, single=True, **self.extra())
+
+    def record_failure(self, refusal: Refusal) -> None:
+        """A denial or failure of this call."""
+        self.account.refused(Kind.INFERENCE, refusal, **self.extra())
+
+    def extra(self) -> dict[str, Any]:
+        """The record's parts that a model call adds."""
+        route: InferenceRoute | None = self._admitted.route if self._admitted else None
+        ttfb = self._clock.ttfb_ms if self._clock else None
+        call = {
+            "protocol": self._admitted.pattern.protocol.value if self._admitted else None,
+            "requested_model": self._pinned.requested_model if self._pinned else None,
+            "model": route.model if route else None,
+            "provider": route.provider if route else None,
+            "route": route.id if route else None,
+            "attempts": self._attempts,
+            "ttfb_ms": ttfb,
+            "tokens_in": self._meter.tokens_in,
+            "tokens_out": self._meter.tokens_out,
+        }
+        return {"http": self.http, "inference": call, **self.progress.measures(self.room.now())}

@@ -1,0 +1,114 @@
+"""Owns: sending the requests that verify an inference route, the way a sandbox's would be sent.
+
+Which requests and what their answers mean is netmgr_proxy.inference.probe's business.
+"""
+
+import asyncio
+from typing import Any, Final
+
+from netmgr.ipc import PeerRefused
+from netmgr.reasons import Reason
+from netmgr_proxy.inference.headers import request_headers
+from netmgr_proxy.inference.probe import (
+    MAX_PROBE_ANSWER,
+    NotVerified,
+    Step,
+    Verification,
+    Verified,
+)
+from netmgr_proxy.inference.url import join
+from netmgr_proxy.model_call import origin_of
+from netmgr_proxy.room import Room
+from netmgr_proxy.routes import LiveRoute
+from netmgr_proxy.upstream import UpstreamConnection
+from netmgr_proxy.wire.face import Refusal, Refused
+from netmgr_proxy.wire.response import Framing, ResponseHead, ResponseReader
+
+_JSON: Final = [(b"content-type", b"application/json"), (b"accept", b"application/json")]
+NO_SANDBOX: Final = ""  # the operator asks, not a sandbox
+
+
+async def verify(room: Room, wire: dict[str, Any]) -> dict[str, Any]:
+    """Try a route that is not in force yet.
+
+    Args:
+        wire: as in an `inference` operation; the dialer must know the route's id already.
+
+    Returns:
+        {"validated": [{url, protocol}]}
+
+    Raises:
+        PeerRefused: it does not answer as it should; the message says what to do.
+    """
+    live = room.routes.make(wire)
+    run = Verification(live.route)
+    deadline = asyncio.get_running_loop().time() + live.route.timeout_s
+    outcome: Step | Verified | NotVerified = run.step
+    while isinstance(outcome, Step):
+        try:
+            async with asyncio.timeout_at(deadline):
+                status, content_type, body = await _try(room, live, outcome)
+        except Refused as refused:
+            outcome = run.failed(refused.refusal.reason, refused.refusal.message)
+        except TimeoutError:
+            why = f"no answer within {live.route.timeout_s:g} s"
+            outcome = run.failed(Reason.UPSTREAM_TIMEOUT, why)
+        else:
+            outcome = run.answered(status, content_type, body)
+    if isinstance(outcome, Verified):
+        return {"validated": [{"url": outcome.url, "protocol": outcome.protocol.value}]}
+    raise PeerRefused(outcome.failure.value, outcome.message)
+
+
+async def _try(room: Room, live: LiveRoute, step: Step) -> tuple[int, str, bytes]:
+    """Status, content type and the beginning of the body."""
+    origin = origin_of(NO_SANDBOX, live)
+    upstream = await room.upstreams.open(origin, 0, live.context)
+    try:
+        answer = _Answer(upstream)
+        upstream.begin(answer, bodyless=False)
+        target = join(live.route.base, step.path)
+        lines = [f"{step.method} {target} HTTP/1.1".encode("ascii")]
+        fields = request_headers(_JSON, live.route, len(step.body))
+        lines += [name + b": " + value for name, value in fields]
+        upstream.write(b"\r\n".join(lines) + b"\r\n\r\n" + step.body)
+        await answer.done
+        return answer.status, answer.content_type, bytes(answer.body)
+    finally:
+        upstream.abort()
+
+
+class _Answer:
+    """A ResponseSink that keeps the beginning of an answer."""
+
+    def __init__(self, upstream: UpstreamConnection) -> None:
+        self._upstream = upstream
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.status = 0
+        self.content_type = ""
+        self.body = bytearray()
+
+    def take_head(self, head: ResponseHead) -> None:
+        if not head.interim:
+            self.status = head.status
+            self.content_type = (head.field(b"content-type") or b"").decode("latin-1")
+
+    def take_body(self, data: bytes, reader: ResponseReader) -> None:
+        chunked = reader.head is not None and reader.head.framing is Framing.CHUNKED
+        self.body += reader.bare() if chunked else data
+        if len(self.body) >= MAX_PROBE_ANSWER:
+            self.finish()
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def finish(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, refusal: Refusal) -> None:
+        if not self.done.done():
+            self.done.set_exception(Refused(refusal))
+
+    def upstream_writable(self) -> None:
+        """The request is small and was written at once."""

@@ -1,0 +1,62 @@
+"""Owns: what all connections of one worker share, gathered in one value."""
+
+import asyncio
+from dataclasses import dataclass
+from itertools import count
+
+from netmgr.ipc import Peer
+from netmgr.policy.decision import Target
+from netmgr.tasks import TaskSet
+from netmgr.view import SandboxView, View
+from netmgr_proxy.account import Account, find_process
+from netmgr_proxy.dial import Dialer
+from netmgr_proxy.flows import Flows
+from netmgr_proxy.gate import Gate, judge_caller
+from netmgr_proxy.leaves import Leaves
+from netmgr_proxy.limits import Limits
+from netmgr_proxy.peer import Caller
+from netmgr_proxy.recorder import Recorder
+from netmgr_proxy.relay import Pipes
+from netmgr_proxy.routes import Routes
+from netmgr_proxy.upstreams import Upstreams
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The worker as a connection sees it.
+
+    Attributes:
+        id_prefix: makes request ids differ between workers and starts.
+    """
+
+    daemon: Peer
+    view: View
+    limits: Limits
+    flows: Flows
+    recorder: Recorder
+    dialer: Dialer
+    upstreams: Upstreams
+    leaves: Leaves
+    routes: Routes
+    pipes: Pipes
+    tasks: TaskSet
+    id_prefix: str
+    numbers: "count[int]"
+
+    def judge(self, caller: Caller) -> Gate:
+        """What is to be done with that connection, now."""
+        sandbox = self.view.get(caller.address)
+        return judge_caller(sandbox, caller, journal=self.view.journal_available)
+
+    def account(self, caller: Caller, sandbox: SandboxView | None, target: Target) -> Account:
+        """The records of a new connection. Asks at once which process it is: it may exit soon."""
+        owner = self.tasks.start(find_process(self.daemon, caller), name="owner")
+        return Account(self.recorder, caller, sandbox, target, owner)
+
+    def next_request_id(self) -> str:
+        """An id for the faces and records of one request."""
+        return f"{self.id_prefix}{next(self.numbers):x}"
+
+    def now(self) -> float:
+        """The loop's time."""
+        return asyncio.get_running_loop().time()
