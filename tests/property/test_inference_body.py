@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from netmgr_proxy.inference.document import MalformedBody, read_document
 from netmgr_proxy.inference.rewrite import pin_model
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 SCALAR = (
     st.none()
     | st.booleans()

@@ -92,13 +92,15 @@ def read_document(body: bytes) -> Document:
     Raises:
         MalformedBody: it is not one well-formed, bounded JSON object in UTF-8.
     """
-    _check_encoding(body)
+    ascii_only = body.isascii()
+    if not ascii_only:
+        _check_encoding(body)
     _check_structure(body)
     try:
         document = _Reader(body).read()
     except RecursionError:
         raise _too_deep() from None
-    _check_tree(document, _may_have_surrogates(body))
+    _check_tree(document, _may_have_surrogates(body, ascii_only))
     return document
 
 
@@ -171,8 +173,6 @@ class _Reader:
 def _check_encoding(body: bytes) -> None:
     if body.startswith(b"\xef\xbb\xbf"):
         raise MalformedBody("the request body begins with a byte order mark (RFC 8259 §8.1)")
-    if body.isascii():
-        return
     # Block by block: one emoji would make the decoded whole four times as large.
     decoder = codecs.getincrementaldecoder("utf-8")()
     for start in range(0, len(body), _BLOCK):
@@ -198,12 +198,12 @@ def _check_structure(body: bytes) -> None:
         )
 
 
-def _may_have_surrogates(body: bytes) -> bool:
+def _may_have_surrogates(body: bytes, ascii_only: bool) -> bool:
     """Whether some string may hold a surrogate. Only escapes can make one (UTF-8 has none)."""
     if b"\\" not in body:
         return False
     # In an ASCII body every string but those with such escapes is ASCII: the walk tells at once.
-    return body.isascii() or _SURROGATE.search(body) is not None
+    return ascii_only or _SURROGATE.search(body) is not None
 
 
 def _check_tree(document: Document, surrogates: bool) -> None:

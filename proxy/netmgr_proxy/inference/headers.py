@@ -20,7 +20,7 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 
 MAX_CONNECTION_TOKENS: Final = 32  # names in Connection; browsers send one or two
 
-_FORWARDED: Final = frozenset({b"content-type", b"accept", b"accept-encoding", b"user-agent"})
+_FORWARDED: Final = frozenset({b"accept", b"accept-encoding", b"user-agent"})
 # Codings in which the token meter can read an answer. Others are not asked for.
 READABLE_CODINGS: Final = (b"gzip", b"deflate", b"identity")
 
@@ -48,6 +48,10 @@ _NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")  # RFC 9110 §5.6.2, low
 _VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 §5.5
 _UTF8_NAMES: Final = frozenset({b"utf-8", b"utf8", b"us-ascii", b"ascii"})
 _CHARSET: Final = re.compile(rb";\s*charset\s*=\s*\"?([^\";\s]*)", re.IGNORECASE)
+_JSON: Final = b"application/json"
+_JSON_TYPE: Final = re.compile(
+    rb"application/(?:[a-z0-9.+-]+\+)?json(?:\s*;\s*charset=\"?[a-z0-9-]+\"?)?", re.IGNORECASE
+)
 
 
 def judge_request_headers(client: RawHeaders, shape: Shape) -> Refusal | None:
@@ -91,6 +95,7 @@ def request_headers(
     present = {name for name, _ in out}
     out += [(name, value) for name, value in profile.default_headers if name not in present]
     if content_length is not None:
+        out.append((b"content-type", _json_type(fields)))
         out.append((b"content-length", str(content_length).encode()))
     if route.credential is not None:
         out.append(_auth(profile.auth, route.credential.reveal()))
@@ -117,8 +122,17 @@ def _nominated(fields: Headers) -> frozenset[bytes]:
     for name, value in fields:
         if name == b"connection":
             tokens += value.split(b",", MAX_CONNECTION_TOKENS)
-    # Whoever nominates the body's own type would have it read as something else.
-    return frozenset(token.strip().lower() for token in tokens) - {b"content-type"}
+    return frozenset(token.strip().lower() for token in tokens)
+
+
+def _json_type(fields: Headers) -> bytes:
+    """The type of a body that was read as JSON: the client's word where it says just that.
+
+    A form's type over the same bytes could name another model (`{"a":"&model=other&"}`); `curl -d`
+    sends one without meaning it.
+    """
+    types = [value for name, value in fields if name == b"content-type"]
+    return types[0] if len(types) == 1 and _JSON_TYPE.fullmatch(types[0]) else _JSON
 
 
 def _readable(value: bytes) -> bytes:

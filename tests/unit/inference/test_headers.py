@@ -41,6 +41,7 @@ AGENT = [
 def test_what_is_not_listed_does_not_cross() -> None:
     assert request_headers(AGENT, OAI, 2) == [
         (b"host", b"api.openai.com"),
+        (b"content-type", b"application/json"),
         (b"content-length", b"2"),
         (b"authorization", b"Bearer op"),
     ]
@@ -51,7 +52,6 @@ def test_what_is_listed_crosses_in_its_order_with_duplicates() -> None:
         (b"User-Agent", b"a"),
         (b"Accept", b"x"),
         (b"accept", b"y"),
-        (b"Content-Type", b"application/json"),
         (b"OpenAI-Organization", b"o"),
         (b"x-model-id", b"i"),
         (b"anthropic-beta", b"b"),
@@ -61,7 +61,6 @@ def test_what_is_listed_crosses_in_its_order_with_duplicates() -> None:
         (b"user-agent", b"a"),
         (b"accept", b"x"),
         (b"accept", b"y"),
-        (b"content-type", b"application/json"),
         (b"openai-organization", b"o"),
         (b"x-model-id", b"i"),
     ]
@@ -87,6 +86,26 @@ def test_a_nominated_version_is_replaced_by_the_default() -> None:
     client = [(b"connection", b"anthropic-version"), (b"anthropic-version", b"x")]
     out = request_headers(client, ANT, None)
     assert [v for n, v in out if n == b"anthropic-version"] == [b"2023-06-01"]
+
+
+@pytest.mark.parametrize(
+    ("types", "sent"),
+    [
+        ([], b"application/json"),
+        ([b"application/json"], b"application/json"),
+        ([b"Application/JSON; charset=utf-8"], b"Application/JSON; charset=utf-8"),
+        ([b"application/vnd.x+json"], b"application/vnd.x+json"),
+        ([b"application/x-www-form-urlencoded"], b"application/json"),
+        ([b"multipart/form-data; boundary=b"], b"application/json"),
+        ([b"application/json", b"text/plain"], b"application/json"),
+        ([b"application/json, text/plain"], b"application/json"),
+    ],
+)
+def test_a_body_is_sent_as_the_json_that_it_is(types: list[bytes], sent: bytes) -> None:
+    client = [(b"Content-Type", value) for value in types]
+    out = request_headers([*client, (b"connection", b"content-type")], OAI, 2)
+    assert [value for name, value in out if name == b"content-type"] == [sent]
+    assert b"content-type" not in dict(request_headers(client, OAI, None))
 
 
 @pytest.mark.parametrize("value", [b"a\r\nx: y", b"a\nb", b"a\x00b"])
