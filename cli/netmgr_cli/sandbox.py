@@ -216,8 +216,13 @@ def exec_(session: Session, name: str, user: str | None, command: tuple[str, ...
     from netmgr_cli.identity import choose_identity
 
     need_root("sandbox exec")
+    command = command[1:] if command[0] == "--" else command  # click leaves it behind NAME
+    if not command:
+        raise BadInput("name the command to run after `--`")
     with session.client() as client:
         answer = client.send(calls.sandbox_show(name))
         secret_names = calls.credential_names(client.send(calls.provider_list()))
     identity = choose_identity(user)
-    return enter(Errand.into(answer, command, identity, hide=secret_names))
+    # After NAME click hands the separating `--` through, because options end at NAME already.
+    words = command[1:] if command[0] == "--" else command
+    return enter(Errand.into(answer, words, identity, hide=secret_names))
