@@ -23,6 +23,8 @@ from typing import Any, Final
 from netmgr.errors import BadInput, did_you_mean
 from netmgr.testing.model_answers import chat_events, render_event
 
+MAX_CHUNKS: Final = 100_000  # of a stream that is given by its length; `repeat` has no end
+
 _BODIES: Final = ("json", "text", "base64", "events")
 _RULE_KEYS: Final = ("method", "path", "times", "reply")
 _REPLY_TYPES: Final[dict[str, tuple[type, ...]]] = {
@@ -122,7 +124,7 @@ def _parse_rule(rule: object, where: str) -> Rule:
         raise BadInput(f"{where}: expected an object")
     _check_keys(rule, _RULE_KEYS, where)
     for key, kind in (("method", str), ("path", str), ("times", int)):
-        if key in rule and not isinstance(rule[key], kind):
+        if key in rule and not _fits(rule[key], (kind,)):
             raise BadInput(f"{where}: {key}: expected {kind.__name__}")
     if not isinstance(rule.get("reply"), dict):
         raise BadInput(f"{where}: reply: expected an object")
@@ -142,9 +144,12 @@ def parse_reply(reply: dict[str, Any], where: str) -> Reply:
     """
     _check_keys(reply, _REPLY_TYPES, where)
     for key, value in reply.items():
-        if not isinstance(value, _REPLY_TYPES[key]):
+        if not _fits(value, _REPLY_TYPES[key]):
             expected = " or ".join(t.__name__ for t in _REPLY_TYPES[key])
             raise BadInput(f"{where}: reply.{key}: expected {expected}")
+    for key in ("cut_after", "stall_after", "delay_s", "gap_s"):
+        if reply.get(key, 0) < 0:
+            raise BadInput(f"{where}: reply.{key}: expected 0 or more")
     if sum(key in reply for key in _BODIES) > 1:
         raise BadInput(f"{where}: reply: expected one of {', '.join(_BODIES)}")
     kind, pieces = _body_of(reply, where)
@@ -171,10 +176,15 @@ def _body_of(reply: dict[str, Any], where: str) -> tuple[str, tuple[bytes, ...]]
     """Content type and pieces."""
     if "events" in reply:
         events = reply["events"]
-        texts = chat_events(events) if isinstance(events, int) else [_event(e) for e in events]
-        return "text/event-stream", tuple(text.encode() for text in texts)
+        if isinstance(events, int):
+            if not 0 <= events <= MAX_CHUNKS:
+                raise BadInput(f"{where}: reply.events: expected 0 to {MAX_CHUNKS} chunks")
+            texts = chat_events(events)
+        else:
+            texts = [_event(event) for event in events]
+        return "text/event-stream", tuple(_encoded(text) for text in texts)
     if "text" in reply:
-        return "text/plain; charset=utf-8", (reply["text"].encode(),)
+        return "text/plain; charset=utf-8", (_encoded(reply["text"]),)
     if "base64" in reply:
         try:
             return "application/octet-stream", (base64.b64decode(reply["base64"], validate=True),)
@@ -185,10 +195,20 @@ def _body_of(reply: dict[str, Any], where: str) -> tuple[str, tuple[bytes, ...]]
     return "", ()
 
 
+def _encoded(text: str) -> bytes:
+    # Half a surrogate pair is what a broken provider may well send.
+    return text.encode("utf-8", "surrogatepass")
+
+
 def _event(event: object) -> str:
     if isinstance(event, str):
         return event
     return render_event((None, json.dumps(event, separators=(",", ":"))))
+
+
+def _fits(value: object, kinds: tuple[type, ...]) -> bool:
+    """isinstance, but true and false are no numbers."""
+    return type(value) in kinds
 
 
 def _check_keys(found: dict[str, Any], known: Any, where: str) -> None:

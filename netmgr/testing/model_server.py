@@ -281,7 +281,7 @@ async def running_model_server(
             await _Connection(server, reader, writer).serve()
         except (ConnectionError, TimeoutError):
             pass
-        except h11.LocalProtocolError as error:  # a reply that HTTP does not have
+        except (h11.LocalProtocolError, UnicodeError) as error:  # a reply that HTTP does not have
             server.note({"event": "bad_reply", "time": time.time(), "message": str(error)})
         finally:
             clients.discard(task)

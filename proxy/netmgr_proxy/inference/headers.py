@@ -5,6 +5,7 @@ credentials, cookies and fingerprints stay inside; the operator's key is added l
 cookies, organisation names and server banners stay outside.
 """
 
+import functools
 import re
 from collections.abc import Iterable
 from typing import Final
@@ -84,7 +85,7 @@ def request_headers(
     profile = provider_type(route.type)
     fields = [(name.lower(), value) for name, value in client]
     nominated = _nominated(fields)
-    allowed = _FORWARDED | profile.passthrough_headers | {n for n, _ in profile.default_headers}
+    allowed = _allowed(profile.name)
     out: Headers = [(b"host", route.base.authority.encode())]
     for name, value in fields:
         if name not in allowed or name in nominated or not _VALUE.fullmatch(value):
@@ -114,6 +115,12 @@ def response_headers(upstream: RawHeaders) -> Headers:
         and _NAME.fullmatch(name)
         and _VALUE.fullmatch(value)
     ]
+
+
+@functools.cache  # one entry per provider type
+def _allowed(type_name: str) -> frozenset[bytes]:
+    profile = provider_type(type_name)
+    return _FORWARDED | profile.passthrough_headers | {name for name, _ in profile.default_headers}
 
 
 def _nominated(fields: Headers) -> frozenset[bytes]:

@@ -13,6 +13,8 @@ from netmgr.inference.base_url import BaseUrl
 CLIENT_VERSION: Final = "/v1"  # what every pattern begins with
 # v1, v4, v1beta, v1alpha2: Google serves an OpenAI dialect under /v1beta/openai.
 _VERSION: Final = re.compile(r"v[0-9]+(?:(?:alpha|beta)[0-9]*)?")
+_ODD_IN_PATH: Final = re.compile(r"[^\x21-\x7e]|[?#\\]|//")
+_ODD_IN_QUERY: Final = re.compile(r"[^\x21-\x7e]|#")
 _DOT_SEGMENT: Final = re.compile(r"(?:^|/)(?:\.|%2[eE]){1,2}(?:/|$)")
 
 
@@ -30,10 +32,10 @@ def join(base: BaseUrl, path: str, query: str = "") -> str:
     Raises:
         OutsideBase: the path is not canonical and could climb out.
     """
-    if not path.startswith("/") or _DOT_SEGMENT.search(path) or "//" in path or "\\" in path:
+    if not path.startswith("/") or _ODD_IN_PATH.search(path) or _DOT_SEGMENT.search(path):
         raise OutsideBase("the path is not canonical")
-    if any(not "\x21" <= char <= "\x7e" or char in "?#" for char in path):
-        raise OutsideBase("the path has a character that no path has")
+    if _ODD_IN_QUERY.search(query):
+        raise OutsideBase("the query has a character that no query has")
     tail = path
     if _has_version(base.path) and (
         path == CLIENT_VERSION or path.startswith(CLIENT_VERSION + "/")
@@ -41,8 +43,6 @@ def join(base: BaseUrl, path: str, query: str = "") -> str:
         tail = path[len(CLIENT_VERSION) :]
     target = base.path + tail or "/"
     queries = [part for part in (base.query, query) if part]
-    if any(not "\x21" <= char <= "\x7e" or char == "#" for part in queries for char in part):
-        raise OutsideBase("the query has a character that no query has")
     return f"{target}?{'&'.join(queries)}" if queries else target
 
 
