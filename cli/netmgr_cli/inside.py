@@ -92,7 +92,10 @@ def _change_directory(here: str) -> None:
 
 
 def _open_terminal(uid: int) -> tuple[int, int]:
+    """A terminal of the sandbox's own, set as the caller's is before the command can change it."""
     master, slave = os.openpty()
+    termios.tcsetattr(slave, termios.TCSANOW, termios.tcgetattr(0))
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8)))
     try:
         group = grp.getgrnam("tty").gr_gid
     except KeyError:

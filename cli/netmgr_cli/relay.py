@@ -42,10 +42,9 @@ def attend(pid: int, wake: socket.socket, terminal: int | None) -> int:
 
 @contextlib.contextmanager
 def _raw_terminal(master: int) -> Iterator[None]:
-    """Hand every key to the inner terminal, which has taken over the outer one's settings."""
+    """Hand every key to the inner terminal, which has the outer one's settings (inside.py)."""
     saved = termios.tcgetattr(0)
-    termios.tcsetattr(master, termios.TCSANOW, saved)
-    _copy_size(master)
+    _copy_size(master)  # it may have changed since
     tty.setraw(0, termios.TCSADRAIN)
     try:
         yield
@@ -65,6 +64,7 @@ class _Attendance:
         self._pid = pid
         self._wake = wake
         self._terminal = terminal
+        self._terminal_ended = terminal is None
         self._typed = b""
         self._status: int | None = None
         self._selector = selectors.DefaultSelector()
@@ -82,6 +82,7 @@ class _Attendance:
                 for key, events in self._selector.select():
                     key.data(events)
             self._drain()
+        assert self._status is not None
         return self._status
 
     def _signalled(self, _: int) -> None:
@@ -104,17 +105,24 @@ class _Attendance:
             self._status = code if code >= 0 else 128 - code
 
     def _keyboard(self, _: int) -> None:
-        data = os.read(0, CHUNK)
-        if not data:  # the outer terminal was hung up
+        try:
+            data = os.read(0, CHUNK)
+        except OSError as error:
+            if error.errno != errno.EIO:  # EIO: the outer terminal was hung up
+                raise
+            data = b""
+        if not data:
             self._selector.unregister(0)
-            os.kill(self._pid, signal.SIGHUP)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGHUP)
             return
         self._typed += data
         self._pass_on()
 
     def _pass_on(self) -> None:
         """Give the inner terminal what was typed; read no more than MAX_TYPED ahead of it."""
-        assert self._terminal is not None
+        if self._terminal is None or self._terminal_ended:
+            return
         try:
             while self._typed:
                 self._typed = self._typed[os.write(self._terminal, self._typed) :]
@@ -123,7 +131,8 @@ class _Attendance:
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
-            self._typed = b""
+            self._end_terminal()
+            return
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._typed else 0)
         self._selector.modify(self._terminal, events, self._inner)
         self._listen_to_keyboard(len(self._typed) < MAX_TYPED)
@@ -141,28 +150,32 @@ class _Attendance:
         if events & selectors.EVENT_READ:
             self._show()
 
-    def _show(self) -> bool:
-        """Show what the inner terminal has; False where it has ended."""
-        assert self._terminal is not None
+    def _show(self) -> None:
+        """Show what the inner terminal has."""
+        if self._terminal is None or self._terminal_ended:
+            return
         try:
             data = os.read(self._terminal, CHUNK)
         except BlockingIOError:
-            return True
+            return
         except OSError as error:
             if error.errno != errno.EIO:  # EIO: nobody holds the other side, pty(7)
                 raise
             data = b""
         if not data:
-            with contextlib.suppress(KeyError):
-                self._selector.unregister(self._terminal)
-            return False
+            self._end_terminal()
+            return
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
-        return True
+
+    def _end_terminal(self) -> None:
+        """Nobody is left inside to read or write; what is typed now is for whoever comes next."""
+        if not self._terminal_ended:
+            self._terminal_ended = True
+            self._selector.unregister(self._terminal)  # type: ignore[arg-type]  # it is registered
+            self._listen_to_keyboard(False)
 
     def _drain(self) -> None:
-        if self._terminal is None:
-            return
         deadline = time.monotonic() + DRAIN_S
-        while time.monotonic() < deadline and self._show():
-            pass
+        while not self._terminal_ended and time.monotonic() < deadline:
+            self._show()
