@@ -1,0 +1,195 @@
+"""The life of sandboxes on a kernel in memory: born whole or not at all, gone without a trace."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from netmgr.adoption import adopt
+from netmgr.errors import BadInput, Conflict, HostFailed, LimitExceeded, NotFound
+from netmgr.lifecycle import Lifecycle
+from netmgr.sandbox_spec import SandboxSpec
+from netmgr.testing.fake_world import FakeWorld
+
+VERBS = ("make_netns", "add_bind", "add_allow", "attach_link", "link_up")
+
+
+def spec(name: str = "a", *allow: str, **more: object) -> SandboxSpec:
+    return SandboxSpec.parse({"name": name, "allow": allow or ["api.example.com"], **more})
+
+
+def standing(core) -> tuple[object, ...]:
+    """Everything that the kernel holds of sandboxes."""
+    survey = core.kernel.survey()
+    return survey.netns, survey.links, survey.binds, survey.allow, survey.routes
+
+
+def test_a_sandbox_is_born_with_its_names_entries_and_files(open_core):
+    async def main():
+        async with open_core() as core:
+            shown, created = await Lifecycle(core).create(
+                spec("a", "api.example.com", "b.org:8443")
+            )
+            assert created
+            assert shown["address"] == "10.77.0.1"
+            survey = core.kernel.survey()
+            allowed = {(str(e.destination.network_address), e.port) for e in survey.allow}
+            assert allowed == {
+                ("198.18.0.1", 80),
+                ("198.18.0.1", 443),
+                ("198.18.0.3", 443),
+                ("198.18.0.4", 8443),
+            }
+            member = core.roster.members["a"]
+            assert member.names["api.example.com"] == "198.18.0.3"
+            assert (Path(shown["run_dir"]) / "ca-bundle.pem").exists()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_birth_that_fails_leaves_nothing(open_core, verb):
+    async def main():
+        world = FakeWorld()
+        async with open_core(world) as core:
+            before = standing(core)
+            world.fail.add(verb)
+            with pytest.raises(HostFailed, match=verb):
+                await Lifecycle(core).create(spec())
+            world.fail.clear()
+            assert standing(core) == before
+            assert not core.residents
+            assert not core.roster.members
+            assert not core.store.sandboxes.all()
+            assert not list((core.settings.run_dir / "sandboxes").iterdir())
+            _, created = await Lifecycle(core).create(spec())
+            assert created
+
+    asyncio.run(main())
+
+
+def test_create_twice_is_once_and_other_parameters_are_a_conflict(open_core):
+    async def main():
+        async with open_core() as core:
+            life = Lifecycle(core)
+            first, _ = await life.create(spec())
+            second, created = await life.create(spec())
+            assert (second, created) == (first, False)
+            with pytest.raises(Conflict, match="other parameters"):
+                await life.create(spec("a", "other.example.com"))
+
+    asyncio.run(main())
+
+
+def test_an_idempotency_key_gives_the_first_answer_again(open_core):
+    async def main():
+        async with open_core() as core:
+            life = Lifecycle(core)
+            first, _ = await life.create(spec(idempotency_key="k"))
+            again, created = await life.create(spec(idempotency_key="k"))
+            assert (again["id"], created) == (first["id"], False)
+            with pytest.raises(Conflict, match="idempotency key"):
+                await life.create(spec("b", "b.example.com", idempotency_key="k"))
+
+    asyncio.run(main())
+
+
+def test_delete_leaves_nothing_and_the_address_rests(open_core):
+    async def main():
+        async with open_core() as core:
+            life = Lifecycle(core)
+            before = standing(core)
+            first, _ = await life.create(spec())
+            await life.delete("a")
+            assert standing(core) == before
+            assert not list((core.settings.run_dir / "sandboxes").iterdir())
+            with pytest.raises(NotFound):
+                await life.delete("a")
+            second, _ = await life.create(spec())
+            assert second["address"] != first["address"]
+            assert second["id"] != first["id"]
+
+    asyncio.run(main())
+
+
+def test_collect_removes_what_is_not_named_and_refuses_a_typing_error(open_core):
+    async def main():
+        async with open_core() as core:
+            life = Lifecycle(core)
+            for name in ("a", "b", "c"):
+                await life.create(spec(name))
+            with pytest.raises(BadInput):
+                await life.collect(["A!"])
+            assert await life.collect(["b"]) == ["a", "c"]
+            assert list(core.residents) == ["b"]
+
+    asyncio.run(main())
+
+
+def test_the_bound_of_sandboxes_is_named(open_core):
+    async def main():
+        async with open_core(max_sandboxes=1) as core:
+            life = Lifecycle(core)
+            await life.create(spec())
+            with pytest.raises(LimitExceeded, match="max_sandboxes"):
+                await life.create(spec("b"))
+
+    asyncio.run(main())
+
+
+def test_the_plan_is_printed_and_nothing_is_done(open_core):
+    async def main():
+        async with open_core() as core:
+            before = standing(core)
+            plan = await Lifecycle(core).plan(spec())
+            assert [line.split()[0] for line in plan] == ["make", "take", "lead", "make", "set"]
+            assert standing(core) == before
+
+    asyncio.run(main())
+
+
+def test_a_restart_adopts_what_stands(open_core):
+    async def main():
+        world = FakeWorld()
+        async with open_core(world) as core:
+            first, _ = await Lifecycle(core).create(spec())
+            before = standing(core)
+        async with open_core(world) as core:
+            outcome = await adopt(core)
+            assert outcome.adopted == ["a"]
+            assert standing(core) == before
+            assert Lifecycle(core).describe(core.resident("a")) == first
+            other, _ = await Lifecycle(core).create(spec("b"))
+            assert other["address"] != first["address"]
+
+    asyncio.run(main())
+
+
+def test_a_restart_builds_again_what_a_reboot_took(open_core):
+    async def main():
+        async with open_core(FakeWorld()) as core:
+            first, _ = await Lifecycle(core).create(spec())
+        async with open_core(FakeWorld()) as core:  # another kernel: the machine was booted
+            outcome = await adopt(core)
+            assert outcome.repaired == ["a"]
+            assert core.kernel.survey().links
+            assert Lifecycle(core).describe(core.resident("a"))["address"] == first["address"]
+
+    asyncio.run(main())
+
+
+def test_a_restart_removes_what_belongs_to_no_sandbox(open_core, tmp_path):
+    async def main():
+        world = FakeWorld()
+        async with open_core(world) as core:
+            await Lifecycle(core).create(spec())
+            row = core.store.sandboxes.get("a")
+            core.store.sandboxes.remove(row.id, 0.0)  # as if the daemon died before it stored it
+        async with open_core(world) as core:
+            outcome = await adopt(core)
+            assert outcome.orphans
+            survey = core.kernel.survey()
+            left = (survey.netns, survey.links, survey.binds, survey.allow, survey.routes)
+            assert not any(left)
+
+    asyncio.run(main())
