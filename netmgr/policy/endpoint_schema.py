@@ -8,7 +8,6 @@ out of the table.
 import re
 from typing import Final
 
-from netmgr.errors import did_you_mean
 from netmgr.guard import describe_address, judge_address
 from netmgr.policy.decision import DestinationPlan, PlanKind
 from netmgr.policy.fields import NOT_ENFORCED, Fields
@@ -78,7 +77,7 @@ def parse_endpoint(
     refuse_later_keys(fields, _ENDPOINT_LATER)
     host = _parse_host(fields, report)
     ports = _parse_ports(fields)
-    protocol = _parse_protocol(fields)
+    protocol = _parse_protocol(fields, report)
     tls = _parse_tls(fields, protocol, report)
     audit = _parse_enforcement(fields, protocol, observed)
     if protocol in (Protocol.TCP, Protocol.SQL) and isinstance(host, LiteralHost):
@@ -151,7 +150,7 @@ def _parse_ports(fields: Fields) -> tuple[int, ...]:
     return tuple(sorted(ports))
 
 
-def _parse_protocol(fields: Fields) -> Protocol:
+def _parse_protocol(fields: Fields, report: Report) -> Protocol:
     text = (fields.text("protocol") or "").lower()
     if text in _PROTOCOLS_LATER:
         fields.problem("protocol", f"{text!r} {NOT_ENFORCED}")
@@ -164,7 +163,7 @@ def _parse_protocol(fields: Fields) -> Protocol:
         fields.problem(
             "protocol",
             f"unknown protocol {text!r}; expected {', '.join(options)}, or none for L4"
-            f"{did_you_mean(text, options)}",
+            f"{report.suggest(text, options)}",
         )
         return Protocol.L4
 
@@ -259,6 +258,6 @@ def _parse_method(fields: Fields, report: Report) -> str | None:
     if text == "WEBSOCKET_TEXT":
         fields.problem("method", f"{text!r} {NOT_ENFORCED}")
     elif text not in _KNOWN_METHODS and text != ANY_METHOD:
-        near = did_you_mean(text, _KNOWN_METHODS)
+        near = report.suggest(text, _KNOWN_METHODS)
         report.warn(fields.where("method"), f"{text!r} is no method that netmgr knows{near}")
     return text

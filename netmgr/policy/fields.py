@@ -7,7 +7,6 @@ noted and read as absent, so that reading goes on and all problems are told toge
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from netmgr.errors import did_you_mean
 from netmgr.policy.problems import Report
 from netmgr.policy.tree import Mapping, Node, Scalar, Sequence, join_key
 
@@ -33,7 +32,7 @@ class Fields:
         self._mapping = node
         for key in node.values:
             if key not in known:
-                self.problem(key, f"unknown key{did_you_mean(key, known)}")
+                self.problem(key, f"unknown key{report.suggest(key, known)}")
 
     @property
     def line(self) -> int:
@@ -87,7 +86,10 @@ class Fields:
             return default
         if value not in options:
             named = ", ".join(repr(option) for option in options if option)
-            self.problem(key, f"unknown value {value!r}; expected {named}{_near(value, options)}")
+            self.problem(
+                key,
+                f"unknown value {value!r}; expected {named}{self._report.suggest(value, options)}",
+            )
             return default
         return value
 
@@ -164,7 +166,3 @@ def describe(node: Node) -> str:
 def _quote_hint(node: Node) -> str:
     quotable = isinstance(node, Scalar) and isinstance(node.value, int)
     return "; put it in quotes" if quotable else ""
-
-
-def _near(word: str, options: Collection[str]) -> str:
-    return did_you_mean(word, [option for option in options if option])

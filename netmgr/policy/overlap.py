@@ -1,8 +1,8 @@
 """Owns: the ambiguity check: two endpoints that may cover one connection must agree about it.
 
-Knows nothing of requests. Not every pair is compared: endpoints meet only where they share a port
-and an exact name, or where one lies under the other's fixed labels, and of those that agree among
-themselves one stands for all.
+Knows nothing of requests. Not every pair of endpoints is compared. Hosts are: a name with itself
+and with the wildcards that cover it, a wildcard with those under the same fixed labels or under
+fewer of them; and of a host's endpoints on one port, one stands for all that are alike.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,30 +10,41 @@ from typing import Final
 
 from netmgr.policy.hosts import RESERVED_NAMES, WildcardHost, may_overlap
 from netmgr.policy.index import Index
-from netmgr.policy.problems import Report
+from netmgr.policy.problems import MAX_SHOWN, Report
 from netmgr.policy.rules import Endpoint, Protocol, Tls
 
 MAX_WILDCARDS: Final = 256  # different ones under the same fixed labels: bounds check and look-up
+MAX_STEPS: Final = 2_000_000  # comparisons in all, about a second; real policies need thousands
 _RAW: Final = (Protocol.TCP, Protocol.SQL)
 
 _Traits = tuple[bool, Tls, bool, bool]
+_Face = dict[int, dict[_Traits, Endpoint]]  # port -> one endpoint of each kind
 _Conflict = tuple[Endpoint, Endpoint, str]
+
+
+class _TooMany(Exception):
+    """The comparisons would take too long."""
 
 
 def report_conflicts(
     endpoints: Iterable[Endpoint], lines: Mapping[str, int], report: Report
 ) -> None:
-    """Note every pair of overlapping endpoints that contradict each other, by both names.
+    """Note pairs of overlapping endpoints that contradict each other, by both names.
 
     Args:
         lines: where each endpoint stands, by its place.
     """
-    for one, other, what in _find_conflicts(Index(endpoints)):
-        report.problem(
-            lines.get(other.place, 0),
-            f"network_policies.{other.place}",
-            f"contradicts {one.place} ({one.host.text}) on the same host and port: {what}",
-        )
+    try:
+        for number, (one, other, what) in enumerate(_Check(Index(endpoints)).conflicts()):
+            if number == MAX_SHOWN:
+                return
+            report.problem(
+                lines.get(other.place, 0),
+                f"network_policies.{other.place}",
+                f"contradicts {one.place} ({one.host.text}) on the same host and port: {what}",
+            )
+    except _TooMany:
+        report.problem(0, "network_policies", "too many endpoints overlap to compare them")
 
 
 def report_crowds(endpoints: Iterable[Endpoint], report: Report) -> bool:
@@ -49,44 +60,87 @@ def report_crowds(endpoints: Iterable[Endpoint], report: Report) -> bool:
     return bool(crowded)
 
 
-def _find_conflicts(index: Index) -> Iterator[_Conflict]:
-    for group in (*index.exact.values(), *index.literal.values()):
-        yield from _within(_one_of_each(group))
-    for name, group in index.exact.items():
-        if index.wild and name not in RESERVED_NAMES:
-            wild = index.for_name(name)[len(group) :]
-            yield from _across(_one_of_each(group), _one_of_each(wild))
-    for anchor, group in index.wild.items():
-        chosen = _one_of_each(group)
-        yield from _within(chosen)
-        for parent in _parents(anchor):
-            if parent in index.wild:
-                yield from _across(_one_of_each(index.wild[parent]), chosen)
+class _Check:
+    """One pass over a policy, with a budget of steps."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._steps = 0
+        self._wild = {anchor: _by_host(found) for anchor, found in index.wild.items()}
+
+    def conflicts(self) -> Iterator[_Conflict]:
+        """Every contradiction, once for each pair of hosts, port and pair of kinds."""
+        for group in self._index.literal.values():
+            yield from self._within(_face(group))
+        for name, group in self._index.exact.items():
+            face = _face(group)
+            yield from self._within(face)
+            if self._index.wild and name not in RESERVED_NAMES:
+                covering = self._index.for_name(name)[len(group) :]
+                yield from self._between(face, _face(covering))
+        for anchor, hosts in self._wild.items():
+            yield from self._among(list(hosts.items()))
+            for parent in _parents(anchor):
+                yield from self._across(hosts, self._wild.get(parent, {}))
+
+    def _among(self, hosts: list[tuple[WildcardHost, _Face]]) -> Iterator[_Conflict]:
+        for number, (host, face) in enumerate(hosts):
+            yield from self._within(face)
+            for other, other_face in hosts[number + 1 :]:
+                self._step()
+                if may_overlap(host, other):
+                    yield from self._between(face, other_face)
+
+    def _across(
+        self, some: dict[WildcardHost, _Face], others: dict[WildcardHost, _Face]
+    ) -> Iterator[_Conflict]:
+        for host, face in some.items():
+            for other, other_face in others.items():
+                self._step()
+                if may_overlap(host, other):
+                    yield from self._between(face, other_face)
+
+    def _within(self, face: _Face) -> Iterator[_Conflict]:
+        for kinds in face.values():
+            found = list(kinds.values())
+            for number, one in enumerate(found):
+                for other in found[number + 1 :]:
+                    yield from self._compare(one, other)
+
+    def _between(self, face: _Face, other_face: _Face) -> Iterator[_Conflict]:
+        for port in face if len(face) < len(other_face) else other_face:
+            self._step()
+            for one in face.get(port, {}).values():
+                for other in other_face.get(port, {}).values():
+                    yield from self._compare(one, other)
+
+    def _compare(self, one: Endpoint, other: Endpoint) -> Iterator[_Conflict]:
+        self._step()
+        what = _contradiction(one, other)
+        if what is not None:
+            yield one, other, what
+
+    def _step(self) -> None:
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            raise _TooMany
 
 
-def _one_of_each(group: Iterable[Endpoint]) -> list[Endpoint]:
-    # Two endpoints with the same host, ports and traits contradict the same others.
-    seen: dict[tuple[str, tuple[int, ...], _Traits], Endpoint] = {}
-    for endpoint in group:
-        seen.setdefault((endpoint.host.text, endpoint.ports, _traits(endpoint)), endpoint)
-    return list(seen.values())
+def _by_host(endpoints: Iterable[Endpoint]) -> dict[WildcardHost, _Face]:
+    groups: dict[WildcardHost, list[Endpoint]] = {}
+    for endpoint in endpoints:
+        if isinstance(endpoint.host, WildcardHost):
+            groups.setdefault(endpoint.host, []).append(endpoint)
+    return {host: _face(group) for host, group in groups.items()}
 
 
-def _traits(endpoint: Endpoint) -> _Traits:
-    return (endpoint.protocol in _RAW, endpoint.tls, endpoint.inspects, endpoint.audit)
-
-
-def _within(group: list[Endpoint]) -> Iterator[_Conflict]:
-    for number, one in enumerate(group):
-        yield from _across([one], group[number + 1 :])
-
-
-def _across(some: list[Endpoint], others: list[Endpoint]) -> Iterator[_Conflict]:
-    for one in some:
-        for other in others:
-            what = _contradiction(one, other)
-            if what is not None and _meet(one, other):
-                yield one, other, what
+def _face(endpoints: Iterable[Endpoint]) -> _Face:
+    face: _Face = {}
+    for endpoint in endpoints:
+        traits = (endpoint.protocol in _RAW, endpoint.tls, endpoint.inspects, endpoint.audit)
+        for port in endpoint.ports:
+            face.setdefault(port, {}).setdefault(traits, endpoint)
+    return face
 
 
 def _contradiction(one: Endpoint, other: Endpoint) -> str | None:
@@ -97,14 +151,6 @@ def _contradiction(one: Endpoint, other: Endpoint) -> str | None:
     if one.inspects and other.inspects and one.audit is not other.audit:
         return "enforcement 'enforce' against 'audit'"
     return None
-
-
-def _meet(one: Endpoint, other: Endpoint) -> bool:
-    if set(one.ports).isdisjoint(other.ports):
-        return False
-    if isinstance(one.host, WildcardHost) and isinstance(other.host, WildcardHost):
-        return may_overlap(one.host, other.host)
-    return True  # the index has already brought names and wildcards together
 
 
 def _parents(anchor: str) -> Iterator[str]:

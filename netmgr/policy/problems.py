@@ -3,12 +3,14 @@
 Knows nothing of what a policy means: it is handed places and sentences.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from netmgr.errors import BadInput
+from netmgr.errors import BadInput, did_you_mean
 
 MAX_SHOWN: Final = 50  # a reader mends the first few; a hostile file must not fill a terminal
+MAX_WARNINGS: Final = 100
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -68,7 +70,14 @@ class Report:
 
     def warn(self, key: str, message: str) -> None:
         """Note what loads but will surprise somebody."""
-        self.warnings.append(f"{key}: {message}")
+        if len(self.warnings) < MAX_WARNINGS:
+            self.warnings.append(f"{key}: {message}")
+
+    def suggest(self, word: str, options: Collection[str]) -> str:
+        """`; did you mean 'x'?`, or nothing; nothing either once nobody would read it."""
+        if len(self.problems) >= MAX_SHOWN or len(self.warnings) >= MAX_WARNINGS:
+            return ""
+        return did_you_mean(word, [option for option in options if option])
 
     def raise_if_any(self, source: str) -> None:
         """End the reading where something is wrong.

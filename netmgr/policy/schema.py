@@ -16,7 +16,7 @@ from netmgr.policy.rules import ANY_BINARY, Endpoint, Entry
 from netmgr.policy.tree import Node, Scalar, from_value, parse_yaml
 
 VERSION: Final = 1
-MAX_ENDPOINTS: Final = 20_000  # of one policy; each takes about a kilobyte in every process
+MAX_ENDPOINTS: Final = 20_000  # of one policy; each takes about half a kilobyte in every process
 MAX_KEY: Final = 128
 
 _TOP_LATER: Final[dict[str, tuple[object, ...]]] = {

@@ -1,6 +1,7 @@
 """Whole policies: round trips, explain and judge agree, remedies work, parsing never crashes."""
 
 from contextlib import suppress
+from itertools import combinations
 from typing import Any
 
 from hypothesis import assume, given, settings
@@ -10,10 +11,12 @@ from netmgr.errors import BadInput
 from netmgr.model import INFERENCE_NAME
 from netmgr.policy.decision import Decision, Request, Target, Treatment
 from netmgr.policy.explain import explain
+from netmgr.policy.hosts import ExactHost, Host, WildcardHost, may_overlap
 from netmgr.policy.operations import parse_arguments
 from netmgr.policy.path import canonical_path
 from netmgr.policy.policy import Policy, parse_policy
 from netmgr.policy.problems import PolicyError
+from netmgr.policy.rules import Endpoint, Protocol
 from netmgr.policy.update import update_policy
 from netmgr.reasons import Reason, Verdict
 
@@ -223,3 +226,41 @@ def test_only_our_errors_escape_explain(text: str, path: str) -> None:
     for candidate in (text, f"https://{text}{path}", f"{text}:443"):
         with suppress(BadInput):
             explain(policy, candidate)
+
+
+def alone(endpoint: Any) -> Endpoint:
+    """The endpoint as the schema reads it, without others to contradict."""
+    entry = {"endpoints": [endpoint], "binaries": [{"path": "/**"}]}
+    return load({"version": 1, "network_policies": {"web": entry}}).entries[0].endpoints[0]
+
+
+def contradict(one: Endpoint, other: Endpoint) -> bool:
+    raw = (Protocol.TCP, Protocol.SQL)
+    differ = (
+        one.tls is not other.tls
+        or (one.protocol in raw) is not (other.protocol in raw)
+        or (one.inspects and other.inspects and one.audit is not other.audit)
+    )
+    return differ and bool(set(one.ports) & set(other.ports)) and hosts_meet(one.host, other.host)
+
+
+def hosts_meet(one: Host, other: Host) -> bool:
+    if isinstance(one, WildcardHost) and isinstance(other, WildcardHost):
+        return may_overlap(one, other)
+    for wild, name in ((one, other), (other, one)):
+        if isinstance(wild, WildcardHost):
+            return isinstance(name, ExactHost) and wild.matches(name.text)
+    return one == other
+
+
+@given(st.lists(ENDPOINT, max_size=6))
+def test_the_indexed_check_finds_what_comparing_all_pairs_finds(endpoints: list[Any]) -> None:
+    read = [alone(endpoint) for endpoint in endpoints]
+    expected = any(contradict(*pair) for pair in combinations(read, 2))
+    entry = {"endpoints": endpoints, "binaries": [{"path": "/**"}]}
+    try:
+        Policy.from_doc({"version": 1, "network_policies": {"web": entry}})
+        found = False
+    except PolicyError as error:
+        found = "contradicts" in error.message
+    assert found == expected
