@@ -11,7 +11,7 @@ from netmgr.policy.endpoint_schema import parse_endpoint, refuse_later_keys
 from netmgr.policy.fields import Fields, describe
 from netmgr.policy.foreign import FOREIGN_SECTIONS, parse_foreign
 from netmgr.policy.overlap import report_conflicts, report_crowds
-from netmgr.policy.problems import Report
+from netmgr.policy.problems import PolicyError, Report
 from netmgr.policy.rules import ANY_BINARY, Endpoint, Entry
 from netmgr.policy.tree import Node, Scalar, from_value, parse_yaml
 
@@ -77,8 +77,7 @@ def read_value(value: object, source: str) -> Document:
 
 def _read(node: Node | None, source: str, report: Report) -> Document:
     if node is None:
-        report.raise_if_any(source)
-        return Document()
+        raise PolicyError(report.problems, source)
     top = Fields(node, "", _TOP_KEYS, report)
     _check_version(top)
     refuse_later_keys(top, _TOP_LATER)

@@ -200,6 +200,7 @@ def test_the_remedy_of_a_request_names_endpoint_method_and_path(policy: Policy) 
     assert decision.remedy_args == "--add-allow api.test:443:POST:/a%2Ab --rule-name rest"
     denied = policy.judge_request(https("rules.test"), Request("GET", "/v1/secret"))
     assert denied.remedy_args is None
+    assert denied.remedy("web") is None
 
 
 def test_sql_is_let_through_under_audit(policy: Policy) -> None:

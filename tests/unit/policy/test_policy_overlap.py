@@ -4,7 +4,7 @@ import pytest
 
 from netmgr.policy.overlap import MAX_WILDCARDS
 from netmgr.policy.policy import Policy, parse_policy
-from netmgr.policy.problems import PolicyError
+from netmgr.policy.problems import MAX_SHOWN, PolicyError
 
 AUTO, SKIP, TCP, SQL = "", "tls: skip", "protocol: tcp", "protocol: sql"
 REST, AUDIT = "protocol: rest, access: full", "protocol: rest, access: full, enforcement: audit"
@@ -96,3 +96,23 @@ def test_crowded_wildcards_are_refused() -> None:
         Policy.from_doc({"version": 1, "network_policies": {"a": entry}})
     entry["endpoints"] = crowd[1:]
     Policy.from_doc({"version": 1, "network_policies": {"a": entry}})
+
+
+def test_a_crowd_that_would_take_long_to_compare_is_refused() -> None:
+    ports = list(range(1, 101))
+    crowd = [{"host": f"*{n}*.x.test", "ports": ports} for n in range(MAX_WILDCARDS)]
+    entry = {"endpoints": crowd, "binaries": [{"path": "/**"}]}
+    with pytest.raises(PolicyError, match="too many endpoints overlap to compare them"):
+        Policy.from_doc({"version": 1, "network_policies": {"a": entry}})
+
+
+def test_only_so_many_contradictions_are_told() -> None:
+    endpoints = [
+        {"host": "a.test", "port": port, **traits}
+        for port in range(1, 101)
+        for traits in ({}, {"tls": "skip"})
+    ]
+    entry = {"endpoints": endpoints, "binaries": [{"path": "/**"}]}
+    with pytest.raises(PolicyError) as caught:
+        Policy.from_doc({"version": 1, "network_policies": {"a": entry}})
+    assert len(caught.value.problems) == MAX_SHOWN

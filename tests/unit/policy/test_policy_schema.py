@@ -146,6 +146,10 @@ REFUSED = {
     "{host: a.test, port: 1, protocol: rest, rules: [{allow: {method: GET, path: //b}}]}": (
         ".rules[0].allow.path: '//b': no canonical path has an empty segment"
     ),
+    "{host: a.test, port: 1, allow_encoded_slash: 0}": ".allow_encoded_slash: is understood but",
+    f"{{host: {'a' * 5000}, port: 1}}": ".host: expected at most 4096 printable characters",
+    '{host: "a\\tb", port: 1}': ".host: expected at most 4096 printable characters",
+    "{host: [a], port: {b: 1}}": None,
     "[host, a.test]": ": expected keys and values, got a list",
     "site.test": ": expected keys and values, got 'site.test'",
 }
@@ -231,6 +235,7 @@ def test_missing_or_empty_binaries_name_what_means_any(extra: str) -> None:
         ("[{path: /usr/bin/curl}]", "[0].path: '/usr/bin/curl': telling programs apart is not"),
         ("[{path: /**}, {path: /usr/bin/git}]", "[1].path: '/usr/bin/git': telling programs"),
         ("[{}]", "[0]: expected 'path'; any program is /**"),
+        ("[{path: /**, harness: 1}]", "[0].harness: expected true or false, got 1"),
         ("[{path: /**, sha256: abc}]", "[0].sha256: is understood but not enforced yet"),
         ("[{path: /**, script: x.py}]", "[0].script: is understood but not enforced yet"),
         ("[{path: /**, pth: 1}]", "[0].pth: unknown key; did you mean 'path'?"),
@@ -266,6 +271,10 @@ TOP = {
     "version: 1\nlandlock: {compatibility: x}": "web.yaml:2: landlock.compatibility: unknown",
     "version: 1\nprocess: {user: root}": "web.yaml:2: process.user: unknown key",
     "version: 1\nfilesystem_policy: {read_only: [1]}": "web.yaml:2: filesystem_policy.read_only:",
+    'version: 1\nfilesystem_policy: {read_write: ["\\a"]}': "web.yaml:2: filesystem_policy.r",
+    f"version: 1\nnetwork_policies: {{{'k' * 129}: {{}}}}": (
+        "web.yaml:2: network_policies: expected names of 1 to 128 printable characters"
+    ),
     "version: 1\nfilesystem_policy: 7": "web.yaml:2: filesystem_policy: expected keys and",
     "version: !!int 1": "web.yaml:1: version: the tag",
     "\ud800": "web.yaml: the text is no valid Unicode",
@@ -354,6 +363,22 @@ def test_sections_of_the_runtime_are_kept_and_reported() -> None:
 def test_warns_of_what_will_surprise(endpoint: str, warning: str) -> None:
     (found,) = parse_policy(web(endpoint), "web.yaml").warnings
     assert found.startswith(f"network_policies.web.endpoints[0]{warning}")
+
+
+def test_warns_of_keys_without_effect_and_of_entries_without_endpoints() -> None:
+    text = "version: 1\nnetwork_policies: {a: {binaries: [{path: /**, harness: true}]}}"
+    assert parse_policy(text, "x").warnings == (
+        "network_policies.a.binaries[0].harness: has no effect; remove it",
+        "network_policies.a: no endpoints: it allows nothing",
+    )
+
+
+def test_too_many_rules_of_an_endpoint_are_refused() -> None:
+    rules = [{"allow": {"method": "GET", "path": f"/{number}"}} for number in range(1001)]
+    endpoint = {"host": "a.test", "port": 1, "protocol": "rest", "rules": rules}
+    entry = {"endpoints": [endpoint], "binaries": [{"path": "/**"}]}
+    with pytest.raises(PolicyError, match="more than 1000 rules"):
+        Policy.from_doc({"version": 1, "network_policies": {"a": entry}})
 
 
 def test_an_empty_policy_denies_and_is_no_error() -> None:
