@@ -8,7 +8,7 @@ import asyncio
 import socket
 import struct
 import time
-from typing import Final
+from typing import Final, cast
 
 from netmgr_dns.desk import Client, Desk
 from netmgr_dns.wire import MAX_QUERY
@@ -71,6 +71,7 @@ class TcpServer:
         """Stop, and end every connection. May be called twice."""
         if self._server is not None:
             self._server.close()
+        self._sock.close()
         for connection in tuple(self.connections):
             connection.abort()
 
@@ -87,8 +88,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let the sandbox in, unless it or everybody together has enough connections."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports stand outside of asyncio's class tree.
+        transport = self._transport = cast(asyncio.Transport, transport)
         desk = self._server.desk
         address = (transport.get_extra_info("peername") or ("?",))[0]
         client = desk.clients.get(address)
