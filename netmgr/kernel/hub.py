@@ -61,10 +61,11 @@ def ensure_hub(spec: HubSpec) -> tuple[int, bool]:
         netns.create(path)
     fd = netns.open_path(path)
     with netns.entered(fd):
-        sysctls.pin(sysctls.HUB)
+        links = _read_links()
+        _refuse_uplinks(links)
+        sysctls.pin({**sysctls.HUB, **sysctls.link_keys(foreign_links(links))})
         _ensure_routing(spec)
         ensure_sets(spec)
-        _refuse_uplinks()
     return fd, adopted
 
 
@@ -97,13 +98,16 @@ def ensure_sets(spec: HubSpec) -> None:
         ipsets.close()
 
 
-def _refuse_uplinks() -> None:
+def _read_links() -> tuple[rtnl.LinkFacts, ...]:
     with kernel_errors("list the hub's links"):
         sock = NetlinkSocket(rtnl.NETLINK_ROUTE)
         try:
-            found = rtnl.get_links(sock)
+            return rtnl.get_links(sock)
         finally:
             sock.close()
+
+
+def _refuse_uplinks(found: tuple[rtnl.LinkFacts, ...]) -> None:
     foreign = foreign_links(found)
     wrong = [link.name for link in found if link.name in foreign and link.kind != "veth"]
     if wrong:

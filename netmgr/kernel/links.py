@@ -186,13 +186,6 @@ class HubLinks:
             if link.name in names
         }
 
-    def not_veths(self) -> tuple[str, ...]:
-        """Links of the hub that are no veth: an uplink, or somebody's mistake."""
-        with kernel_errors("list the hub's links"):
-            found = rtnl.get_links(self._netlink)
-        names = foreign_links(found)
-        return tuple(x.name for x in found if x.name in names and x.kind != "veth")
-
     def routes(self) -> frozenset[Lease]:
         """Each /32 route of the hub with the link that it leads to."""
         with kernel_errors("list the hub's routes"):

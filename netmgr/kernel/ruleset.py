@@ -32,6 +32,8 @@ GROUP_DENIED: Final = 5
 GROUP_SPOOFED: Final = 6
 GROUP_UNSEEN: Final = 7
 GROUPS: Final = (GROUP_DENIED, GROUP_SPOOFED, GROUP_UNSEEN)
+NO_POLICY: Final = "-"
+"""In place of a policy: a chain that somebody made has none."""
 LOG_BUDGET: Final = 50
 """Packets that are logged per source and second, and per link between two reports of spoofing."""
 
@@ -258,8 +260,10 @@ def differences(expected: RuleSet, found: RuleSet) -> tuple[str, ...]:
 def _chain_differences(place: str, wanted: Chain | None, found: Chain | None) -> list[str]:
     if found is None:
         return [f"{place}: the chain is missing"]
+    if wanted is None and found.policy == NO_POLICY:
+        return [f"{place}: a chain that is not ours"]
     if wanted is None:
-        wanted = Chain("ACCEPT")  # a table or chain that is not ours must do nothing
+        wanted = Chain("ACCEPT")  # a built-in chain that we do not name must do nothing
     words = []
     if wanted.policy != found.policy:
         words.append(f"{place}: policy is {found.policy} instead of {wanted.policy}")

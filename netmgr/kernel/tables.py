@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from netmgr.errors import HostFailed
-from netmgr.kernel.ruleset import Chain, Extension, Rule, RuleSet, Tables
+from netmgr.kernel.ruleset import NO_POLICY, Chain, Extension, Rule, RuleSet, Tables
 
 LIBRARIES: Final = ("ip4tc", "ip6tc", "xtables")
 ATTEMPTS: Final = 10  # writers hold a table for a millisecond
@@ -240,7 +240,7 @@ def _standing_tables(family: str) -> list[str]:
 
 def _policy(chain: Any) -> str:
     policy = chain.get_policy()
-    return "-" if policy is None else str(policy.name)
+    return NO_POLICY if policy is None else str(policy.name)
 
 
 def _set_options(extension: Any, wanted: Extension) -> None:

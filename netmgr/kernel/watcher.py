@@ -3,9 +3,14 @@
 Unprivileged; the log socket was opened by root and inherited. It decides nothing and knows nothing
 of sandboxes but the names of links.
 
-Settings: none. Descriptors: `nflog`. Tells `denied` {link, address, group, ip, port, protocol,
-sport, count}. Answers `statistics` {events, lost}: `lost` counts overruns of the socket's buffer,
-each of which lost at least one event (exact numbers are in the kernel's sets).
+Settings: none. Descriptors: `nflog`. Tells
+
+    denied {link, address, group, ip, port, protocol, sport, count}
+    spent  {links}   every ten seconds: links that false sources came from, whose log budgets are
+                     to be renewed (Kernel.renew_log_budget)
+
+Answers `statistics` {events, lost}: `lost` counts overruns of the socket's buffer, each of which
+lost at least one event (exact numbers are in the kernel's sets).
 """
 
 import asyncio
@@ -13,11 +18,13 @@ import errno
 import os
 import socket
 from collections import OrderedDict
+from contextlib import suppress
 from typing import Any, Final
 
 from netmgr.ipc import Answer, Body, Peer, PeerClosed, PeerRefused
-from netmgr.kernel.denials import Denials, Report
+from netmgr.kernel.denials import WINDOW_S, Denials, Report
 from netmgr.kernel.nflog import parse_events
+from netmgr.kernel.ruleset import GROUP_SPOOFED
 
 FLUSH_S: Final = 0.5  # how late a report of repeats may be
 READS: Final = 64  # datagrams per wake-up, so that the daemon's questions get their turn
@@ -34,6 +41,8 @@ class WatchRole:
         self._fd = -1
         self._daemon: Peer | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._spent: set[str] = set()
+        self._renewal = 0.0
         self.events = 0
         self.lost = 0
 
@@ -82,7 +91,10 @@ class WatchRole:
     def _take(self, data: bytes, now: float) -> None:
         for packet in parse_events(data):
             self.events += 1
-            report = self._denials.take(packet, self._link(packet.ifindex), now)
+            link = self._link(packet.ifindex)
+            if packet.group == GROUP_SPOOFED and link:
+                self._spent.add(link)
+            report = self._denials.take(packet, link, now)
             if report is not None:
                 self._tell([report])
 
@@ -102,12 +114,17 @@ class WatchRole:
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         self._tell(self._denials.flush(loop.time()))
+        if self._spent and loop.time() >= self._renewal:
+            self._renewal = loop.time() + WINDOW_S
+            self._tell_one("spent", {"links": sorted(self._spent)})
+            self._spent.clear()
         self._timer = loop.call_later(FLUSH_S, self._tick)
 
     def _tell(self, reports: list[Report]) -> None:
-        assert self._daemon is not None
         for report in reports:
-            try:
-                self._daemon.tell("denied", report.to_wire())
-            except PeerClosed:  # the worker's life ends with the channel
-                return
+            self._tell_one("denied", report.to_wire())
+
+    def _tell_one(self, what: str, body: Body) -> None:
+        assert self._daemon is not None
+        with suppress(PeerClosed):  # the worker's life ends with the channel
+            self._daemon.tell(what, body)
