@@ -6,6 +6,7 @@
 A failure at one station undoes those before it. Policies of live sandboxes are the policy desk's.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterable
@@ -151,11 +152,9 @@ class Lifecycle:
 
     async def _bear(self, birth: _Birth) -> None:
         core, resident = self._core, birth.resident
-        birth.netns = await core.on_kernel(carry_out, core.kernel, birth.plan)
-        identity = birth.netns.identity
+        identity = (await self._build(birth)).identity
         core.keep(
             resident,
-            netns=str(birth.netns.path),
             netns_dev=identity.dev,
             netns_ino=identity.inode,
         )
@@ -164,10 +163,24 @@ class Lifecycle:
         core.residents[resident.row.name] = resident
         await core.announce(core.roster.put(core.member(resident)))
 
+    async def _build(self, birth: _Birth) -> Netns:
+        """Kernel and files at the same time: neither needs the other."""
+        core, resident = self._core, birth.resident
+        built, written = await asyncio.gather(
+            core.on_kernel(carry_out, core.kernel, birth.plan),
+            core.on_store(core.trust.write, resident.row.name, resident.authority.certificate_pem),
+            return_exceptions=True,
+        )
+        if isinstance(built, BaseException):
+            raise built
+        birth.netns = built
+        if isinstance(written, BaseException):
+            raise written
+        return built
+
     def _store(self, birth: _Birth) -> None:
         core, row, spec = self._core, birth.resident.row, birth.spec
         authority = birth.resident.authority
-        core.trust.write(row.name, authority.certificate_pem)
         sealed = core.vault.seal(authority.key_pem, "authority", str(row.id))
         with core.store.transaction():
             core.store.sandboxes.add(row)

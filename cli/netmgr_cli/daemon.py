@@ -185,8 +185,16 @@ class _Daemon:
         await core.supervisor.wait_ready()
         lifecycle = Lifecycle(core)
         inspection = Inspection(core, lifecycle)
+        own = os.stat("/proc/self/ns/net")
         office = Office(
-            lifecycle, PolicyDesk(core), desk, core.journal, inspection, status, self._shut_down
+            lifecycle=lifecycle,
+            policies=PolicyDesk(core),
+            inference=desk,
+            journal=core.journal,
+            inspection=inspection,
+            status=status,
+            home=(own.st_dev, own.st_ino),
+            shut_down=self._shut_down,
         )
         return crew, office, tasks
 

@@ -6,12 +6,14 @@ The caller is known by the kernel's word (SO_PEERCRED, unix(7)), never by what i
 import os
 import socket
 import struct
-from collections.abc import Container
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
 from netmgr.errors import Refused
+
+Identity = tuple[int, int]  # a namespace: device and inode (namespaces(7))
 
 _UCRED: Final = struct.Struct("3i")
 
@@ -31,7 +33,7 @@ class Caller:
     pid: int
     uid: int
     gid: int
-    netns: tuple[int, int] | None  # device and inode of its network namespace; None: it is gone
+    netns: Identity | None  # its network namespace; None: it is gone
 
 
 def caller_of(sock: socket.socket) -> Caller:
@@ -50,21 +52,21 @@ def caller_of(sock: socket.socket) -> Caller:
     return Caller(pid, uid, gid, netns)
 
 
-def check(caller: Caller, need: Need, sandboxes: Container[tuple[int, int]]) -> None:
+def check(caller: Caller, need: Need, is_inside: Callable[[Identity], bool]) -> None:
     """Let the call through, or say who may make it.
 
     The socket's mode (0660 root:netmgr) has kept everyone else out already: whoever is here and is
     not root is in the group.
 
     Args:
-        sandboxes: network namespaces of the sandboxes and the hub, by device and inode.
+        is_inside: whether a network namespace is the hub's or a sandbox's.
 
     Raises:
         Refused: the caller stands in a sandbox, is gone, or is not root where root is needed.
     """
     if caller.netns is None:
         raise Refused("the calling process is gone: who it was cannot be told")
-    if caller.netns in sandboxes:
+    if is_inside(caller.netns):
         raise Refused("the control API is closed to processes inside a sandbox")
     if need is Need.ROOT and caller.uid != 0:
         raise Refused("this needs root: members of the group may read, create and delete sandboxes")

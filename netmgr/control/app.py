@@ -4,13 +4,13 @@ Each route parses, checks the caller, and calls one verb of the office. Knows no
 does its work.
 """
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from netmgr import __version__
 from netmgr.control.access import Need, check
@@ -43,23 +43,24 @@ def make_app(office: Office) -> FastAPI:
     app.add_exception_handler(NetmgrError, _our_error)
     app.add_exception_handler(RequestValidationError, _bad_body)
     app.add_exception_handler(HTTPException, _http_error)
-    app.middleware("http")(_only_from_outside(office))
+    app.add_middleware(_OnlyFromOutside, office=office)
     return app
 
 
-def _only_from_outside(
-    office: Office,
-) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
-    async def guard(
-        request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        try:
-            check(caller_in(request.scope), Need.READ, office.namespaces())
-        except NetmgrError as error:
-            return error_response(error)
-        return await call_next(request)
+class _OnlyFromOutside:
+    """Turns every caller away that stands in a sandbox, before anything of its request is read."""
 
-    return guard
+    def __init__(self, app: ASGIApp, office: Office) -> None:
+        self._app = app
+        self._office = office
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            check(caller_in(scope), Need.READ, self._office.is_inside)
+        except NetmgrError as error:
+            await error_response(error)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 def error_response(error: NetmgrError) -> JSONResponse:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import Request
 
-from netmgr.control.access import Need, check
+from netmgr.control.access import Identity, Need, check
 from netmgr.control.server import caller_in
 from netmgr.inference_desk import InferenceDesk
 from netmgr.inspection import Inspection
@@ -21,6 +21,7 @@ class Office:
     """What routes call.
 
     Attributes:
+        home: the daemon's own network namespace.
         shut_down: ends the daemon; with True, sandboxes and the hub go too.
     """
 
@@ -30,11 +31,15 @@ class Office:
     journal: Journal
     inspection: Inspection
     status: Status
+    home: Identity
     shut_down: Callable[[bool], Awaitable[Any]]
 
-    def namespaces(self) -> frozenset[tuple[int, int]]:
-        """Network namespaces from which nobody may call."""
-        return self.lifecycle.namespaces() | {self.status.hub_namespace}
+    def is_inside(self, netns: Identity) -> bool:
+        """Whether a network namespace is the hub's or a sandbox's. Most callers share the daemon's,
+        which is neither."""
+        return netns != self.home and (
+            netns == self.status.hub_namespace or netns in self.lifecycle.namespaces()
+        )
 
     def allow(self, request: Request, need: Need) -> None:
         """Let this request's caller through.
@@ -42,4 +47,4 @@ class Office:
         Raises:
             Refused: it may not do this.
         """
-        check(caller_in(request.scope), need, self.namespaces())
+        check(caller_in(request.scope), need, self.is_inside)
