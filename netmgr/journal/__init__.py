@@ -13,6 +13,7 @@ then followers see the ring, and a kill at that moment loses what they saw of it
 """
 
 import asyncio
+import json
 import logging
 import time
 from collections import deque
@@ -165,13 +166,15 @@ class Journal:
         last = self._last
         if last <= self._committed:
             return
+        if self._problem is not None:
+            raise self._not_written()
         future: asyncio.Future[None] = self._loop.create_future()
         self._flushes.append((last, future))
         self._writer.hurry()
         try:
             await asyncio.wait_for(future, FLUSH_S)
         except TimeoutError:
-            raise TryLater(f"{self.path}: records are not written: {self._problem}") from None
+            raise self._not_written() from None
 
     async def query(self, wanted: Filter) -> list[dict[str, Any]]:
         """Records, oldest first: with `after` the first past it, else the newest ones.
@@ -186,9 +189,11 @@ class Journal:
         stored = {record["seq"] for record in records}
         after = -1 if wanted.after is None else wanted.after
         records += [
-            record
-            for seq, at, record in waiting
-            if seq > after and seq not in stored and wanted.matches(record, at)
+            item.record
+            for item in waiting
+            if item.seq > after
+            and item.seq not in stored
+            and wanted.matches(item.record, item.time)
         ]
         return records[-wanted.limit :] if wanted.after is None else records[: wanted.limit]
 
@@ -220,12 +225,12 @@ class Journal:
                 if not batch:
                     await event.wait()
                     continue
-                if batch[0][0] > cursor + 1:
-                    yield {"missed": batch[0][0] - cursor - 1}
-                cursor = batch[-1][0]
-                for _, at, record in batch:
-                    if wanted.matches(record, at):
-                        yield record
+                if batch[0].seq > cursor + 1:
+                    yield {"missed": batch[0].seq - cursor - 1}
+                cursor = batch[-1].seq
+                for item in batch:
+                    if wanted.matches(item.record, item.time):
+                        yield item.record
         finally:
             self._followers.discard(event)
 
@@ -238,7 +243,7 @@ class Journal:
         number = self._last + 1
         at = float(record["time"])
         full = dict.fromkeys(_FIELDS) | record | {"seq": number, "time": format_time(at)}
-        item = (number, at, full)
+        item = Numbered(number, at, full, json.dumps(full))
         if self._writer.put(item):
             self._last = number
             self._unpublished.append(item)
@@ -273,19 +278,30 @@ class Journal:
             if self._problem is None:
                 log.error("%s: records wait in memory: %s", self.path, progress.problem)
             self._problem = str(progress.problem)
+            self._end_flushes(self._last, self._not_written())
             if self._unpublished:
-                self._publish(self._unpublished[-1][0])
+                self._publish(self._last)
             return
         if self._problem is not None:
             log.warning("%s: records are written again", self.path)
         self._problem = None
         self._publish(progress.committed)
-        for waiting in [w for w in self._flushes if w[0] <= progress.committed]:
-            self._flushes.remove(waiting)
-            if not waiting[1].done():
-                waiting[1].set_result(None)
+        self._end_flushes(progress.committed, None)
         if not self.available:
             self._recover()
+
+    def _end_flushes(self, upto: int, problem: TryLater | None) -> None:
+        for waiting in [flush for flush in self._flushes if flush[0] <= upto]:
+            self._flushes.remove(waiting)
+            if waiting[1].done():
+                continue
+            if problem is None:
+                waiting[1].set_result(None)
+            else:
+                waiting[1].set_exception(problem)
+
+    def _not_written(self) -> TryLater:
+        return TryLater(f"{self.path}: records wait in memory: {self._problem}")
 
     def _recover(self) -> None:
         self.available = True
@@ -294,10 +310,10 @@ class Journal:
         self._on_available(True)
 
     def _publish(self, upto: int) -> None:
-        while self._unpublished and self._unpublished[0][0] <= upto:
+        while self._unpublished and self._unpublished[0].seq <= upto:
             item = self._unpublished.popleft()
             self._recent.append(item)
-            self._published = item[0]
+            self._published = item.seq
         for event in self._followers:
             event.set()
 
@@ -307,12 +323,10 @@ class Journal:
         """Published records past a number; a first one that is not the next tells a gap."""
         if cursor >= self._published:
             return []
-        if self._recent and self._recent[0][0] <= cursor + 1:
-            return [item for item in self._recent if item[0] > cursor]
+        if self._recent and self._recent[0].seq <= cursor + 1:
+            return [item for item in self._recent if item.seq > cursor]
         rows = await self._read(Filter(after=cursor, limit=CATCH_UP_ROWS))
-        stored = [
-            (row["seq"], datetime.fromisoformat(row["time"]).timestamp(), row) for row in rows
-        ]
+        stored = [Numbered(row["seq"], _epoch(row["time"]), row, "") for row in rows]
         return stored or list(self._recent)
 
     async def _read(self, wanted: Filter) -> list[dict[str, Any]]:
@@ -320,6 +334,10 @@ class Journal:
             if not self._running:
                 return []
             return await asyncio.to_thread(self._file.read, wanted)
+
+
+def _epoch(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
 
 
 def _lost_record(number: int) -> RecordBody:

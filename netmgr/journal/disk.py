@@ -9,6 +9,8 @@ import json
 import os
 import sqlite3
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -39,7 +41,20 @@ PRAGMA user_version = 1;
 COMMIT;
 """
 
-Numbered = tuple[int, float, dict[str, Any]]  # seq, epoch seconds, record
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """A record that has its number.
+
+    Attributes:
+        time: epoch seconds.
+        body: the record as JSON, made where a record that cannot be written is noticed.
+    """
+
+    seq: int
+    time: float
+    record: dict[str, Any]
+    body: str
 
 
 class JournalFile:
@@ -51,16 +66,22 @@ class JournalFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-            self._writer = _connect(path)
-            self._prepare()
-            self._reader = _connect(path)
-            self._reader.execute("PRAGMA query_only = ON")
-            # No lock of SQLite's is on the log, so this descriptor cannot drop one (fcntl(2)).
-            self._log = os.open(f"{path}-wal", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except (OSError, sqlite3.Error) as problem:
-            raise HostFailed(f"{path}: cannot be opened: {problem}") from problem
+        with ExitStack() as undo:
+            try:
+                os.close(
+                    os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+                )
+                self._writer = _connect(path)
+                undo.callback(self._writer.close)
+                self._prepare()
+                self._reader = _connect(path)
+                undo.callback(self._reader.close)
+                self._reader.execute("PRAGMA query_only = ON")
+                # No lock of SQLite's is on the log, so this descriptor cannot drop one (fcntl(2)).
+                self._log = os.open(f"{path}-wal", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except (OSError, sqlite3.Error) as problem:
+                raise HostFailed(f"{path}: cannot be opened: {problem}") from problem
+            undo.pop_all()
 
     def close(self) -> None:
         """Close the file; the log is merged into it."""
@@ -79,14 +100,11 @@ class JournalFile:
         Raises:
             sqlite3.Error: the disk is full or fails; nothing was written.
         """
-        rows = [
-            (seq, time, r["sandbox"], r["kind"], r["verdict"], target_of(r), json.dumps(r))
-            for seq, time, r in records
-        ]
+        rows = [_row(item) for item in records]
         self._writer.execute("BEGIN IMMEDIATE")
         try:
             self._writer.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-            self._writer.execute("UPDATE last SET seq = ?", (records[-1][0],))
+            self._writer.execute("UPDATE last SET seq = ?", (records[-1].seq,))
             self._writer.execute("COMMIT")
         except sqlite3.Error:
             if self._writer.in_transaction:  # not where SQLite has rolled back by itself
@@ -150,13 +168,24 @@ def format_time(seconds: float) -> str:
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def _row(item: Numbered) -> tuple[Any, ...]:
+    record = item.record
+    columns = (record["sandbox"], record["kind"], record["verdict"], target_of(record))
+    return item.seq, item.time, *columns, item.body
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    for pragma in (
+    pragmas = (
         f"busy_timeout = {BUSY_TIMEOUT_MS}",
         "journal_mode = WAL",
         "synchronous = NORMAL",
         "trusted_schema = OFF",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
+    )
+    try:
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection

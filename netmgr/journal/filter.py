@@ -1,11 +1,15 @@
 """Owns: which records somebody wants to see, for stored ones (SQL) and live ones alike. Pure."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from fnmatch import translate
 from functools import cached_property
 from typing import Any, Final
 
+from netmgr.errors import BadInput
+
 DEFAULT_LIMIT: Final = 1000
+MAX_STARS: Final = 8  # each one multiplies the ways in which a name can be compared
 MAX_LIMIT: Final = 100_000  # one answer's worth; whoever wants more asks again with `after`
 
 
@@ -21,6 +25,9 @@ class Filter:
         since: epoch seconds of the oldest.
         after: seq that the first one follows; with it the limit cuts the end, else the beginning.
         limit: how many at most, of stored ones.
+
+    Raises:
+        BadInput: on construction, where a bound is broken.
     """
 
     sandbox: str | None = None
@@ -29,7 +36,13 @@ class Filter:
     name: str | None = None
     since: float | None = None
     after: int | None = None
-    limit: int = field(default=DEFAULT_LIMIT)
+    limit: int = DEFAULT_LIMIT
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.limit <= MAX_LIMIT:
+            raise BadInput(f"limit {self.limit}: expected 1 to {MAX_LIMIT}")
+        if self.name is not None and self.name.count("*") > MAX_STARS:
+            raise BadInput(f"name {self.name!r}: expected {MAX_STARS} '*' at most")
 
     def matches(self, record: dict[str, Any], time: float) -> bool:
         """Whether a live record is wanted. `time` is the record's, in epoch seconds."""
@@ -54,14 +67,17 @@ class Filter:
             values.append(self.since)
         if self.name is not None:
             terms.append("target GLOB ?")
-            values.append(self.name.lower().replace("[", "[[]"))  # to GLOB a set, to us a letter
+            values.append(self._glob)
         return " AND ".join(terms), values
 
     @cached_property
+    def _glob(self) -> str:
+        # A bracket opens a set in SQLite's GLOB and in fnmatch; to us it is a letter.
+        return (self.name or "").lower().replace("[", "[[]")
+
+    @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        signs = {"*": ".*", "?": "."}
-        glob = (self.name or "").lower()
-        return re.compile("".join(signs.get(c) or re.escape(c) for c in glob), re.DOTALL)
+        return re.compile(translate(self._glob))
 
 
 def target_of(record: dict[str, Any]) -> str:

@@ -46,7 +46,7 @@ class Progress:
     """
 
     committed: int
-    problem: sqlite3.Error | None = None
+    problem: Exception | None = None
 
 
 class Writer:
@@ -106,6 +106,14 @@ class Writer:
         self._thread.join(STOP_S)
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except Exception as fault:
+            # A fault of ours. The ring fills up, then new flows are refused: closed, not silent.
+            log.exception("%s: the journal's writer ended", self._file.path)
+            self._report(Progress(self._committed, fault))
+
+    def _work(self) -> None:
         while True:
             batch, stopping = self._next_batch()
             problem = self._commit(batch) if batch else None
@@ -141,7 +149,7 @@ class Writer:
         with self._wake:
             for _ in batch:
                 self._pending.popleft()
-        self._committed = batch[-1][0]
+        self._committed = batch[-1].seq
         if self._sync_at is None:
             self._sync_at = time.monotonic() + SYNC_S
         self._report(Progress(self._committed))

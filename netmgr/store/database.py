@@ -19,6 +19,13 @@ from netmgr.store.schema import MIGRATIONS
 BUSY_TIMEOUT_MS: Final = 2000  # a backup that reads the database may hold it for a moment
 STATE_ID_BYTES: Final = 16
 
+_PRAGMAS: Final = (
+    f"busy_timeout = {BUSY_TIMEOUT_MS}",
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    "trusted_schema = OFF",
+)
 _FULL: Final = frozenset({sqlite3.SQLITE_FULL})
 _LOCKED: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _PRIMARY_CODE: Final = 0xFF  # extended result codes carry the primary one in the low byte
@@ -38,7 +45,11 @@ class Database:
         self._lock = threading.RLock()
         with self._errors():
             self._connection = _open(path)
-            self._migrate()
+            try:
+                self._migrate()
+            except BaseException:
+                self._connection.close()
+                raise
 
     def close(self) -> None:
         """Close the file; the log is merged into it."""
@@ -170,9 +181,10 @@ def _open(path: Path) -> sqlite3.Connection:
         raise HostFailed(f"{path}: cannot be opened: {problem.strerror}") from problem
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA trusted_schema = OFF")
+    try:
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection

@@ -102,7 +102,8 @@ class Sandboxes:
                 now,
                 sandbox_id,
             )
-            self._db.execute("DELETE FROM counters WHERE name LIKE ? || ':%'", str(sandbox_id))
+            for counter in ("policy", "inference"):
+                self._db.execute("DELETE FROM counters WHERE name = ?", f"{sandbox_id}:{counter}")
             self._db.execute("DELETE FROM sandboxes WHERE id = ?", sandbox_id)
 
     def leases(self) -> tuple[LeaseRow, ...]:

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from netmgr.errors import HostFailed, LimitExceeded
+from netmgr.errors import BadInput, HostFailed, LimitExceeded, TryLater
 from netmgr.journal import MAX_FOLLOWERS, RING_ROWS, Filter, Journal, Retention
 from netmgr.journal import writer as writer_module
+from netmgr.journal.disk import JournalFile
 from netmgr.model import Destination, Record
 from netmgr.reasons import Kind, Reason, Verdict
 
@@ -213,6 +214,14 @@ class TestQuestions:
 
         run(tmp_path, story)
 
+    @pytest.mark.parametrize(
+        ("values", "words"),
+        [({"limit": 0}, "1 to 100000"), ({"limit": 10**6}, "1 to"), ({"name": "*" * 9}, "at most")],
+    )
+    def test_a_question_has_bounds(self, values: dict[str, Any], words: str) -> None:
+        with pytest.raises(BadInput, match=words):
+            Filter(**values)
+
 
 class TestFollowers:
     def test_one_that_names_a_number_gets_all_past_it(self, tmp_path: Path) -> None:
@@ -377,6 +386,33 @@ class TestTrouble:
             assert seqs == list(range(1, len(seqs) + 1))
             assert len(seqs) >= shown
             shown = len(seqs)
+
+    def test_a_record_that_cannot_be_written_stops_at_its_sender(self, tmp_path: Path) -> None:
+        async def story(journal: Journal) -> None:
+            with pytest.raises(TypeError):
+                journal.append(a_record(extra={"note": object()}))
+            journal.append(a_record("next"))
+            assert [r["seq"] for r in await journal.query(Filter())] == [1]
+
+        run(tmp_path, story)
+
+    def test_a_fault_of_the_writer_closes_and_is_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def broken(self: JournalFile, records: object) -> None:
+            raise RuntimeError("broken")
+
+        async def story(journal: Journal) -> None:
+            monkeypatch.setattr(JournalFile, "append", broken)
+            journal.append(a_record())
+            with pytest.raises(TryLater, match="broken"):
+                await journal.flush()
+            with pytest.raises(HostFailed, match="changes are refused"):
+                journal.require_writable()
+            assert len(await journal.query(Filter())) == 1
+
+        run(tmp_path, story)
+        assert "the journal's writer ended" in caplog.text
 
     @pytest.mark.root
     def test_a_full_disk(self, tmp_path: Path) -> None:
