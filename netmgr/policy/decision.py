@@ -30,7 +30,7 @@ class Request:
     """One HTTP request as it is judged and sent.
 
     Attributes:
-        method: upper-case token.
+        method: as it was sent; the rules are held against its upper case.
         path: canonical path (netmgr.policy.path), beginning with '/'.
         query: the query without '?', undecoded; '' where there is none.
     """

@@ -5,14 +5,13 @@ understands but does not enforce yet stand in one table here; the issue that enf
 out of the table.
 """
 
-import re
 from typing import Final
 
 from netmgr.guard import describe_address, judge_address
 from netmgr.policy.decision import DestinationPlan, PlanKind
 from netmgr.policy.fields import NOT_ENFORCED, Fields
 from netmgr.policy.hosts import OWN_NAMES, ExactHost, Host, LiteralHost, parse_host
-from netmgr.policy.match import ANY_METHOD, BadPattern, parse_path_glob
+from netmgr.policy.match import ANY_METHOD, BadPattern, is_method, parse_path_glob
 from netmgr.policy.problems import Report
 from netmgr.policy.rules import PRESET_RULES, Access, Endpoint, HttpRule, Protocol, Tls
 from netmgr.policy.tree import Node, to_value
@@ -59,7 +58,6 @@ _METHODS: Final = """
     UNLOCK REPORT SEARCH QUERY PURGE LINK UNLINK
 """
 _KNOWN_METHODS: Final = frozenset(_METHODS.split())
-_TCHAR = re.compile(r"[A-Z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 §5.6.2, upper case
 _L7_ONLY: Final = ("access", "rules", "deny_rules")
 
 
@@ -252,7 +250,7 @@ def _parse_method(fields: Fields, report: Report) -> str | None:
         if fields.node("method") is None:
             fields.missing("expected 'method' ('*' for every method)")
         return None
-    if not _TCHAR.fullmatch(text):
+    if not is_method(text):
         fields.problem("method", f"{text!r} is no HTTP method")
         return None
     if text == "WEBSOCKET_TEXT":

@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 from netmgr.errors import BadInput
 from netmgr.model import INFERENCE_NAME, parse_dns_name
 from netmgr.policy.decision import Decision, Request, Target, Treatment
+from netmgr.policy.match import is_method
 from netmgr.policy.path import MalformedTarget, canonical_path
 from netmgr.policy.policy import Policy
 from netmgr.reasons import Reason, Verdict
@@ -101,7 +102,7 @@ def parse_question(text: str, method: str = "GET") -> Question:
     """A target as people write it.
 
     Raises:
-        BadInput: it has none of the forms, or no valid host or port.
+        BadInput: it has none of the forms, or no valid host or port, or the method is none.
     """
     has_scheme = "://" in text
     try:
@@ -118,6 +119,8 @@ def parse_question(text: str, method: str = "GET") -> Question:
     if not parts.hostname or parts.username is not None or not port:
         raise BadInput(f"target {text!r}: {_FORMS}")
     target = _target(parts.hostname, port)
+    if not is_method(method.upper()):
+        raise BadInput(f"{method!r} is no HTTP method")
     if not has_scheme:
         return Question(target)
     return Question(target, method.upper(), _request_target(parts))

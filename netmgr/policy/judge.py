@@ -27,7 +27,7 @@ from netmgr.policy.hosts import (
     parse_host,
 )
 from netmgr.policy.index import NOTHING, Index
-from netmgr.policy.match import BadPattern, literal_glob, method_matches
+from netmgr.policy.match import BadPattern, is_method, literal_glob, method_matches
 from netmgr.policy.nearest import Nearest
 from netmgr.policy.rules import Access, Endpoint, HttpRule, Protocol
 from netmgr.reasons import Reason, Verdict
@@ -90,6 +90,10 @@ class Judge:
         judging = [e for e in self._known(target) if e.inspects and target.port in e.ports]
         if not judging:
             return self.judge_connection(target)
+        if not request.method.isupper():
+            # Methods are case-sensitive (RFC 9110 §9.1), but a server behind us may not know:
+            # `delete` must meet the rules for DELETE.
+            request = Request(request.method.upper(), request.path, request.query)
         decision = _judge_rules(judging, target, request)
         if decision.permits or not all(endpoint.audit for endpoint in judging):
             return decision
@@ -217,17 +221,24 @@ def _refuse_request(
         reason, what = Reason.METHOD_NOT_ALLOWED, f"the method {request.method}"
     else:
         reason, what = Reason.PATH_NOT_ALLOWED, f"the path {request.path}"
-    wording = f"{endpoint.host.text}:{target.port}:{request.method}:{literal_glob(request.path)}"
-    key = endpoint.place.rpartition(".endpoints[")[0]
     return Decision(
         Verdict.DENIED,
         reason,
         endpoint.place,
         f"{endpoint.place} does not allow {what} ({request.method} {request.path})",
         endpoint.place,
-        f"--add-allow {shlex.quote(wording)} --rule-name {shlex.quote(key)}",
+        _add_allow(endpoint, target.port, request),
         treatment=Treatment.TERMINATE,
     )
+
+
+def _add_allow(endpoint: Endpoint, port: int, request: Request) -> str | None:
+    """The arguments that would allow the request, or None where no rule can name it."""
+    if not is_method(request.method):
+        return None
+    wording = f"{endpoint.host.text}:{port}:{request.method}:{literal_glob(request.path)}"
+    key = endpoint.place.rpartition(".endpoints[")[0]
+    return f"--add-allow {shlex.quote(wording)} --rule-name {shlex.quote(key)}"
 
 
 def _audited(decision: Decision) -> Decision:

@@ -1,10 +1,11 @@
 """Owns: the patterns of a policy for text, paths and methods. Host patterns are hosts.py's.
 
-Knows nothing of rules. No regular expression is made from a pattern: text with stars is matched
+Knows nothing of rules. No regular expression is made of a pattern: text with stars is matched
 by looking for its fixed pieces from left to right, which cannot blow up. The meaning of every
 form stands in docs/policy.md and is checked against a naive matcher (tests/property).
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +13,7 @@ from netmgr.policy.path import MalformedTarget, canonical_escapes
 
 MAX_PATTERN_SEGMENTS: Final = 64  # bounds the cost of one match: path segments times these
 ANY_METHOD: Final = "*"
+_METHOD = re.compile(r"[A-Z0-9!#$%&'*+.^_`|~-]{1,64}")  # RFC 9110 §5.6.2, upper case
 _BRACES: Final = frozenset("?[]{}\\;#")  # glob syntax of other systems, and what no path can hold
 
 
@@ -158,6 +160,11 @@ def _parse_segment(text: str, segment: str, *, last: bool) -> tuple[_Segment, st
         raise BadPattern(f"{text!r}: no canonical path has a segment {segment!r}")
     spelling = "*".join(literal_glob(piece) for piece in pieces)
     return (pieces[0] if len(pieces) == 1 else parse_star_text(pieces)), spelling
+
+
+def is_method(text: str) -> bool:
+    """Whether this is an HTTP method in upper case."""
+    return _METHOD.fullmatch(text) is not None
 
 
 def method_matches(rule: str, method: str) -> bool:

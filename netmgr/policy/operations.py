@@ -20,7 +20,7 @@ from netmgr.errors import BadInput, did_you_mean
 from netmgr.policy.hosts import parse_host
 from netmgr.policy.match import BadPattern
 
-MAX_OPERATIONS: Final = 1000  # of one batch
+MAX_OPERATIONS: Final = 256  # of one batch; more is a new policy, not an update
 
 _ENDPOINT_FORM: Final = "host:port[:access[:protocol[:enforcement]]]"
 _RULE_FORM: Final = "host:port:METHOD:path"

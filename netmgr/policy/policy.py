@@ -8,7 +8,7 @@ p.judge_connection(Target("api.example.com", None, 443)).treatment
 import hashlib
 import json
 from ipaddress import IPv4Network
-from typing import Any
+from typing import Any, Final
 
 from netmgr.policy.decision import Decision, DestinationPlan, NameDecision, Request, Target
 from netmgr.policy.index import Index
@@ -32,15 +32,15 @@ class Policy:
     __slots__ = ("_foreign", "_index", "_judge", "digest", "entries", "warnings")
 
     def __init__(self, document: Document) -> None:
-        self.entries: tuple[Entry, ...] = document.entries
-        self.warnings: tuple[str, ...] = document.warnings
+        self.entries: Final[tuple[Entry, ...]] = document.entries
+        self.warnings: Final[tuple[str, ...]] = document.warnings
         self._foreign = document.foreign
         # By name, not by place in the file: the digest does not see the order either.
         ordered = sorted(document.entries, key=lambda entry: entry.key)
         self._index = Index(endpoint for entry in ordered for endpoint in entry.endpoints)
         self._judge = Judge(self._index)
         canonical = json.dumps(document.to_doc(), sort_keys=True, separators=(",", ":"))
-        self.digest: str = hashlib.sha256(canonical.encode()).hexdigest()
+        self.digest: Final = hashlib.sha256(canonical.encode()).hexdigest()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Policy) and self.digest == other.digest

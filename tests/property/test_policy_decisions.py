@@ -77,7 +77,7 @@ TARGET = st.one_of(
 PATH = st.sampled_from(
     ["/", "/v1", "/v1/", "/v1/x", "/a/x", "/x", "/a%20b", "/*", "/v1/../x", "/a:b"]
 )
-REQUEST_METHOD = st.sampled_from(["GET", "HEAD", "POST", "DELETE"])
+REQUEST_METHOD = st.sampled_from(["GET", "HEAD", "POST", "DELETE", "delete", "BREW"])
 
 
 def load(doc: Any) -> Policy:

@@ -51,6 +51,12 @@ def test_other_targets_are_refused_with_the_forms(policy: Policy, text: str) -> 
         explain(policy, text)
 
 
+@pytest.mark.parametrize("method", ["", "A B", "GÉT"])
+def test_a_bad_method_is_refused(policy: Policy, method: str) -> None:
+    with pytest.raises(BadInput, match="is no HTTP method"):
+        explain(policy, "https://api.test/", method)
+
+
 STAGES = {
     "api.entropics.com:443": ("name", Reason.NO_MATCHING_RULE),
     "https://api.entropics.com/": ("name", Reason.NO_MATCHING_RULE),

@@ -178,6 +178,10 @@ REQUESTS = [
     ("POST", "audit.test", "/x", AUDIT, Reason.METHOD_NOT_ALLOWED, "rest.endpoints[2]"),
     ("GET", "audit.test", "/x", ALLOW, Reason.ALLOWED, "rest.endpoints[2].access"),
     ("POST", "x.w.test", "/x", ALLOW, Reason.ALLOWED, "api.endpoints[1]"),
+    ("post", "rules.test", "/v1/a/items", ALLOW, Reason.ALLOWED, "rest.endpoints[1].rules[1]"),
+    ("get", "rules.test", "/v1/secret", DENY, Reason.DENY_RULE, "rest.endpoints[1].deny_rules[0]"),
+    ("gEt", "rules.test", "/v2", DENY, Reason.PATH_NOT_ALLOWED, "rest.endpoints[1]"),
+    ("A B", "api.test", "/", DENY, Reason.METHOD_NOT_ALLOWED, "rest.endpoints[0]"),
     ("GET", "nobody.test", "/x", DENY, Reason.NO_MATCHING_RULE, None),
 ]
 
@@ -201,6 +205,7 @@ def test_the_remedy_of_a_request_names_endpoint_method_and_path(policy: Policy) 
     denied = policy.judge_request(https("rules.test"), Request("GET", "/v1/secret"))
     assert denied.remedy_args is None
     assert denied.remedy("web") is None
+    assert policy.judge_request(https("api.test"), Request("A B", "/")).remedy_args is None
 
 
 def test_sql_is_let_through_under_audit(policy: Policy) -> None:
