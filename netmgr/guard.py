@@ -202,7 +202,7 @@ def judge_configured_address(ip: Address) -> Reason | None:
 
 def describe_address(ip: Address, host_addresses: Collection[Address] = frozenset()) -> str:
     """What kind of address this is, for an error: `10.0.0.5 (private use, RFC 1918)`."""
-    if ip in host_addresses:
+    if ip in host_addresses and not ip.is_loopback:
         return f"{ip} (an address of this host)"
     for carried in carried_addresses(ip):
         if not ip.is_loopback and not ip.is_unspecified:
