@@ -168,6 +168,12 @@ class TrustFiles:
         except OSError as problem:
             raise HostFailed(f"{directory}: cannot be removed: {problem}") from problem
 
+    def names(self) -> frozenset[str]:
+        """Of the sandboxes that have files here: after a crash, perhaps of some that are gone."""
+        directories = {path.name for path in self._sandboxes.iterdir()}
+        bundles = {path.stem for path in self._bundles.glob("[!.]*.pem")}
+        return frozenset(directories | bundles)
+
     def _write_bundle(self, path: Path, ca_pem: bytes) -> None:
         """The sandbox's authority, filled up to a whole block, and the system's after it."""
         own = ca_pem + b"\n" * (-len(ca_pem) % BLOCK)

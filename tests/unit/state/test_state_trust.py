@@ -1,6 +1,7 @@
 """The files that a sandbox gets."""
 
 import os
+import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -105,6 +106,19 @@ def test_removal_takes_all_and_twice_is_once(trust: TrustFiles, tmp_path: Path) 
     trust.remove("a")
     assert [p.name for p in (tmp_path / "run/sandboxes").iterdir()] == ["b"]
     assert {p.name for p in (tmp_path / "state/trust").iterdir()} == {".system", "b.pem"}
+
+
+def test_leftovers_are_found_wherever_they_are(trust: TrustFiles, tmp_path: Path) -> None:
+    assert trust.names() == frozenset()
+    for name in ("a", "b", "c"):
+        trust.write(name, CA)
+    (tmp_path / "state/trust/a.pem").unlink()
+    shutil.rmtree(tmp_path / "run/sandboxes/b")
+    assert trust.names() == {"a", "b", "c"}
+    for name in trust.names():
+        trust.remove(name)
+    assert trust.names() == frozenset()
+    assert [path.name for path in (tmp_path / "state/trust").iterdir()] == [".system"]
 
 
 def test_what_cannot_be_written_is_told(trust: TrustFiles, tmp_path: Path) -> None:
