@@ -3,11 +3,14 @@
     python3 -I probe.py '{"to": "api.test:443", "tls": "api.test", "send": "GET / ..."}'
 
 Prints one JSON object: received (latin-1), fails (a class of failure, or null), detail, end
-("closed", "reset", "open") and seconds from the first packet to the outcome. Standard library only.
+("closed", "reset", "open") and seconds from the first packet to the outcome. With `responses` it
+stops at that many whole ones, else at the end or when nothing came for `wait` seconds.
+Standard library only.
 """
 
 import errno
 import json
+import re
 import socket
 import ssl
 import sys
@@ -55,6 +58,17 @@ def connect(words):
     return sock
 
 
+def whole_responses(text):
+    """How many HTTP responses with a Content-Length are complete."""
+    count = 0
+    while True:
+        head, end, rest = text.partition("\r\n\r\n")
+        length = re.search(r"(?i)content-length: *(\d+)", head)
+        if not end or not length or len(rest) < int(length[1]):
+            return count
+        count, text = count + 1, rest[int(length[1]) :]
+
+
 def converse(words, said):
     """Send, then read until the end, or until nothing came for `wait` seconds."""
     with connect(words) as sock:
@@ -72,6 +86,8 @@ def converse(words, said):
             said["received"] += data.decode("latin-1")
             if not data:
                 said["end"] = "closed"
+                return
+            if "responses" in words and whole_responses(said["received"]) >= words["responses"]:
                 return
 
 

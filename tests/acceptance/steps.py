@@ -39,6 +39,7 @@ def play(scene: Scene, step: Step) -> None:
     """Do one step; with `each`, once per item."""
     (verb,) = VERBS.keys() & step.keys()
     for item in step.get("each", [None]):
+        item = scene.fill(item, None)
         words = scene.fill({k: v for k, v in step.items() if k != "each"}, item)
         VERBS[verb](scene, words.pop(verb), words)
 
@@ -77,6 +78,8 @@ def _expect_program(status: int, stdout: str, stderr: str, wanted: Step) -> None
 
 
 def _talk(scene: Scene, words: Step, wanted: Step) -> None:
+    if ("status" in wanted or "statuses" in wanted) and "end" not in wanted:
+        words = {"responses": len(wanted.get("statuses", [1]))} | words
     said = converse(scene, words)
     if "fails" in wanted:
         assert said["fails"] in wanted["fails"], said
@@ -120,7 +123,8 @@ def _pipeline(scene: Scene, words: Step, _: Step) -> None:
     heads = [f"GET /{number} HTTP/1.1\r\nHost: {host}\r\n" for number in range(count)]
     heads[-1] += "Connection: close\r\n"
     send = "".join(head + "\r\n" for head in heads)
-    said = converse(scene, {"to": f"{host}:443", "tls": host, "send": send, "wait": 8.0})
+    words = {"to": f"{host}:443", "tls": host, "send": send, "wait": 8.0, "responses": count}
+    said = converse(scene, words)
     targets = [int(n) for n in re.findall(r'"target": "/(\d+)"', said["received"])]
     assert targets == list(range(count)), f"{len(targets)} answers; {said['end']}, {said['fails']}"
 

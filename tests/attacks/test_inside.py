@@ -49,7 +49,7 @@ class Range:
 
     def echo(self) -> None:
         """The neighbour's flow lives."""
-        word = b"echo-%d" % next(_numbers)
+        word = b"\0echo-%d" % next(_numbers)
         self.flow.sendall(word)
         assert self.flow.recv(1000) == word
 

@@ -44,8 +44,8 @@ def talk(box: Sandbox, timeout: float = 1.0) -> bool:
         with box.namespace.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
             sock.settimeout(timeout)
             sock.connect((address, 5432))
-            sock.sendall(b"hello")
-            return sock.recv(100) == b"hello"
+            sock.sendall(b"\0hello")
+            return sock.recv(100) == b"\0hello"
     except (OSError, IndexError):
         return False
 
@@ -109,8 +109,8 @@ def test_a_killed_proxy_cuts_its_flows_at_once(broken: tuple[World, Sandbox]) ->
     with box.namespace.socket(socket.AF_INET, socket.SOCK_STREAM) as flow:
         flow.settimeout(3)
         flow.connect((address, 5432))
-        flow.sendall(b"one")
-        assert flow.recv(100) == b"one"
+        flow.sendall(b"\0one")
+        assert flow.recv(100) == b"\0one"
         for pid, kind in world.netmgrd.processes().items():
             if kind == "proxy":
                 os.kill(pid, signal.SIGKILL)

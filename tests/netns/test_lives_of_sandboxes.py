@@ -38,8 +38,8 @@ def open_flow(sandbox: Sandbox) -> socket.socket:
     flow = sandbox.namespace.socket(socket.AF_INET, socket.SOCK_STREAM)
     flow.settimeout(5)
     flow.connect((address, 5432))
-    flow.sendall(b"hello")
-    assert flow.recv(100) == b"hello"
+    flow.sendall(b"\0hello")
+    assert flow.recv(100) == b"\0hello"
     return flow
 
 
@@ -47,7 +47,7 @@ def ended(flow: socket.socket) -> bool:
     """Whether a flow is cut: by a reset, an end, or a link that is no more."""
     flow.settimeout(1.0)
     try:
-        flow.sendall(b"late")
+        flow.sendall(b"\0late")
         return flow.recv(100) == b""
     except OSError:
         return True
@@ -103,8 +103,8 @@ def test_a_change_cuts_what_it_denies_and_nothing_else(
     with open_flow(changed) as cut, open_flow(other) as kept:
         changed.policy(NOTHING)
         assert ended(cut)
-        kept.sendall(b"still here")
-        assert kept.recv(100) == b"still here"
+        kept.sendall(b"\0still here")
+        assert kept.recv(100) == b"\0still here"
     assert resolve(changed) is None
     assert resolve(other) is not None
 
@@ -115,8 +115,8 @@ def test_a_change_that_still_allows_cuts_nothing(
     box = make_sandbox(POLICY)
     with open_flow(box) as flow:
         box.policy(POLICY.replace("db:", "database:"))
-        flow.sendall(b"still here")
-        assert flow.recv(100) == b"still here"
+        flow.sendall(b"\0still here")
+        assert flow.recv(100) == b"\0still here"
 
 
 @pytest.mark.parametrize(
