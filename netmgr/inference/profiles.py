@@ -337,6 +337,6 @@ def _ca_pem(config: Mapping[str, str]) -> str | None:
     except ValueError as error:
         raise BadInput(
             "config key CA_PEM: expected the PEM text of at least one certificate, "
-            f"{MAX_CA_PEM} characters at most (give a file as CA_PEM=@FILE)"
+            f'{MAX_CA_PEM} characters at most (--config CA_PEM="$(cat FILE)")'
         ) from error
     return text

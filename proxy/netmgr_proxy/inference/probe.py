@@ -118,7 +118,8 @@ class Verification:
         if failure is None:
             url = self._route.base.origin + join(self._route.base, self.step.path)
             return Verified(url, self.step.protocol)
-        detail = f"HTTP {status}" + (f": {_excerpt(text)}" if text.strip() else "")
+        excerpt = _excerpt(self._without_key(text))
+        detail = f"HTTP {status}" + (f": {excerpt}" if excerpt else "")
         if failure is not Failure.REQUEST_SHAPE:
             return self._failed(failure, detail)
         return self._rejected(detail, text)
@@ -143,6 +144,11 @@ class Verification:
             return self._failed(Failure.REQUEST_SHAPE, self._first_rejection)
         self.step = self._step(self._coming.pop(0))
         return self.step
+
+    def _without_key(self, text: str) -> str:
+        # Some servers repeat the key that they refuse; no message of ours does.
+        credential = self._route.credential
+        return text.replace(credential.reveal(), "[key]") if credential is not None else text
 
     def _step(self, protocol: Protocol, body: dict[str, Any] | None = None) -> Step:
         path, usual = _PROBES[protocol]

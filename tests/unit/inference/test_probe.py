@@ -21,7 +21,7 @@ JSON = "application/json"
 
 
 def route(type_name: str = "openai", key: str = "OPENAI_API_KEY") -> InferenceRoute:
-    return resolve_route(Provider("prov", type_name, {key: Secret("op")}), "m-op", route_id="r")
+    return resolve_route(Provider("prov", type_name, {key: Secret("sk-op")}), "m-op", route_id="r")
 
 
 def failed(status: int, content_type: str = JSON, body: bytes = b"{}") -> NotVerified:
@@ -149,3 +149,9 @@ def test_the_message_names_what_a_person_needs() -> None:
         assert words in message
     assert message.isprintable()
     assert len(message) < 700
+
+
+def test_a_key_that_the_provider_repeats_is_not_shown() -> None:
+    message = failed(401, JSON, b'{"error":"wrong key: Bearer sk-op"}').message
+    assert "sk-op" not in message
+    assert "Bearer [key]" in message

@@ -65,7 +65,11 @@ def test_timeouts_are_plain_seconds(text: str) -> None:
 
 
 def test_certificates_are_read_when_they_are_given() -> None:
-    refused(lambda: validate_provider("openai", KEYS, {"CA_PEM": "/etc/ca.pem"}), "CA_PEM=@FILE")
+    refused(
+        lambda: validate_provider("openai", KEYS, {"CA_PEM": "/etc/ca.pem"}),
+        "PEM text",
+        "$(cat FILE)",
+    )
 
 
 @pytest.mark.parametrize("value", ["", "sec ret", "key\n", "k\r\nx: y", "schlüssel", "x" * 9000])

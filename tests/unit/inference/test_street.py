@@ -27,13 +27,10 @@ RIGHT = b' ,"tools":[{"b":1,"a":2}], "emoji":"\xf0\x9f\x98\x80"}'
 BODY = LEFT + b'"gpt-\\u0034"' + RIGHT
 
 
-async def exchange(
-    server: ModelServer, target: str, body: bytes, tls: ssl.SSLContext | None
-) -> bytes:
+async def exchange(server: ModelServer, target: str, body: bytes, ca: str | None = None) -> bytes:
     """Send one request as the room words it; the raw answer."""
-    provider = Provider(
-        "p", "openai", {"OPENAI_API_KEY": Secret("sk-op")}, {"OPENAI_BASE_URL": server.url + "/v4"}
-    )
+    config = {"OPENAI_BASE_URL": server.url + "/v4"} | ({"CA_PEM": ca} if ca else {})
+    provider = Provider("p", "openai", {"OPENAI_API_KEY": Secret("sk-op")}, config)
     route = resolve_route(provider, "m-op", route_id="r")
     admitted = admit("post", target.encode(), route)
     assert isinstance(admitted, Admitted)
@@ -42,6 +39,7 @@ async def exchange(
     line = f"POST {join(route.base, admitted.path, admitted.query)} HTTP/1.1\r\n".encode()
     fields = request_headers(client, route, pinned.length)
     head = b"".join(name + b": " + value + b"\r\n" for name, value in fields)
+    tls = ssl.create_default_context(cadata=route.ca_pem) if route.ca_pem else None
     reader, writer = await asyncio.open_connection(route.base.host, route.base.port, ssl=tls)
     writer.writelines([line, head, b"\r\n", *pinned.chunks])
     answer = await reader.readuntil(b"\r\n\r\n")
@@ -55,7 +53,7 @@ async def exchange(
 def test_the_provider_reads_the_same_bytes_but_the_model() -> None:
     async def run() -> None:
         async with running_model_server() as server:
-            answer = await exchange(server, "/v1/chat/completions?x=1", BODY, None)
+            answer = await exchange(server, "/v1/chat/completions?x=1", BODY)
             (request,) = server.requests
             assert request["target"] == "/v4/chat/completions?x=1"
             assert base64.b64decode(request["body_base64"]) == LEFT + b'"m-op"' + RIGHT
@@ -73,8 +71,8 @@ def test_over_tls(tmp_path: Path) -> None:
 
     async def run() -> None:
         async with running_model_server(tls=context) as server:
-            client = ssl.create_default_context(cadata=authority)
-            assert b"200" in await exchange(server, "/v1/completions", b'{"prompt":"p"}', client)
+            answer = await exchange(server, "/v1/completions", b'{"prompt":"p"}', authority)
+            assert answer.startswith(b"HTTP/1.1 200")
 
     asyncio.run(run())
 
@@ -91,7 +89,7 @@ def test_a_verification_against_the_scripted_model() -> None:
             )
             verification = Verification(resolve_route(provider, "m-op", route_id="r"))
             step = verification.step
-            answer = await exchange(server, step.path, step.body, None)
+            answer = await exchange(server, step.path, step.body)
             body = answer.partition(b"\r\n\r\n")[2]
             assert json.loads(body)["model"] == "m-op"
             outcome = verification.answered(200, "application/json", body)
