@@ -17,7 +17,7 @@ from netmgr.view import SandboxView
 from netmgr_dns.answers import decide, fail
 from netmgr_dns.budget import Budget
 from netmgr_dns.ledger import Ledger, Tally
-from netmgr_dns.messages import Answer, MalformedMessage, NeedName, QType, Query
+from netmgr_dns.messages import ANSWER_TTL_S, Answer, MalformedMessage, NeedName, QType, Query
 from netmgr_dns.wire import parse_query, render_answer, render_error, udp_limit
 
 QUERIES_PER_S: Final = 1_000.0  # per sandbox; a package manager at work asks some dozen
@@ -40,10 +40,17 @@ Reply = Callable[[bytes], None]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one sandbox may ask per second; the defaults are meant for production."""
+    """What the operator may set.
+
+    Attributes:
+        queries_per_s: one sandbox's share, on average.
+        queries_burst: how many of them at once.
+        answer_ttl_s: for how long a sandbox may keep an answer.
+    """
 
     queries_per_s: float = QUERIES_PER_S
     queries_burst: float = QUERIES_BURST
+    answer_ttl_s: int = ANSWER_TTL_S
 
 
 @dataclass(slots=True)
@@ -168,7 +175,7 @@ class Desk:
         if isinstance(outcome, NeedName):
             self._wait_for_name(client, outcome, Waiter(query, limit, reply))
             return
-        wire = render_answer(query, outcome, limit)
+        wire = self._render(query, outcome, limit)
         client.remember(query, data, wire, self._note_answer(client, query, outcome))
         reply(wire)
 
@@ -248,7 +255,10 @@ class Desk:
 
     def _finish(self, client: Client, waiter: Waiter, answer: Answer) -> None:
         self._note_answer(client, waiter.query, answer)
-        waiter.reply(render_answer(waiter.query, answer, waiter.limit))
+        waiter.reply(self._render(waiter.query, answer, waiter.limit))
+
+    def _render(self, query: Query, answer: Answer, limit: int) -> bytes:
+        return render_answer(query, answer, limit, self._limits.answer_ttl_s)
 
     # -- records -----------------------------------------------------------------------------
 

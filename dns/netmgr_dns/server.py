@@ -1,6 +1,6 @@
 """Owns: the dns worker's role: its settings, its view, its two servers and its window clock.
 
-Settings: `queries_per_s`, `queries_burst` (optional, numbers: one sandbox's share).
+Settings, all optional: `queries_per_s`, `queries_burst` (one sandbox's share), `answer_ttl_s`.
 Descriptors, opened by root in the hub: `dns_udp`, bound to port 53, and `dns_tcp`, listening there.
 """
 
@@ -14,6 +14,7 @@ from netmgr.tasks import TaskSet
 from netmgr.view import VIEW_OPS, View
 from netmgr_dns.desk import NAME_DEADLINE_S, QUERIES_BURST, QUERIES_PER_S, Desk, Limits
 from netmgr_dns.ledger import WINDOW_S
+from netmgr_dns.messages import ANSWER_TTL_S
 from netmgr_dns.tcp import TcpServer
 from netmgr_dns.udp import UdpServer
 
@@ -39,6 +40,7 @@ class DnsRole:
         limits = Limits(
             queries_per_s=float(settings.get("queries_per_s", QUERIES_PER_S)),
             queries_burst=float(settings.get("queries_burst", QUERIES_BURST)),
+            answer_ttl_s=int(settings.get("answer_ttl_s", ANSWER_TTL_S)),
         )
         self._desk = Desk(self._ask_name, self._tell, self._tasks, limits)
         self._udp = UdpServer(socket.socket(fileno=fds[UDP_LISTENER]), self._desk)

@@ -20,15 +20,19 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from netmgr.dialer.connect import connect_to
-from netmgr.dialer.resolution import NameNotResolved, Resolved, Unresolved
+from netmgr.dialer.resolution import (
+    SERVER_DEADLINE_S,
+    TOTAL_DEADLINE_S,
+    NameNotResolved,
+    Resolved,
+    Unresolved,
+)
 from netmgr.errors import BadInput
 from netmgr.model import parse_dns_name
 from netmgr.tasks import TaskSet
 from netmgr_dns.messages import MalformedMessage, QType, Rcode
 from netmgr_dns.wire import MAX_RESPONSE, Response, parse_response, render_query
 
-SERVER_DEADLINE_S: Final = 2.0  # for one server, UDP and TCP together
-TOTAL_DEADLINE_S: Final = 5.0  # for one name: the caller still has to connect in its ten seconds
 GRACE_S: Final = 0.05  # RFC 8305 §3, "Resolution Delay": how long the slower family is waited for
 MAX_ALIASES: Final = 8  # CNAMEs followed for one name
 MAX_ADDRESSES: Final = 16  # per family: nobody tries more

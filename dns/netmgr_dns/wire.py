@@ -34,7 +34,11 @@ EDNS_UDP_SIZE: Final = 1232  # no fragments on any link (DNS flag day 2020)
 MAX_EDE_TEXT: Final = 160  # with the longest question it still fits into 512 bytes
 
 _EDE_OPTION: Final = 15  # RFC 8914 §2
-_SOA_NAMES: Final = ("netmgr.invalid.", "hostmaster.netmgr.invalid.")  # RFC 2606: nobody's
+# RFC 2606: nobody's. Names go to dnslib as bytes: from text it would load the idna codec, and a
+# confined worker can open no file.
+_SOA_NAMES: Final = tuple(
+    dnslib.DNSLabel(name) for name in (b"netmgr.invalid.", b"hostmaster.netmgr.invalid.")
+)
 _MAX_LABEL: Final = 63
 _MAX_NAME: Final = 255  # on the wire, RFC 1035 §2.3.4
 _QR: Final = 0x8000
@@ -164,12 +168,16 @@ def udp_limit(query: Query) -> int:
     return min(max(query.edns.payload, PLAIN_UDP_SIZE), EDNS_UDP_SIZE)
 
 
-def render_answer(query: Query, answer: Answer, limit: int) -> bytes:
-    """The answer as bytes, `limit` at most: what does not fit is left out, and TC says so."""
-    whole = _render(query, answer)
+def render_answer(query: Query, answer: Answer, limit: int, ttl: int = ANSWER_TTL_S) -> bytes:
+    """The answer as bytes, `limit` at most: what does not fit is left out, and TC says so.
+
+    Args:
+        ttl: seconds for which the answer, or the absence of one, may be kept.
+    """
+    whole = _render(query, answer, ttl)
     if len(whole) <= limit:
         return whole
-    return _render(query, Answer(answer.rcode), truncated=True)
+    return _render(query, Answer(answer.rcode), ttl, truncated=True)
 
 
 def render_error(data: bytes, rcode: Rcode) -> bytes:
@@ -184,7 +192,7 @@ def render_error(data: bytes, rcode: Rcode) -> bytes:
     return _HEADER.pack(number, _QR | flags & (_OPCODE | _RD) | rcode, 0, 0, 0, 0)
 
 
-def _render(query: Query, answer: Answer, *, truncated: bool = False) -> bytes:
+def _render(query: Query, answer: Answer, ttl: int, *, truncated: bool = False) -> bytes:
     question = query.question
     name = dnslib.DNSLabel(question.labels)
     header = dnslib.DNSHeader(id=query.id, qr=1, ra=1, rcode=answer.rcode & 0xF)
@@ -194,28 +202,27 @@ def _render(query: Query, answer: Answer, *, truncated: bool = False) -> bytes:
     record = dnslib.DNSRecord(header, q=dnslib.DNSQuestion(name, question.qtype, question.qclass))
     if answer.ip is not None:
         kind = dnslib.A if answer.ip.version == 4 else dnslib.AAAA
-        _add_answer(record, name, question.qtype, kind(str(answer.ip)))
+        _add_answer(record, name, ttl, kind(str(answer.ip)))
     if answer.pointer is not None:
-        _add_answer(record, name, QType.PTR, dnslib.PTR(answer.pointer))
+        _add_answer(record, name, ttl, dnslib.PTR(dnslib.DNSLabel(answer.pointer.encode())))
     if answer.negative:
-        record.add_auth(_soa(name))
+        record.add_auth(_soa(name, ttl))
     if query.edns is not None:
         record.add_ar(_opt(query.edns, answer))
     return bytes(record.pack())
 
 
-def _add_answer(record: Any, name: Any, rtype: int, rdata: Any) -> None:
-    record.add_answer(dnslib.RR(name, rtype, CLASS_IN, ANSWER_TTL_S, rdata))
+def _add_answer(record: Any, name: Any, ttl: int, rdata: Any) -> None:
+    record.add_answer(dnslib.RR(name, record.q.qtype, CLASS_IN, ttl, rdata))
 
 
-def _soa(name: Any) -> Any:
+def _soa(name: Any, ttl: int) -> Any:
     """The zone that does not have it begins at the name itself: nothing else is concluded from it.
 
     The last number is how long the absence may be remembered (RFC 2308 §4).
     """
-    times = (1, ANSWER_TTL_S, ANSWER_TTL_S, ANSWER_TTL_S, ANSWER_TTL_S)
-    rdata = dnslib.SOA(*_SOA_NAMES, times)
-    return dnslib.RR(name, QType.SOA, CLASS_IN, ANSWER_TTL_S, rdata)
+    rdata = dnslib.SOA(*_SOA_NAMES, (1, ttl, ttl, ttl, ttl))
+    return dnslib.RR(name, QType.SOA, CLASS_IN, ttl, rdata)
 
 
 def _opt(edns: Edns, answer: Answer) -> Any:

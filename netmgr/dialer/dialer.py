@@ -1,19 +1,25 @@
 """Owns: the dialer's role: settings, the proxies' channels, and their questions.
 
-Settings: `servers` [[address, port]], `host_addresses` [address], `control_plane_ports` [port],
-`treat_as_public` [network]. The daemon asks `worker` {index} with one descriptor, the channel of a
-proxy worker, and `settings` with any of the settings when they change. The proxies ask `dial`.
+Settings: `servers` [[address, port]]; optional are `dns_try_s` and `dns_total_s` (seconds),
+`host_addresses` [address], `control_plane_ports` [port], `treat_as_public` [network].
+The daemon asks `worker` {index} with one descriptor, the channel of a proxy worker, and `settings`
+with any of the settings when they change. The proxies ask `dial`.
 """
 
 import os
 import socket
-from collections.abc import Sequence
 from ipaddress import ip_network
 from typing import Any, Final
 
 from netmgr.dialer.errand import parse_errand
 from netmgr.dialer.gate import DialGate
-from netmgr.dialer.reach import Dialer, DialRefused, MakeResolver, Surroundings
+from netmgr.dialer.reach import Dialer, DialRefused, Surroundings
+from netmgr.dialer.resolution import (
+    SERVER_DEADLINE_S,
+    TOTAL_DEADLINE_S,
+    MakeResolver,
+    Resolver,
+)
 from netmgr.errors import BadInput, LimitExceeded
 from netmgr.guard import parse_addresses
 from netmgr.inference.base_url import parse_base_url
@@ -22,6 +28,7 @@ from netmgr.reasons import Reason
 from netmgr.view import VIEW_OPS, View
 
 MAX_WORKERS: Final = 256  # one per core
+_RESOLVER_SETTINGS: Final = ("servers", "dns_try_s", "dns_total_s")
 PROBE_CALLER: Final = "(probe)"  # the daemon's own dials share one place at the gate
 
 
@@ -45,11 +52,8 @@ class DialerRole:
     def open(self, settings: Body, fds: dict[str, int], daemon: Peer) -> None:
         """Take settings and build the resolver."""
         self._settings = dict(settings)
-        self._dialer = Dialer(
-            self._view,
-            self._make_resolver(_servers(settings)),
-            _surroundings(settings),
-        )
+        resolver = self._resolver(settings)
+        self._dialer = Dialer(self._view, resolver, _surroundings(settings))
 
     def serve(self) -> None:
         """Nothing to begin: each proxy's channel reads from the moment it is handed over."""
@@ -105,10 +109,17 @@ class DialerRole:
         assert self._dialer is not None
         changed = {**self._settings, **body}
         surroundings = _surroundings(changed)  # may raise: then nothing is changed
-        if changed.get("servers") != self._settings.get("servers"):
-            self._dialer.resolver = self._make_resolver(_servers(changed))
+        if any(changed.get(key) != self._settings.get(key) for key in _RESOLVER_SETTINGS):
+            self._dialer.resolver = self._resolver(changed)
         self._dialer.surroundings = surroundings
         self._settings = changed
+
+    def _resolver(self, settings: Body) -> Resolver:
+        return self._make_resolver(
+            [(str(address), int(port)) for address, port in settings["servers"]],
+            server_deadline_s=float(settings.get("dns_try_s", SERVER_DEADLINE_S)),
+            total_deadline_s=float(settings.get("dns_total_s", TOTAL_DEADLINE_S)),
+        )
 
     def _statistics(self) -> Body:
         return {
@@ -146,10 +157,6 @@ class DialerRole:
     def _refuse(self, reason: Reason, message: str) -> PeerRefused:
         self._refused[reason.value] = self._refused.get(reason.value, 0) + 1
         return PeerRefused(reason.value, message)
-
-
-def _servers(settings: Body) -> Sequence[tuple[str, int]]:
-    return [(str(address), int(port)) for address, port in settings["servers"]]
 
 
 def _surroundings(settings: Body) -> Surroundings:

@@ -6,7 +6,7 @@ no second resolution (DNS rebinding finds nothing to rebind).
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Final
@@ -215,6 +215,3 @@ class Dialer:
 
     async def _connect(self, candidates: Sequence[Ip], port: int) -> socket.socket:
         return await connect_first(candidates[:MAX_CANDIDATES], port, DIAL_DEADLINE_S)
-
-
-MakeResolver = Callable[[Sequence[tuple[str, int]]], Resolver]

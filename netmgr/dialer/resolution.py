@@ -3,10 +3,14 @@
 The dialer must not import that room (netmgr stands below it), so the composition root hands it one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
-from typing import Protocol
+from typing import Final, Protocol
+
+SERVER_DEADLINE_S: Final = 2.0  # for one question to one server, UDP and TCP together
+TOTAL_DEADLINE_S: Final = 5.0  # for one name: the caller still has to connect in its ten seconds
 
 
 class Unresolved(StrEnum):
@@ -54,3 +58,16 @@ class Resolver(Protocol):
         Raises:
             NameNotResolved: there are none, or none could be had in time.
         """
+
+
+class MakeResolver(Protocol):
+    """Builds a resolver."""
+
+    def __call__(
+        self,
+        servers: Sequence[tuple[str, int]],
+        *,
+        server_deadline_s: float,
+        total_deadline_s: float,
+    ) -> Resolver:
+        """A resolver that asks `servers`, (address, port) each, in order."""

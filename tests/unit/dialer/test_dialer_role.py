@@ -65,7 +65,7 @@ class World:
         self.put(policy_text(self.port), 3)
         self.role.serve()
 
-    def _make_resolver(self, servers: Any) -> Book:
+    def _make_resolver(self, servers: Any, **_: float) -> Book:
         self.servers.append(list(servers))
         return self.book
 
