@@ -67,7 +67,7 @@ class Account:
         self._write(
             Record(
                 time=self._recorder.now(),
-                sandbox=self._name,
+                sandbox=self.sandbox_name,
                 kind=kind,
                 verdict=refusal.verdict,
                 reason=refusal.reason,
@@ -91,7 +91,7 @@ class Account:
         """
         record = Record(
             time=self._recorder.now(),
-            sandbox=self._name,
+            sandbox=self.sandbox_name,
             kind=kind,
             verdict=decision.verdict,
             reason=decision.reason,
@@ -100,13 +100,14 @@ class Account:
             rule=decision.rule,
             policy_revision=self._sandbox.revision if self._sandbox else None,
             message=decision.message if decision.verdict is Verdict.AUDITED else "",
-            remedy=decision.remedy(self._name or "") if decision.remedy_args else None,
+            remedy=decision.remedy(self.sandbox_name or "") if decision.remedy_args else None,
             extra=extra,
         )
         self._write(record, single=single)
 
     @property
-    def _name(self) -> str | None:
+    def sandbox_name(self) -> str | None:
+        """Whose connection it is; None where nobody's."""
         return self._sandbox.name if self._sandbox else None
 
     def moved_to(self, sandbox: SandboxView) -> None:

@@ -304,13 +304,11 @@ class HttpFlow:
 
     def _record_handshake(self, fault: BaseException) -> None:
         reason = getattr(fault, "reason", None) or "it closed the connection"
-        why = f"TLS with the client failed: {str(reason).lower().replace('_', ' ')}"
-        remedy = None
-        if "unknown ca" in why or "certificate" in why:
-            name = self._account.target.name
-            remedy = (
-                f"let the program trust the sandbox's CA (netmgr trust doctor), or splice {name}"
-            )
+        why = f"the TLS handshake failed: {str(reason).lower().replace('_', ' ')}"
+        remedy = (
+            "if the program does not trust the sandbox's certificate authority: "
+            f"netmgr trust doctor {self._account.sandbox_name}"
+        )
         self._account.refused(Kind.CONNECTION, Refusal(Reason.MALFORMED_REQUEST, why, None, remedy))
 
 

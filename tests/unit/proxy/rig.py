@@ -198,8 +198,18 @@ class Rig:
         sock.bind(("127.0.0.1", 0))
         sport = sock.getsockname()[1]
         self.destinations[sport] = Caller(address, sport, ip or self.names[name], port)
-        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self.port))
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self.port))
+        except OSError:
+            sock.close()
+            raise
         return sock
+
+    async def touch(self, name: str, port: int, **more: Any) -> bytes:
+        """Connect and read one byte."""
+        sock = await self.connect(name, port, **more)
+        with sock:
+            return await asyncio.get_running_loop().sock_recv(sock, 1)
 
     async def open(
         self, name: str, port: int, *, tls: bool = False, sni: str | None = None, **more: Any
