@@ -149,15 +149,12 @@ class Counters:
     Attributes:
         allowed_packets, allowed_bytes: sent by the sandbox to destinations that it may reach.
         denied_packets, denied_bytes: refused packets that carried the sandbox's own address.
-        spoofed_packets, spoofed_bytes: dropped packets from its link with another source.
     """
 
     allowed_packets: int = 0
     allowed_bytes: int = 0
     denied_packets: int = 0
     denied_bytes: int = 0
-    spoofed_packets: int = 0
-    spoofed_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

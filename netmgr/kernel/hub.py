@@ -93,7 +93,10 @@ def ensure_sets(spec: HubSpec) -> None:
     try:
         for each in set_specs(spec):
             ipsets.create(each)
-        ipsets.add(SetNames.of(spec.instance).unseen, [Entry(net) for net in UNSEEN])
+        names = SetNames.of(spec.instance)
+        ipsets.add(names.unseen, [Entry(net) for net in UNSEEN])
+        for name in (names.muted, names.spare):
+            ipsets.flush(name)  # who muted a link before us will not unmute it
     finally:
         ipsets.close()
 

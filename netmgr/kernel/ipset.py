@@ -16,7 +16,6 @@ from netmgr.errors import HostFailed, LimitExceeded
 from netmgr.kernel.fence import kernel_errors
 from netmgr.kernel.ipset_codec import (
     NFGEN,
-    ZERO_COUNTERS,
     Attr,
     Command,
     Entry,
@@ -126,34 +125,39 @@ class Ipset:
         """Remove every entry of a set, if the set is there."""
         self._simple(Command.FLUSH, "flush set", name)
 
-    def add(self, name: str, entries: Iterable[Entry], *, reset: bool = False) -> None:
-        """Add entries; those that stand stay as they are, with their counters.
+    def swap(self, name: str, other: str) -> None:
+        """Let two sets of one type change places at once, also where rules refer to them.
 
-        Args:
-            reset: set their counters to zero (only for sets with counters).
+        Raises:
+            HostFailed: one is missing, or they are of different types.
+        """
+        payload = pack_text(Attr.SETNAME, name) + pack_text(Attr.TYPENAME, other)
+        error = self._netlink.send_batch([pack_command(Command.SWAP, payload)])[0]
+        self._judge(error, "swap set", name)
+
+    def add(self, name: str, entries: Iterable[Entry]) -> None:
+        """Add entries; those that stand stay as they are, with their counters.
 
         Raises:
             LimitExceeded: the set is full; entries before that one were added.
         """
-        self.run([("add", name, entry) for entry in entries], reset=reset)
+        self.run([("add", name, entry) for entry in entries])
 
     def delete(self, name: str, entries: Iterable[Entry]) -> None:
         """Remove entries; those that are absent are removed already."""
         self.run([("del", name, entry) for entry in entries])
 
-    def run(self, changes: list[tuple[str, str, Entry]], *, reset: bool = False) -> None:
+    def run(self, changes: list[tuple[str, str, Entry]]) -> None:
         """Several `("add" or "del", set name, entry)` at once, in order.
 
         Raises:
             LimitExceeded: a set is full.
             HostFailed: any other refusal; all other changes were made.
         """
-        zero = ZERO_COUNTERS if reset else b""
         messages = [
             pack_command(
                 Command.ADD if verb == "add" else Command.DEL,
-                pack_text(Attr.SETNAME, name)
-                + pack_nested(Attr.DATA, pack_entry(entry), zero if verb == "add" else b""),
+                pack_text(Attr.SETNAME, name) + pack_nested(Attr.DATA, pack_entry(entry)),
             )
             for verb, name, entry in changes
         ]

@@ -28,6 +28,7 @@ class Command(IntEnum):
     CREATE = 2
     DESTROY = 3
     FLUSH = 4
+    SWAP = 6
     LIST = 7
     ADD = 9
     DEL = 10
@@ -156,7 +157,6 @@ def pack_command(command: Command, payload: bytes) -> bytearray:
     return pack_message((_SUBSYSTEM << 8) | command, 0, NFGEN + protocol + payload)
 
 
-ZERO_COUNTERS = pack_attr(Data.PACKETS | NET, bytes(8)) + pack_attr(Data.BYTES | NET, bytes(8))
 _TCP = pack_attr(Data.PROTO, bytes([socket.IPPROTO_TCP]))
 
 

@@ -162,11 +162,16 @@ class Kernel(Protocol):
         """The sandbox's numbers; zeros where it is not bound."""
 
     def refusals(self) -> dict[Lease, Counters]:
-        """The denied and spoofed numbers of every bound sandbox, without the allowed ones: two
-        reads, however many there are."""
+        """The denied numbers of every bound sandbox, without the allowed ones: two reads, however
+        many there are."""
 
-    def renew_log_budget(self, links: Iterable[str]) -> None:
-        """Let packets with a false source from these links be logged again (see ruleset.py)."""
+    def mute_spoofing(self, links: Iterable[str]) -> None:
+        """Count packets with a false source from these links instead of logging each (see
+        ruleset.py). Beyond 64 links at once the rest stays under the log rule's own limit."""
+
+    def unmute_spoofing(self) -> dict[str, int]:
+        """Let all links be logged again; gives the exact number of packets that each muted link
+        sent with a false source meanwhile."""
 
     def host_routes(self) -> tuple[IPv4Network, ...]:
         """Destinations that the host routes, without the default: no pool may overlap them."""

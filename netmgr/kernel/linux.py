@@ -7,13 +7,14 @@ Knows nothing of policies, names, stores or workers. The namespace that the obje
 import os
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from pyroute2 import IPRoute
 
-from netmgr.errors import Conflict, NotFound
+from netmgr.errors import Conflict, LimitExceeded, NotFound
 from netmgr.kernel import hub, netns, sysctls
 from netmgr.kernel.facts import (
     AllowEntry,
@@ -244,19 +245,16 @@ class LinuxKernel:
         return replace(refused, allowed_packets=packets, allowed_bytes=octets)
 
     def refusals(self) -> dict[Lease, Counters]:
-        """Denied and spoofed numbers of all."""
+        """Denied numbers of all."""
         denied = {each.entry.net.network_address: each for each in self._list(self._names.denied)}
-        spoofed = {each.entry.iface: each for each in self._list(self._names.spoofed)}
         found: dict[Lease, Counters] = {}
         for bound in self._list(self._names.bind):
             lease = parse_lease(bound.entry)
-            by_address, by_link = denied.get(lease.address), spoofed.get(lease.link)
-            found[lease] = Counters(
-                denied_packets=_packets(by_address),
-                denied_bytes=_bytes(by_address),
-                spoofed_packets=_packets(by_link),
-                spoofed_bytes=_bytes(by_link),
-            )
+            counted = denied.get(lease.address)
+            if counted is not None:
+                found[lease] = Counters(
+                    denied_packets=counted.packets or 0, denied_bytes=counted.bytes or 0
+                )
         return found
 
     def _list(self, name: str) -> tuple[Listed, ...]:
@@ -271,11 +269,18 @@ class LinuxKernel:
             if belongs_to(each.entry, address)
         ]
 
-    def renew_log_budget(self, links: Iterable[str]) -> None:
-        """Zero the counters that are the links' budgets."""
-        ipsets, name = self._hub.ipsets, self._names.spooflog
-        entries = (Entry(EVERYWHERE, iface=link) for link in links)
-        ipsets.add(name, [entry for entry in entries if ipsets.test(name, entry)], reset=True)
+    def mute_spoofing(self, links: Iterable[str]) -> None:
+        """Count instead of logging."""
+        with suppress(LimitExceeded):  # the log rule's own limit holds for the rest
+            entries = [Entry(EVERYWHERE, iface=link) for link in links]
+            self._hub.ipsets.add(self._names.muted, entries)
+
+    def unmute_spoofing(self) -> dict[str, int]:
+        """Log again, and give what was counted."""
+        self._hub.ipsets.swap(self._names.muted, self._names.spare)
+        counted = self._list(self._names.spare)
+        self._hub.ipsets.flush(self._names.spare)
+        return {each.entry.iface or "": each.packets or 0 for each in counted}
 
     def host_routes(self) -> tuple[IPv4Network, ...]:
         """Destinations that the host routes."""
@@ -347,11 +352,3 @@ class LinuxKernel:
         """Close every descriptor."""
         self._forget_hub()
         os.close(self._host)
-
-
-def _packets(listed: Listed | None) -> int:
-    return 0 if listed is None else listed.packets or 0
-
-
-def _bytes(listed: Listed | None) -> int:
-    return 0 if listed is None else listed.bytes or 0

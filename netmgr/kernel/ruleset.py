@@ -14,9 +14,11 @@ Log budgets, so that one sandbox cannot silence another (and nobody floods the r
 set `window`, whose entries live a second and are not refreshed; the log rule matches while the
 entry's own packet counter is low. An expired entry starts anew at one. It is all in the kernel,
 bounded by the number of sandboxes, and needs no hashlimit (whose options corrupt memory through
-python-iptables). A false source names nobody, so there the link is the key: set `spooflog` has one
-entry per link, whose counter is the budget; the daemon renews it after each report. Exact counts
-of all refused packets are in `denied` and `spoofed`.
+python-iptables). Exact counts of refused packets are in `denied`.
+
+A false source names nobody, so there the link is the key, and no match counts by link. The reader
+tells the daemon of a link that is loud, and the daemon puts it into `muted` for some seconds: its
+packets are then counted there and not logged. SPOOF_LIMIT bounds what may come before that.
 """
 
 from collections.abc import Iterator, Mapping
@@ -35,7 +37,9 @@ GROUPS: Final = (GROUP_DENIED, GROUP_SPOOFED, GROUP_UNSEEN)
 NO_POLICY: Final = "-"
 """In place of a policy: a chain that somebody made has none."""
 LOG_BUDGET: Final = 50
-"""Packets that are logged per source and second, and per link between two reports of spoofing."""
+"""Packets that are logged per source and second."""
+SPOOF_LIMIT: Final = ("1000/sec", "2000")
+"""Rate and burst of logged false sources, all links together: 2,000 fit the reader's buffer."""
 
 Options = tuple[tuple[str, str], ...]
 
@@ -148,15 +152,12 @@ def _not_in(name: str, directions: str) -> Extension:
 _UNCOUNTED: Final = ("update-counters", "!")
 
 
-def _log(group: int, name: str, directions: str, below: int) -> Rule:
-    """Log while the entry's packet counter, this packet included, is below a number."""
-    target = Extension("NFLOG", (("nflog-group", str(group)),))
-    return Rule(target, (_in(name, directions, ("packets-lt", str(below))),))
-
-
 def _log_in_window(group: int, names: SetNames) -> Rule:
-    """The budget of a source. Its first packet counts twice: adding the entry, and matching it."""
-    return _log(group, names.window, "src", LOG_BUDGET + 2)
+    """Log while the source is within its budget. Its first packet counts twice: adding the entry,
+    and matching it."""
+    target = Extension("NFLOG", (("nflog-group", str(group)),))
+    below = str(LOG_BUDGET + 2)
+    return Rule(target, (_in(names.window, "src", ("packets-lt", below)),))
 
 
 def _open_window(names: SetNames, *first: Extension) -> Rule:
@@ -168,14 +169,16 @@ def _open_window(names: SetNames, *first: Extension) -> Rule:
 def _raw(names: SetNames) -> Chain:
     bound = _in(names.bind, "src,src")
     unbound = _not_in(names.bind, "src,src")
-    spoof_log = _log(GROUP_SPOOFED, names.spooflog, "src,src", LOG_BUDGET + 1)
+    rate, burst = SPOOF_LIMIT
+    limit = Extension("limit", (("limit", rate), ("limit-burst", burst)))
+    spoof_log = Extension("NFLOG", (("nflog-group", str(GROUP_SPOOFED)),))
     return Chain(
         "DROP",
         (
             Rule(_ACCEPT, in_interface="lo"),
             Rule(_ACCEPT, (bound, _not_in(names.unseen, "dst"))),
-            Rule(spoof_log.target, (unbound, *spoof_log.matches)),
-            Rule(_DROP, (unbound, _in(names.spoofed, "src,src"))),
+            Rule(_DROP, (unbound, _in(names.muted, "src,src"))),
+            Rule(spoof_log, (unbound, limit)),
             Rule(_DROP, (unbound,)),
             _open_window(names),
             _log_in_window(GROUP_UNSEEN, names),

@@ -25,6 +25,8 @@ UNSEEN: Final = (
 """Destinations that never reach INPUT, so that only the raw table can log them."""
 
 LOG_WINDOW_S: Final = 1
+MAX_MUTED: Final = 64
+"""Links that are muted at the same time; what more there are share the limit of one log rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,10 @@ class SetNames:
         networks: hash:ip,port,net, the same for networks.
         denied: hash:ip, one entry per sandbox: counts its refused packets.
         window: hash:ip that rules fill; an entry lives a second and counts what was logged.
-        spoofed: hash:net,iface (everywhere, link): counts packets with a false source per link.
-        spooflog: the same; its counters are the links' log budgets.
+        muted: hash:net,iface (everywhere, link): links whose false sources are counted here and
+            logged no longer. The kernel keeps 64 links at most for one network
+            (ip_set_hash_gen.h, AHASH_MAX_TUNED), which is why not every link has an entry.
+        spare: the same, empty; it changes places with `muted` so that no count is lost.
         unseen: hash:net of destinations that never reach INPUT.
     """
 
@@ -47,8 +51,8 @@ class SetNames:
     networks: str
     denied: str
     window: str
-    spoofed: str
-    spooflog: str
+    muted: str
+    spare: str
     unseen: str
 
     @classmethod
@@ -66,19 +70,16 @@ def set_specs(spec: HubSpec) -> tuple[SetSpec, ...]:
         SetSpec(names.networks, SetType.IP_PORT_NET, spec.max_networks, counters=True),
         SetSpec(names.denied, SetType.IP, each, counters=True),
         SetSpec(names.window, SetType.IP, each, counters=True, timeout=LOG_WINDOW_S),
-        SetSpec(names.spoofed, SetType.NET_IFACE, each, counters=True),
-        SetSpec(names.spooflog, SetType.NET_IFACE, each, counters=True),
+        SetSpec(names.muted, SetType.NET_IFACE, MAX_MUTED, counters=True),
+        SetSpec(names.spare, SetType.NET_IFACE, MAX_MUTED, counters=True),
         SetSpec(names.unseen, SetType.NET, 64),
     )
 
 
 def lease_entries(names: SetNames, lease: Lease) -> tuple[tuple[str, Entry], ...]:
     """(set, entry) of a bound sandbox. `bind` comes last: what counts stands before what opens."""
-    anyone = Entry(EVERYWHERE, iface=lease.link)
     return (
         (names.denied, Entry(single(lease.address))),
-        (names.spoofed, anyone),
-        (names.spooflog, anyone),
         (names.bind, Entry(single(lease.address), iface=lease.link)),
     )
 

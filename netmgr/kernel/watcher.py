@@ -6,8 +6,8 @@ of sandboxes but the names of links.
 Settings: none. Descriptors: `nflog`. Tells
 
     denied {link, address, group, ip, port, protocol, sport, count}
-    spent  {links}   every ten seconds: links that false sources came from, whose log budgets are
-                     to be renewed (Kernel.renew_log_budget)
+    spoofing {link}   the link is loud with false sources: to be muted for some seconds
+                      (Kernel.mute_spoofing, then unmute_spoofing for the exact number)
 
 Answers `statistics` {events, lost}: `lost` counts overruns of the socket's buffer, each of which
 lost at least one event (exact numbers are in the kernel's sets).
@@ -17,7 +17,7 @@ import asyncio
 import errno
 import os
 import socket
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from contextlib import suppress
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from netmgr.kernel.ruleset import GROUP_SPOOFED
 FLUSH_S: Final = 0.5  # how late a report of repeats may be
 READS: Final = 64  # datagrams per wake-up, so that the daemon's questions get their turn
 DATAGRAM_BYTES: Final = 65_536  # one event is under 300 bytes; a datagram may hold several
+LOUD: Final = 50  # logged packets with a false source of one link in ten seconds
 MAX_NAMES: Final = 16_384  # link names that are remembered by index
 
 
@@ -41,8 +42,8 @@ class WatchRole:
         self._fd = -1
         self._daemon: Peer | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._spent: set[str] = set()
-        self._renewal = 0.0
+        self._spoofed: Counter[str] = Counter()
+        self._window_ends = 0.0
         self.events = 0
         self.lost = 0
 
@@ -93,10 +94,17 @@ class WatchRole:
             self.events += 1
             link = self._link(packet.ifindex)
             if packet.group == GROUP_SPOOFED and link:
-                self._spent.add(link)
+                self._count_spoofed(link)
             report = self._denials.take(packet, link, now)
             if report is not None:
                 self._tell([report])
+
+    def _count_spoofed(self, link: str) -> None:
+        """Tell of a link once within a window, and again for every further LOUD packets: the
+        daemon may have unmuted it meanwhile."""
+        self._spoofed[link] += 1
+        if self._spoofed[link] % LOUD == 0:
+            self._tell_one("spoofing", {"link": link})
 
     def _link(self, index: int) -> str:
         """A link's name by index; indexes are not used twice in a namespace's life."""
@@ -114,10 +122,9 @@ class WatchRole:
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         self._tell(self._denials.flush(loop.time()))
-        if self._spent and loop.time() >= self._renewal:
-            self._renewal = loop.time() + WINDOW_S
-            self._tell_one("spent", {"links": sorted(self._spent)})
-            self._spent.clear()
+        if loop.time() >= self._window_ends:
+            self._window_ends = loop.time() + WINDOW_S
+            self._spoofed.clear()
         self._timer = loop.call_later(FLUSH_S, self._tick)
 
     def _tell(self, reports: list[Report]) -> None:

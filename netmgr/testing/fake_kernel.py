@@ -33,7 +33,7 @@ from netmgr.kernel.pictures import (
     SetEntryPicture,
     SetPicture,
 )
-from netmgr.kernel.sets import SetNames
+from netmgr.kernel.sets import MAX_MUTED, SetNames
 from netmgr.model import Lease, SandboxName
 from netmgr.testing.fake_world import (
     FakeSocket,
@@ -302,16 +302,25 @@ class FakeKernel:
         return self.world.counted.get(lease, Counters())
 
     def refusals(self) -> dict[Lease, Counters]:
-        """Denied and spoofed numbers of all."""
+        """Denied numbers of all."""
         self._need_hub()
         return {
             lease: replace(found, allowed_packets=0, allowed_bytes=0)
             for lease, found in self.world.counted.items()
         }
 
-    def renew_log_budget(self, links: Iterable[str]) -> None:
-        """Nothing is logged here."""
+    def mute_spoofing(self, links: Iterable[str]) -> None:
+        """Count instead of logging."""
         self._need_hub()
+        for link in links:
+            if len(self.world.muted) < MAX_MUTED:
+                self.world.muted.setdefault(link, 0)
+
+    def unmute_spoofing(self) -> dict[str, int]:
+        """Log again, and give what was counted."""
+        self._need_hub()
+        counted, self.world.muted = self.world.muted, {}
+        return counted
 
     def host_routes(self) -> tuple[IPv4Network, ...]:
         """What the test says the host routes."""

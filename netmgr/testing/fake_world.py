@@ -39,6 +39,7 @@ class FakeWorld:
         hub_links: link name -> up, and the namespace of its other end.
         sockets: live sockets of the hub; tests add them.
         owners: what `find_owners` gives, by flow; tests add them.
+        muted: packets with a false source that were counted, by muted link.
         stuck: destinations whose sockets cannot be destroyed (a kernel without the option).
         fail: verbs that raise HostFailed, for tests of undoing.
     """
@@ -53,6 +54,7 @@ class FakeWorld:
     sockets: list[FakeSocket] = field(default_factory=list)
     owners: dict[Flow, Owners] = field(default_factory=dict)
     counted: dict[Lease, Counters] = field(default_factory=dict)
+    muted: dict[str, int] = field(default_factory=dict)
     stuck: set[IPv4Address] = field(default_factory=set)
     fail: set[str] = field(default_factory=set)
     routes: tuple[IPv4Network, ...] = ()

@@ -347,7 +347,15 @@ def test_nobody_has_sockets_or_owners(bench: Bench) -> None:
     assert bench.kernel.find_owners(made, flow) == Owners()
 
 
-def test_renewing_the_budget_of_nobody_adds_nobody(bench: Bench) -> None:
+def test_muting_counts_nothing_where_nothing_comes(bench: Bench) -> None:
     bench.kernel.add_bind(LEASE)
-    bench.kernel.renew_log_budget([LEASE.link, "nm99"])
-    assert set(bench.kernel.refusals()) == {LEASE}
+    assert bench.kernel.unmute_spoofing() == {}
+    bench.kernel.mute_spoofing([LEASE.link])
+    bench.kernel.mute_spoofing([LEASE.link, OTHER.link])
+    assert bench.kernel.unmute_spoofing() == {LEASE.link: 0, OTHER.link: 0}
+    assert bench.kernel.unmute_spoofing() == {}
+
+
+def test_more_links_than_can_be_muted_are_no_error(bench: Bench) -> None:
+    bench.kernel.mute_spoofing([f"nm{n}" for n in range(80)])
+    assert len(bench.kernel.unmute_spoofing()) == 64

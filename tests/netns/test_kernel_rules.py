@@ -94,8 +94,8 @@ def test_a_missing_set_is_named_before_anything_is_done(stage: HubStage) -> None
     before = saved(stage)
     for table in ("raw", "mangle", "filter"):
         stage.in_hub("iptables-legacy", "-w", "-t", table, "-F")
-    stage.in_hub("ipset", "destroy", f"{stage.spec.instance}-spoofed")
-    with pytest.raises(HelperRefused, match=f"{stage.spec.instance}-spoofed") as refusal:
+    stage.in_hub("ipset", "destroy", f"{stage.spec.instance}-muted")
+    with pytest.raises(HelperRefused, match=f"{stage.spec.instance}-muted") as refusal:
         stage.rules.ask("install")
     assert refusal.value.error["code"] == "host_failed"
     stage.kernel.ensure_hub()
