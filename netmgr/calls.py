@@ -107,7 +107,7 @@ class Attachment(TypedDict, total=False):
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: Python 3.11 cannot make Call[T](...) with them
 class Call(Generic[T_co]):
     """One request. `T_co` is the type of its answer.
 

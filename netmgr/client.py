@@ -33,8 +33,14 @@ class _Wire:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._reached = False
 
     def _request(self, call: Call[Any]) -> dict[str, Any]:
+        # Looked at before httpx tries: its transport (httpcore 1.0) leaves the socket of a failed
+        # connection to the garbage collector, and hides the errno.
+        if not self._reached and _connect_errno(self.path):
+            raise unreachable(self.path)
+        self._reached = True
         words: dict[str, Any] = {"method": call.method, "url": call.path}
         if call.query:
             words["params"] = dict(call.query)
@@ -269,9 +275,11 @@ def unreachable(path: str) -> NetmgrError:
 def _connect_errno(path: str) -> int:
     """Why a connection to `path` fails; 0 where it does not."""
     with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(CONNECT_S)
+        sock.setblocking(False)  # unix(7): at once, or EAGAIN where the backlog is full
         try:
             sock.connect(path)
+        except BlockingIOError:
+            return 0
         except OSError as error:
             return error.errno or errno.ENAMETOOLONG  # the one that Python raises without a number
     return 0

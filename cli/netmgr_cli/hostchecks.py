@@ -71,7 +71,7 @@ class Check:
 
     def to_doc(self) -> dict[str, Any]:
         """As JSON values."""
-        return asdict(self)
+        return {**asdict(self), "state": self.state.value}
 
 
 def host_checks() -> list[Check]:

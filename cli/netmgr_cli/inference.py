@@ -68,7 +68,7 @@ def set_(session: Session, output: Format, **given: Any) -> None:
     \b
     Examples:
       netmgr inference set --provider nim --model meta/llama-3.3-70b-instruct
-      netmgr inference set --provider local --model qwen3 --timeout 120 --sandbox demo
+      netmgr inference set --provider local --model qwen3 --sandbox demo
     """
     from netmgr import calls
 

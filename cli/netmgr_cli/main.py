@@ -6,7 +6,6 @@ short command start fast.
 
 import importlib
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -120,10 +119,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = _call(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read us has gone (`| head`): that is no failure. The interpreter would flush
-        # stdout once more at its end and complain, hence the descriptor behind it is replaced.
+        # Whoever read us has gone (`| head`): nothing to complain about. The interpreter would
+        # flush stdout once more at its end, hence the descriptor behind it is replaced. Where it
+        # is noticed earlier, click ends with the same status.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        return NetmgrError.exit_status
     return status
 
 

@@ -65,8 +65,10 @@ def create(session: Session, output: Format, **given: Any) -> None:
     \b
     Examples:
       netmgr provider create --name openai --type openai --from-existing
-      pass show nim | netmgr provider create --name nim --type nvidia --credential NVIDIA_API_KEY=-
-      netmgr provider create --name local --type openai --credential OPENAI_API_KEY=@key \\
+      pass show nim | netmgr provider create --name nim --type nvidia \\
+        --credential NVIDIA_API_KEY=-
+      netmgr provider create --name local --type openai \\
+        --credential OPENAI_API_KEY=@key \\
         --config OPENAI_BASE_URL=http://host.openshell.internal:8000/v1
     """
     from netmgr import calls
@@ -190,6 +192,9 @@ def read_credentials(words: Iterable[str]) -> dict[str, str]:
         BadInput: a variable is not set, a file cannot be read, stdin is asked for twice.
     """
     confine.no_core_dumps()
+    words = list(words)
+    if sum(word.endswith("=-") for word in words) > 1:
+        raise BadInput("--credential: only one value can come from stdin")
     found: dict[str, str] = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -200,8 +205,6 @@ def read_credentials(words: Iterable[str]) -> dict[str, str]:
         if key in found:
             raise BadInput(f"--credential {key}: given twice")
         found[key] = _value(key, value if equals else None)
-    if sum(word.endswith("=-") for word in words) > 1:
-        raise BadInput("--credential: only one value can come from stdin")
     return found
 
 

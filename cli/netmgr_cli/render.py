@@ -63,14 +63,15 @@ def printable(text: str) -> str:
 def cell(value: object) -> str:
     """One value as it stands in a table."""
     match value:
-        case None | "" | [] | {}:
+        case None | "" | []:
             return NOTHING
         case bool():
             return "yes" if value else "no"
         case float():
             return f"{value:.3f}".rstrip("0").rstrip(".")
         case Mapping():
-            return printable(", ".join(f"{key}={cell(item)}" for key, item in value.items()))
+            pairs = ", ".join(f"{key}={cell(item)}" for key, item in value.items())
+            return printable(pairs) or NOTHING
         case list() | tuple():
             return printable(", ".join(cell(item) for item in value))
         case _:
