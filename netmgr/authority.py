@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from ipaddress import ip_address
+from threading import Lock
 from typing import Final
 
 from cryptography import x509
@@ -66,6 +67,7 @@ class Authority:
         self._certificate = certificate
         self._key = key
         self._leaves: OrderedDict[str, Leaf] = OrderedDict()
+        self._lock = Lock()  # leaves are signed in threads
 
     @classmethod
     def create(cls, instance: str, sandbox: str, now: float) -> "Authority":
@@ -113,20 +115,22 @@ class Authority:
         return _key_pem(self._key)
 
     def sign_leaf(self, name: str, now: float) -> Leaf:
-        """A certificate for a DNS name or a literal address; the same one while it is fresh.
+        """A certificate for a DNS name or a literal address; the same one while it is fresh. May be
+        called from several threads.
 
         Args:
             name: canonical (netmgr.model.parse_dns_name), or an address as text.
             now: epoch seconds.
         """
-        leaf = self._leaves.get(name)
-        if leaf is None or leaf.expires - now < RENEW_BEFORE.total_seconds():
-            leaf = self._sign(name, now)
-            self._leaves[name] = leaf
-        self._leaves.move_to_end(name)
-        if len(self._leaves) > MAX_LEAVES:
-            self._leaves.popitem(last=False)
-        return leaf
+        with self._lock:
+            leaf = self._leaves.get(name)
+            if leaf is None or leaf.expires - now < RENEW_BEFORE.total_seconds():
+                leaf = self._sign(name, now)
+                self._leaves[name] = leaf
+            self._leaves.move_to_end(name)
+            if len(self._leaves) > MAX_LEAVES:
+                self._leaves.popitem(last=False)
+            return leaf
 
     @cached_property
     def _leaf_key(self) -> ec.EllipticCurvePrivateKey:

@@ -202,7 +202,7 @@ class Journal:
 
         With `after`, everything past it comes first; with `since`, the newest `limit` since then.
         A caller that is slower than the records reads them from the file later. Where retention
-        was faster than the caller, it gets `{"missed": n}` in their place.
+        was faster than the caller, one finding that bears the last number stands for what is gone.
 
         Raises:
             LimitExceeded: there are MAX_FOLLOWERS already.
@@ -226,7 +226,7 @@ class Journal:
                     await event.wait()
                     continue
                 if batch[0].seq > cursor + 1:
-                    yield {"missed": batch[0].seq - cursor - 1}
+                    yield _missed(cursor, batch[0].seq - 1)
                 cursor = batch[-1].seq
                 for item in batch:
                     if wanted.matches(item.record, item.time):
@@ -242,7 +242,7 @@ class Journal:
             return
         number = self._last + 1
         at = float(record["time"])
-        full = dict.fromkeys(_FIELDS) | record | {"seq": number, "time": format_time(at)}
+        full = _full(number, record)
         item = Numbered(number, at, full, json.dumps(full))
         if self._writer.put(item):
             self._last = number
@@ -306,7 +306,7 @@ class Journal:
     def _recover(self) -> None:
         self.available = True
         lost, self._lost = self._lost, 0
-        self._write(_lost_record(lost))
+        self._write(_lost(lost))
         self._on_available(True)
 
     def _publish(self, upto: int) -> None:
@@ -340,14 +340,33 @@ def _epoch(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def _lost_record(number: int) -> RecordBody:
+def _full(seq: int, record: RecordBody) -> RecordBody:
+    at = format_time(float(record["time"]))
+    return dict.fromkeys(_FIELDS) | record | {"seq": seq, "time": at}
+
+
+def _missed(after: int, last: int) -> RecordBody:
+    number = last - after
+    message = f"records {after + 1} to {last} are no longer kept"
+    return _full(last, _finding(message, number))
+
+
+def _lost(number: int) -> RecordBody:
+    message = (
+        f"{number} decisions were not recorded: the disk was full, and so was the memory that is "
+        f"kept for {RING_ROWS} records"
+    )
+    return _finding(message, number)
+
+
+def _finding(message: str, number: int) -> RecordBody:
+    """About the journal itself; `number` is how many records it speaks of."""
     return Record(
         time=time.time(),
         sandbox=None,
         kind=Kind.FINDING,
         verdict=Verdict.FAILED,
         reason=Reason.JOURNAL_UNAVAILABLE,
-        message=f"{number} decisions were not recorded: the disk was full and so was the memory "
-        f"kept for {RING_ROWS} records",
+        message=message,
         count=max(1, number),
     ).to_wire()

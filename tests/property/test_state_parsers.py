@@ -1,9 +1,11 @@
 """Files and stored blobs: whatever they hold, nothing but our own error comes out."""
 
+import json
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import yaml
 from hypothesis import given
@@ -12,6 +14,10 @@ from hypothesis import strategies as st
 from netmgr.errors import BadInput, HostFailed
 from netmgr.journal import Filter
 from netmgr.journal.filter import target_of
+from netmgr.journal.repeats import Repeats
+from netmgr.journal.wire import parse_record
+from netmgr.model import Record
+from netmgr.reasons import Kind, Reason, Verdict
 from netmgr.secret import Secret
 from netmgr.settings import Settings, settings_keys
 from netmgr.settings_file import parse_resolv_conf, parse_settings
@@ -72,6 +78,30 @@ def test_any_key_file_is_a_key_or_refused(data: bytes) -> None:
         path.chmod(0o600)
         with suppress(HostFailed):
             Vault.open(path, must_exist=True)
+
+
+leaves = st.one_of(scalars, st.lists(scalars, max_size=2))
+parts = st.dictionaries(st.sampled_from(["name", "ip", "method", "exe", "ancestors"]), leaves)
+wild_records = st.dictionaries(
+    st.sampled_from(["destination", "http", "process", "bytes_in", "duration_ms", "sandbox", "x"]),
+    st.one_of(leaves, parts),
+)
+
+
+@given(st.lists(wild_records, max_size=5))
+def test_what_a_hijacked_worker_tells_is_refused_or_can_be_kept(told: list[dict[str, Any]]) -> None:
+    honest = Record(0.0, "a", Kind.DNS, Verdict.DENIED, Reason.RAW_IP).to_wire()
+    repeats = Repeats(10.0)
+    for fields in told:
+        body = json.loads(json.dumps(honest | fields))
+        try:
+            record = parse_record(body)
+        except BadInput:
+            continue
+        repeats.add(record, 0.0)
+        assert isinstance(target_of(record), str)
+    for record in repeats.rest():
+        json.dumps(record, allow_nan=False)
 
 
 letters = st.text(alphabet="abA.*?[]^!-\n", max_size=6)

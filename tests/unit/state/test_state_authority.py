@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -154,6 +155,15 @@ class TestCache:
         for number in range(1, MAX_LEAVES + 1):
             authority.sign_leaf(f"h{number}.example", NOW)
         assert authority.sign_leaf("h0.example", NOW) is not first
+
+    def test_threads_share_one_key_and_one_cache(self) -> None:
+        authority = Authority.create("netmgr", "a", NOW)
+        names = [f"h{number % 10}.example" for number in range(400)]
+        with ThreadPoolExecutor(8) as threads:
+            leaves = list(threads.map(lambda name: authority.sign_leaf(name, NOW), names))
+        assert len({leaf.chain_pem for leaf in leaves}) == 10
+        for leaf in leaves[:10]:
+            server_context(leaf)  # refuses a key that is not the certificate's
 
 
 class TestStored:

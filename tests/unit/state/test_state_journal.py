@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -19,6 +20,7 @@ from netmgr.errors import BadInput, HostFailed, LimitExceeded, TryLater
 from netmgr.journal import MAX_FOLLOWERS, RING_ROWS, Filter, Journal, Retention
 from netmgr.journal import writer as writer_module
 from netmgr.journal.disk import JournalFile
+from netmgr.journal.wire import parse_record
 from netmgr.model import Destination, Record
 from netmgr.reasons import Kind, Reason, Verdict
 
@@ -161,6 +163,54 @@ def test_a_record_after_the_end_is_no_fault(
     assert "too late" in caplog.text
 
 
+class TestWire:
+    def test_an_honest_record_passes(self) -> None:
+        full = a_record(
+            tenant="t",
+            rule="web.endpoints[0]",
+            policy_revision=3,
+            remedy="netmgr policy update a ...",
+            extra={
+                "process": {"exe": "/bin/curl", "pid": 7, "ancestors": ["/bin/sh"], "sha256": None},
+                "http": {"method": "GET", "path": "/" + "%" * 4095, "status": 403},
+                "inference": {"model": "m", "attempts": [{"route": "r"}], "ttfb_ms": 1.5},
+                "bytes_in": 5,
+                "duration_ms": 0.25,
+            },
+        )
+        assert parse_record(full) == full
+
+    @pytest.mark.parametrize(
+        ("fields", "words"),
+        [
+            ({"colour": "red"}, "unknown field 'colour'"),
+            ({"proces": None}, "did you mean 'process'"),
+            ({"kind": "gossip"}, "kind is 'gossip'"),
+            ({"verdict": None}, "verdict is None"),
+            ({"reason": ["allowed"]}, "reason is"),
+            ({"time": "now"}, "time is"),
+            ({"time": float("nan")}, "time is"),
+            ({"time": 1e300}, "time is"),
+            ({"count": 0}, "count is 0"),
+            ({"count": True}, "count is True"),
+            ({"bytes_in": -1}, "bytes_in is -1"),
+            ({"sandbox": 7}, "sandbox is 7"),
+            ({"message": None}, "message is None"),
+            ({"destination": "x"}, "destination is 'x'"),
+            ({"destination": {"name": ["x"]}}, "destination is"),
+            ({"process": {"ancestors": [["deep"]]}}, "process is"),
+            ({"message": "x" * 40_000}, "longer than"),
+        ],
+    )
+    def test_a_strange_one_is_told(self, fields: dict[str, Any], words: str) -> None:
+        with pytest.raises(BadInput, match=re.escape(words)):
+            parse_record(a_record() | fields)
+
+    def test_what_is_missing_is_told(self) -> None:
+        with pytest.raises(BadInput, match="lacks count, kind, message"):
+            parse_record({"time": 1.0, "sandbox": None, "verdict": "denied", "reason": "raw_ip"})
+
+
 class TestQuestions:
     WANTED = (
         (Filter(), [1, 2, 3, 4, 5]),
@@ -276,7 +326,9 @@ class TestFollowers:
                 await asyncio.sleep(0.02)
             async with aclosing(journal.subscribe(Filter(after=20))) as records:
                 missed, *rest = await take(records, 11)
-            assert missed == {"missed": 70}
+            assert (missed["seq"], missed["count"], missed["kind"]) == (90, 70, "finding")
+            assert missed["message"] == "records 21 to 90 are no longer kept"
+            assert missed.keys() == rest[0].keys()
             assert [r["seq"] for r in rest] == list(range(91, 101))
 
         run(tmp_path, story, keep=Retention(rows=10, days=30))
