@@ -60,7 +60,8 @@ def draw(blocks: Iterable[Block]) -> None:
                 continue
             if number and isinstance(block, Title):
                 console.print()
-            console.print(_drawing(block))
+            # Sentences are not wrapped: a terminal does it, and a copied command stays whole.
+            console.print(_drawing(block), soft_wrap=isinstance(block, Text | Title))
     for line in drawn.get().splitlines():
         click.echo(line.rstrip(), color=True)  # rich fills lines up; a pipe's reader wants the text
 
@@ -88,7 +89,7 @@ def _drawing(block: Block) -> "RenderableType":
         case Title(text):
             return Words(text, style="bold")
         case Text(text):
-            return Words(text, overflow="fold")
+            return Words(text)
         case Fields(pairs):
             fields = Table.grid(padding=(0, 2, 0, 0))
             fields.add_column(style="dim", no_wrap=True)

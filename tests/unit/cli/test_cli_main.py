@@ -165,3 +165,11 @@ def test_version_without_a_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_status_of_an_unwell_daemon(netmgr: Callable[..., Any], daemon: Any) -> None:
     daemon.answers["GET /v1/status"] = {"ok": False, "workers": []}
     assert netmgr("status").status == 1
+
+
+def test_the_documentation_names_every_command() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "cli.md").read_text()
+    groups = {words[:-1] for words in every_command() if words}
+    for words in every_command():
+        if words and words not in groups:
+            assert f"`netmgr {' '.join(words)}" in text

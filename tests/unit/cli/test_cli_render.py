@@ -11,7 +11,8 @@ from netmgr_cli.render import Fields, Grid, Text, Title
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
 )
 
 
@@ -25,7 +26,7 @@ def test_every_cell_is_one_printable_text(value: Any) -> None:
     assert render.cell(value)
 
 
-@given(st.dictionaries(st.text(), JSON))
+@given(st.dictionaries(st.text(), JSON, max_size=5))
 def test_anything_can_be_shown(value: dict[str, Any]) -> None:
     for block in render.anything(value):
         match block:
@@ -84,6 +85,11 @@ def test_tables_fold_and_lose_nothing(
     text = drawn([Grid(("NAME", "WHAT"), (("a", long),)), Fields((("key", long),))], capsys)
     assert text.count("x") == 300
     assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_a_remedy_stays_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    remedy = "netmgr policy update demo --add-endpoint " + "a" * 200 + ":443"
+    assert drawn([Text(remedy)], capsys) == remedy + "\n"
 
 
 def test_markup_of_others_is_text(capsys: pytest.CaptureFixture[str]) -> None:
