@@ -80,6 +80,9 @@ async def adopt(core: Core) -> Outcome:
         else:
             await core.on_store(_give_up, core, resident)
     await core.on_kernel(remove_orphans, core, survey, outcome)
+    for name in await core.on_store(core.trust.names):
+        if name not in core.residents:
+            _tolerantly(outcome, f"files of {name}", partial(core.trust.remove, name))
     for name in outcome.repaired:
         core.record(Kind.LIFECYCLE, "sandbox rebuilt at start", resident=core.resident(name))
     return outcome

@@ -7,8 +7,9 @@ change is seen whole or not at all.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, TypeVar
 
@@ -100,6 +101,17 @@ class Core:
         self._store_thread.shutdown()
 
     # -- workers and records ---------------------------------------------------------------
+
+    @asynccontextmanager
+    async def change(self) -> AsyncIterator[None]:
+        """Hold the lock of changes, where a change could be recorded.
+
+        Raises:
+            HostFailed: the journal's disk is full; nothing was changed.
+        """
+        async with self.changing:
+            self.journal.require_writable()
+            yield
 
     async def announce(self, ops: list[Op]) -> int:
         """Send operations to every worker that they concern; returns when all have acknowledged.

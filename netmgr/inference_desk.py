@@ -71,7 +71,7 @@ class InferenceDesk:
         for key, value in credentials.items():
             profiles.validate_credential(key, value)
         core, now = self._core, time.time()
-        async with core.changing:
+        async with core.change():
             if len(await core.on_store(core.store.providers.all)) >= MAX_PROVIDERS:
                 raise BadInput(f"{MAX_PROVIDERS} providers exist; delete one first")
             row = Provider(
@@ -117,7 +117,7 @@ class InferenceDesk:
             NotFound, BadInput: the provider would not be valid after it.
         """
         core = self._core
-        async with core.changing:
+        async with core.change():
             row = await core.on_store(core.store.providers.get, name)
             kept = (set(row.credentials) | set(credentials)) - _emptied(credentials)
             merged = {k: v for k, v in (dict(row.config) | dict(config)).items() if v}
@@ -147,7 +147,7 @@ class InferenceDesk:
             Conflict: inference still uses it.
         """
         core = self._core
-        async with core.changing:
+        async with core.change():
             routes = await core.on_store(core.store.providers.remove, name, force=force)
             ops: list[Op] = []
             for route in routes:
@@ -191,7 +191,7 @@ class InferenceDesk:
         resolved = await self._resolve(candidate)
         # A slow upstream must not keep others from creating sandboxes: no lock while probing.
         validated = await self._probe(resolved) if verify else []
-        async with core.changing:
+        async with core.change():
             stored = await core.on_store(core.store.inference.put, candidate)
             resolved = await self._resolve(stored)
             wire = resolved.to_wire(with_credential=True)
@@ -231,7 +231,7 @@ class InferenceDesk:
     async def delete(self, sandbox: str | None) -> bool:
         """Forget a scope's route; whether there was one."""
         core = self._core
-        async with core.changing:
+        async with core.change():
             had = await core.on_store(core.store.inference.remove, self._scope_id(sandbox))
             await core.announce(core.roster.set_route(sandbox, None))
         if had:

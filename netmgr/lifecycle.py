@@ -65,7 +65,7 @@ class Lifecycle:
             HostFailed: the kernel or the disk refused; nothing is left of it.
         """
         core = self._core
-        async with core.changing:
+        async with core.change():
             known = await self._known(spec)
             if known is not None:
                 return known, False
@@ -222,7 +222,7 @@ class Lifecycle:
             HostFailed: the kernel kept something; it is listed, and tried again at the next start.
         """
         core = self._core
-        async with core.changing:
+        async with core.changing:  # with a full disk too: taking away must always work
             resident = core.resident(name)
             await self._end(resident, stored=True)
         core.record(Kind.LIFECYCLE, "sandbox deleted", resident=resident)

@@ -105,7 +105,7 @@ class PolicyDesk:
             NotFound: no such sandbox.
         """
         policy = parse_policy(text, source)
-        async with self._core.changing:
+        async with self._core.change():
             return await self._put(change, policy, text, source)
 
     async def update(self, change: Change, operations: Sequence[JsonObject]) -> JsonObject:
@@ -116,7 +116,7 @@ class PolicyDesk:
             Conflict, NotFound: as `set`.
         """
         parsed = parse_operations(operations)
-        async with self._core.changing:
+        async with self._core.change():
             updated = update_policy(self._active(change.scope), parsed)
             result = await self._put(change, updated.policy, updated.text, "policy update")
         return result | {"notes": list(updated.notes)}
@@ -129,7 +129,7 @@ class PolicyDesk:
         """
         old = await self._revision(change.scope, revision)
         source = f"rollback to revision {revision}"
-        async with self._core.changing:
+        async with self._core.change():
             return await self._put(change, Policy.from_doc(dict(old.doc)), old.text, source)
 
     async def delete(self, scope: str | None) -> JsonObject:
@@ -143,7 +143,7 @@ class PolicyDesk:
                 f"sandbox {scope!r} always has a policy; set an empty one to deny everything"
             )
         core = self._core
-        async with core.changing:
+        async with core.change():
             if core.global_policy is None:
                 return {"deleted": False}
             own = [(resident, resident.policy) for resident in core.residents.values()]

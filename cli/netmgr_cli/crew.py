@@ -12,7 +12,9 @@ import time
 from typing import Any, Final
 
 from netmgr.core import Core
+from netmgr.errors import BadInput
 from netmgr.ipc import Answer, Body, Peer, PeerClosed, PeerRefused
+from netmgr.journal.wire import parse_record
 from netmgr.kernel.facts import Listeners
 from netmgr.kernel_denials import KernelDenials, find_process
 from netmgr.settings import Settings
@@ -189,12 +191,21 @@ class Crew:
     def _on_tell(self, what: str, body: Body, fds: tuple[int, ...]) -> None:
         match what:
             case "record":
-                self._core.journal.append(body)
-                self._status.count(body)
+                self._take_record(body)
             case "denied":
                 self._denials.on_denied(body)
             case _:
                 log.warning("a worker told %r, which nobody understands", what)
+
+    def _take_record(self, body: Body) -> None:
+        """A hijacked worker may send anything: what is no record is logged and dropped."""
+        try:
+            record = parse_record(body)
+        except BadInput as misbehaviour:
+            log.error("a worker sent what is no record: %s", misbehaviour.message)
+            return
+        self._core.journal.append(record)
+        self._status.count(record)
 
 
 async def _introduce(index: int, proxy: Peer, dialer: Peer) -> None:
