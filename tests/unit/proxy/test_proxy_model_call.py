@@ -1,0 +1,412 @@
+"""Model calls through inference.local: real TLS, a scripted provider on a real socket."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netmgr.ipc import PeerRefused
+from tests.unit.proxy.rig import Rig, Tee, internet_authority, rig, run
+from tests.unit.proxy.test_proxy_rest import read_response
+
+POLICY = "version: 1\nnetwork_policies: {}\n"
+KEY = "sk-real-key"
+CHAT = b'{ "model" : "gpt-x", "messages":[{"role":"user","content":"hi"}] }'
+USAGE = b'{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3}}'
+
+
+def route(**more: Any) -> dict[str, Any]:
+    """A route to the test's provider."""
+    return {
+        "id": "r1",
+        "provider": "prod",
+        "type": "openai",
+        "base_url": "https://api.provider.test/v1",
+        "model": "real-model",
+        "credential": KEY,
+        "timeout_s": 5.0,
+        "total_timeout_s": None,
+        "connect_timeout_s": 5.0,
+        "first_byte_timeout_s": 5.0,
+        "idle_timeout_s": 5.0,
+        "ca_pem": None,
+        "config": {},
+        **more,
+    }
+
+
+def put_in_force(r: Rig, **more: Any) -> None:
+    r.role.apply({"op": "inference", "scope": None, "route": route(**more)})
+
+
+def call(path: str = "/v1/chat/completions", body: bytes = CHAT, method: str = "POST") -> bytes:
+    return (
+        f"{method} {path} HTTP/1.1\r\nHost: inference.local\r\nAuthorization: Bearer unused\r\n"
+        f"Content-Type: application/json\r\nCookie: secret=1\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+async def answer_json(reader: Tee, writer: asyncio.StreamWriter) -> None:
+    """A provider that answers every POST with a completion."""
+    while True:
+        head, _, body = (await reader.until(b"\r\n\r\n")).partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0] or 0)
+        while len(body) < length:
+            body += await reader.read()
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nServer: secret-sauce\r\n"
+            b"Set-Cookie: a=b\r\nX-Request-Id: up-1\r\nContent-Length: %d\r\n\r\n%b"
+            % (len(USAGE), USAGE)
+        )
+
+
+async def provider(r: Rig, script: Any) -> Any:
+    return await r.origin("api.provider.test", 443, script, tls="api.provider.test")
+
+
+def test_a_call_is_rewritten_sent_and_recorded(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r)
+            origin = await provider(r, answer_json)
+            reader, writer = await r.open("inference.local", 443, tls=True)
+            for _ in range(2):
+                writer.write(call())
+                status, head, body = await read_response(reader)
+                assert (status, body) == (200, USAGE)
+                assert b"secret" not in head
+                assert b"a=b" not in head
+                assert b"x-request-id: up-1" in head.lower()
+            writer.close()
+            assert origin.bytes.startswith(
+                b"POST /v1/chat/completions HTTP/1.1\r\nhost: api.provider.test\r\n"
+            )
+            assert b"authorization: Bearer sk-real-key\r\n" in origin.bytes
+            assert b"unused" not in origin.bytes
+            assert b"cookie" not in origin.bytes.lower()
+            assert origin.bytes.endswith(CHAT.replace(b"gpt-x", b"real-model"))
+            assert len(origin.heard) == 1
+            assert r.dials[0]["purpose"] == "inference"
+            assert r.dials[0]["route"] == "r1"
+            await asyncio.sleep(0.05)
+            found = [x for x in r.records if x["kind"] == "inference"]
+            assert len(found) == 2
+            made = found[0]["inference"]
+            assert (made["requested_model"], made["model"]) == ("gpt-x", "real-model")
+            assert (made["tokens_in"], made["tokens_out"], made["attempts"]) == (7, 3, 1)
+            assert made["ttfb_ms"] is not None
+            assert KEY not in json.dumps(r.records)
+
+    run(story())
+
+
+@pytest.mark.parametrize("framing", ["chunked", "close"])
+def test_events_arrive_as_they_are_made(tmp_path: Path, framing: str) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r)
+            go = asyncio.Event()
+
+            async def stream(reader: Tee, writer: asyncio.StreamWriter) -> None:
+                await reader.until(b"\r\n\r\n")
+                extra = b"Transfer-Encoding: chunked\r\n" if framing == "chunked" else b""
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n%b\r\n" % extra
+                )
+                for n in range(3):
+                    await go.wait()
+                    go.clear()
+                    event = b'data: {"n":%d}\n\n' % n
+                    size = b"%x\r\n" % len(event)
+                    writer.write(size + event + b"\r\n" if framing == "chunked" else event)
+                writer.write(b"0\r\n\r\n" if framing == "chunked" else b"")
+                writer.close()
+
+            await provider(r, stream)
+            reader, writer = await r.open("inference.local", 443, tls=True)
+            writer.write(call(body=CHAT[:-1] + b',"stream":true}'))
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert b"transfer-encoding: chunked" in head
+            for n in range(3):
+                go.set()
+                assert b'data: {"n":%d}\n\n' % n in await reader.readuntil(b"\n\n\r\n")
+            assert await reader.readuntil(b"0\r\n\r\n") == b"0\r\n\r\n"
+            writer.close()
+
+    run(story())
+
+
+@pytest.mark.parametrize("how", ["stall", "break"])
+def test_a_broken_stream_ends_with_the_protocols_error_event(tmp_path: Path, how: str) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r, idle_timeout_s=0.3)
+
+            async def stream(reader: Tee, writer: asyncio.StreamWriter) -> None:
+                await reader.until(b"\r\n\r\n")
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+                    b"Transfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n"
+                )
+                await writer.drain()
+                if how == "break":
+                    await asyncio.sleep(0.1)
+                    writer.transport.abort()
+
+            await provider(r, stream)
+            reader, writer = await r.open("inference.local", 443, tls=True)
+            writer.write(call())
+            answer = await reader.read(-1)
+            assert b"data: 1\n\n" in answer
+            assert b'"error"' in answer
+            assert not answer.endswith(b"0\r\n\r\n")
+            writer.close()
+            reason = "upstream_timeout" if how == "stall" else "upstream_unreachable"
+            assert reason.encode() in answer
+            record = await r.record(reason)
+            assert record["verdict"] == "failed"
+            assert record["http"]["status"] == 200
+
+    run(story())
+
+
+def test_a_provider_that_does_not_answer_is_a_504_in_the_protocols_shape(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r, first_byte_timeout_s=0.3)
+
+            async def silent(reader: Tee, writer: asyncio.StreamWriter) -> None:
+                await reader.until(b"\r\n\r\n")
+
+            origin = await provider(r, silent)
+            reader, writer = await r.open("inference.local", 443, tls=True)
+            writer.write(call())
+            status, _, body = await read_response(reader)
+            assert status == 504
+            assert json.loads(body)["error"]["code"] == "upstream_timeout"
+            async with asyncio.timeout(1):
+                await origin.ended[0].wait()
+            writer.close()
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status", "code"),
+    [
+        (call("/v1/unknown"), 403, "pattern_not_supported"),
+        (call("/v1/../x"), 403, "pattern_not_supported"),
+        (call("/../x"), 400, "malformed_request"),
+        (call(body=b'{"model":1,"model":2}'), 400, "malformed_request"),
+        (call(body=b"no json"), 400, "malformed_request"),
+        (call().replace(b"Host: inference.local", b"Host: evil.test"), 421, "authority_mismatch"),
+        (
+            call().replace(b"Content-Length: 66", b"Content-Length: 99999999999"),
+            413,
+            "limit_exceeded",
+        ),
+        (call().replace(b"Cookie: ", b"Content-Encoding: gzip\r\nX: "), 415, "malformed_request"),
+    ],
+)
+def test_what_is_refused_has_the_protocols_shape(
+    tmp_path: Path, request_bytes: bytes, status: int, code: str
+) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r)
+            origin = await provider(r, answer_json)
+            reader, writer = await r.open("inference.local", 443, tls=True)
+            writer.write(request_bytes)
+            got, head, body = await read_response(reader)
+            assert got == status, body
+            error = json.loads(body)["error"]
+            assert error["code"] == code
+            assert "type" in error
+            assert b"x-netmgr-reason: " + code.encode() in head
+            writer.close()
+            assert not origin.heard
+            assert (await r.record(code))["kind"] == "inference"
+
+    run(story())
+
+
+def test_without_a_route_it_is_503_and_says_how_to_set_one(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            reader, writer = await r.open("inference.local", 443, tls=True)
+            writer.write(call())
+            status, _, body = await read_response(reader)
+            assert status == 503
+            assert b"netmgr inference set" in body
+            put_in_force(r)
+            await provider(r, answer_json)
+            writer.write(call())  # in force on the connection that was refused before
+            assert (await read_response(reader))[0] == 200
+            writer.close()
+
+    run(story())
+
+
+def test_a_redirect_is_never_followed(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r)
+
+            async def redirect(reader: Tee, writer: asyncio.StreamWriter) -> None:
+                await reader.until(b"\r\n\r\n")
+                writer.write(
+                    b"HTTP/1.1 307 T\r\nLocation: https://evil.test/\r\nContent-Length: 0\r\n\r\n"
+                )
+
+            await provider(r, redirect)
+            reader, writer = await r.open("inference.local", 443, tls=True)
+            writer.write(call())
+            status, head, body = await read_response(reader)
+            assert status == 502
+            assert b"evil" not in head + body
+            assert len(r.dials) == 1
+            writer.close()
+
+    run(story())
+
+
+def test_a_refused_key_is_relayed_and_recorded_as_such(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r)
+
+            async def refuse(reader: Tee, writer: asyncio.StreamWriter) -> None:
+                await reader.until(b"\r\n\r\n")
+                writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n{}")
+
+            await provider(r, refuse)
+            reader, writer = await r.open("inference.local", 443, tls=True)
+            writer.write(call())
+            assert (await read_response(reader))[0] == 401
+            writer.close()
+            assert (await r.record("upstream_auth"))["verdict"] == "failed"
+
+    run(story())
+
+
+def test_plain_http_is_refused_with_the_right_url(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r)
+            reader, writer = await r.open("inference.local", 80)
+            writer.write(call())
+            status, _, body = await read_response(reader)
+            assert (status, json.loads(body)["error"]["code"]) == (403, "unsupported_protocol")
+            assert b"https://inference.local/v1" in body
+            writer.close()
+            with pytest.raises(ConnectionResetError):
+                await r.touch("inference.local", 8080)
+
+    run(story())
+
+
+def test_expect_continue_is_answered_by_us(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r)
+            await provider(r, answer_json)
+            reader, writer = await r.open("inference.local", 443, tls=True)
+            head, _, body = call().partition(b"\r\n\r\n")
+            writer.write(head + b"\r\nExpect: 100-continue\r\n\r\n")
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            writer.write(body)
+            assert (await read_response(reader))[0] == 200
+            writer.close()
+
+    run(story())
+
+
+def test_a_body_that_is_too_long_is_refused_while_it_comes(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY, inference_body_bytes=1000) as r:
+            put_in_force(r)
+            reader, writer = await r.open("inference.local", 443, tls=True)
+            head = call().partition(b"\r\n\r\n")[0].partition(b"Content-Length")[0]
+            writer.write(head + b"Transfer-Encoding: chunked\r\n\r\n")
+            for _ in range(20):
+                writer.write(b"64\r\n" + b"x" * 100 + b"\r\n")
+            status, answer, _ = await read_response(reader)
+            assert status == 413
+            assert b"connection: close" in answer
+            writer.close()
+
+    run(story())
+
+
+def test_a_new_credential_never_meets_an_old_connection(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            origin = await provider(r, answer_json)
+            for key in ("sk-one", "sk-two"):
+                put_in_force(r, credential=key)
+                reader, writer = await r.open("inference.local", 443, tls=True)
+                writer.write(call())
+                assert (await read_response(reader))[0] == 200
+                writer.close()
+            assert len(origin.heard) == 2
+            assert b"sk-two" not in origin.heard[0]
+
+    run(story())
+
+
+def test_a_route_of_its_own_and_a_provider_with_its_own_roots(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r, base_url="https://nowhere.test/v1")
+            own = route(ca_pem=internet_authority().certificate_pem, id="r2")
+            r.role.apply({"op": "inference", "scope": "box", "route": own})
+            await provider(r, answer_json)
+            reader, writer = await r.open("inference.local", 443, tls=True)
+            writer.write(call())
+            assert (await read_response(reader))[0] == 200
+            writer.close()
+            assert r.dials[0]["route"] == "r2"
+
+    run(story())
+
+
+def test_a_pooled_connection_that_died_is_replaced(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r)
+
+            async def once(reader: Tee, writer: asyncio.StreamWriter) -> None:
+                await reader.until(b"}]")
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+                await reader.until(b"POST")
+                writer.transport.abort()
+
+            origin = await provider(r, once)
+            reader, writer = await r.open("inference.local", 443, tls=True)
+            for _ in range(2):
+                writer.write(call())
+                assert (await read_response(reader))[0] == 200
+            writer.close()
+            assert len(origin.heard) == 2
+
+    run(story())
+
+
+def test_a_route_is_verified_by_a_probe(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            origin = await provider(r, answer_json)
+            answer = await r.role.on_ask("probe", {"route": route()}, ())
+            found = answer.body["validated"]
+            assert found[0]["url"] == "https://api.provider.test/v1/chat/completions"
+            assert b"Bearer sk-real-key" in origin.bytes
+            assert b'"model":"real-model"' in origin.bytes
+            r.refusals = {"api.provider.test": "name_not_resolved"}
+            with pytest.raises(PeerRefused) as caught:
+                await r.role.on_ask("probe", {"route": route()}, ())
+            assert "name_not_resolved" in caught.value.message
+            assert KEY not in caught.value.message
+
+    run(story())
