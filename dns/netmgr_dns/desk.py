@@ -86,7 +86,16 @@ class Waiter:
 class Client:
     """One sandbox, seen from the resolver."""
 
-    __slots__ = ("cache", "connections", "ledger", "names", "pending", "queries", "sandbox")
+    __slots__ = (
+        "cache",
+        "connections",
+        "ledger",
+        "names",
+        "over_limit",
+        "pending",
+        "queries",
+        "sandbox",
+    )
 
     def __init__(self, sandbox: SandboxView, limits: Limits) -> None:
         self.sandbox = sandbox
@@ -96,6 +105,7 @@ class Client:
         self.names = Budget(NEW_NAMES_PER_S, NEW_NAMES_BURST)
         self.pending: dict[DnsName, list[Waiter]] = {}
         self.connections = 0
+        self.over_limit: Tally | None = None  # a flood must cost less than what it floods
 
     def remember(self, query: Query, data: bytes, wire: bytes, tally: Tally | None) -> None:
         """Keep an answer for the same bytes. Options (cookies, padding) make no two queries
@@ -139,6 +149,7 @@ class Desk:
         if client is not None:
             self._tell_all(client.ledger.restart(time.time()))
             client.cache.clear()
+            client.over_limit = None
         if sandbox is None:
             self.clients.pop(address, None)
         elif client is None or client.sandbox.name != sandbox.name:
@@ -150,6 +161,8 @@ class Desk:
         """A window is over: tell how often everything was repeated in it."""
         now = time.time()
         for client in self.clients.values():
+            if client.over_limit is not None and not client.over_limit.count:
+                client.over_limit = None  # the flood is over; the next one is news again
             self._tell_all(client.ledger.drain(now))
         self._tell_all(self._strangers.drain(now))
 
@@ -182,12 +195,15 @@ class Desk:
     def over_limit(self, client: Client, now: float) -> None:
         """The sandbox asks faster than it may: no answer, but it is counted."""
         self.statistics.over_limit += 1
+        if client.over_limit is not None:
+            client.ledger.hit(client.over_limit)
+            return
         decision = Decision(
             Verdict.DENIED,
             Reason.LIMIT_EXCEEDED,
             message=f"more than {self._limits.queries_per_s:.0f} DNS queries per second",
         )
-        self._note(client, ("limit",), decision, Destination(), now)
+        client.over_limit = self._note(client, ("limit",), decision, Destination(), now)
 
     def stranger(self, address: str) -> None:
         """A datagram from an address that no sandbox has: silence."""

@@ -17,13 +17,14 @@ from netmgr_dns.wire import MAX_QUERY
 
 READS_PER_WAKEUP: Final = 64  # then other events get their turn
 RECEIVE_SIZE: Final = MAX_QUERY + 1  # one more shows that a query is too long
-RECEIVE_BUFFER: Final = 4 * 1024 * 1024  # bursts of many sandboxes; the kernel may grant less
+RECEIVE_BUFFER: Final = 4 * 1024 * 1024  # bursts of many sandboxes
 
 _PKTINFO: Final = struct.Struct("@i4s4s")  # struct in_pktinfo: ifindex, spec_dst, addr
 _ADDRESS: Final = slice(8, 12)  # ipi_addr: the destination in the datagram's header
 _SPACE: Final = socket.CMSG_SPACE(_PKTINFO.size)
 _BEFORE: Final = b"\0\0\0\0"  # ifindex 0: routing decides
 _AFTER: Final = b"\0\0\0\0"
+_SO_RCVBUFFORCE: Final = 33  # asm-generic/socket.h; Python has no name for it
 _IP_PKTINFO: Final = getattr(socket, "IP_PKTINFO", 8)  # linux/in.h; named by Python since 3.12
 
 Ancillary = list[tuple[int, int, bytes]]
@@ -37,7 +38,7 @@ class UdpServer:
         self._desk = desk
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        _enlarge(sock)
 
     def start(self) -> None:
         """Begin to read."""
@@ -88,6 +89,14 @@ class UdpServer:
             self._sock.sendmsg((wire,), ancillary, 0, peer)
         except OSError:  # a full queue or a sandbox that is gone: UDP promises nothing
             self._desk.statistics.unsent += 1
+
+
+def _enlarge(sock: socket.socket) -> None:
+    """The privileged option goes beyond net.core.rmem_max; `open` is still privileged."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
 
 
 def _answer_from(ancillary: Ancillary) -> Ancillary:
