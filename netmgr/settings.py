@@ -7,7 +7,7 @@ docs/config.md. The file is flat: one key, one value. Knows nothing of who uses 
 # ruff: noqa: RUF009 - the calls below return dataclasses.field()
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, Final
@@ -368,6 +368,12 @@ def keys_needing_restart(old: Settings, new: Settings) -> tuple[str, ...]:
         for name, key in settings_keys().items()
         if not key.live and getattr(old, name) != getattr(new, name)
     )
+
+
+def with_live_keys(old: Settings, new: Settings) -> Settings:
+    """`old`, with the values of `new` in every key that a running daemon can take up."""
+    live = {name: getattr(new, name) for name, key in settings_keys().items() if key.live}
+    return replace(old, **live)
 
 
 def _check_pools(sandboxes: IPv4Network, names: IPv4Network) -> None:

@@ -11,8 +11,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,7 @@ from netmgr.control.app import make_app
 from netmgr.control.office import Office
 from netmgr.control.server import ControlServer, bind_control_socket
 from netmgr.core import Core
-from netmgr.errors import Conflict, HostFailed
+from netmgr.errors import Conflict, HostFailed, NetmgrError
 from netmgr.inference_desk import InferenceDesk
 from netmgr.inspection import Inspection
 from netmgr.ipc import PeerClosed, PeerRefused
@@ -34,7 +35,7 @@ from netmgr.kernel_denials import KernelDenials
 from netmgr.lifecycle import Lifecycle
 from netmgr.policy_desk import PolicyDesk
 from netmgr.reasons import Kind
-from netmgr.settings import Settings
+from netmgr.settings import Settings, keys_needing_restart, with_live_keys
 from netmgr.settings_file import load_settings
 from netmgr.status import Status
 from netmgr.store import Store
@@ -77,7 +78,8 @@ def run(
     Raises:
         NetmgrError: it cannot start; what it had begun is ended again.
     """
-    settings = load_settings(config, instance=instance, state_dir=state_dir, run_dir=run_dir)
+    read = partial(load_settings, config, instance=instance, state_dir=state_dir, run_dir=run_dir)
+    settings = read()
     logging.basicConfig(
         level=settings.log_level.upper(),
         stream=sys.stderr,
@@ -89,15 +91,16 @@ def run(
     if missing:
         raise HostFailed(f"the daemon lacks capabilities: {', '.join(missing)}")
     keep_capabilities(NEEDED_CAPABILITIES)
-    asyncio.run(_Daemon(settings).live())
+    asyncio.run(_Daemon(settings, read).live())
     return 0
 
 
 class _Daemon:
     """One daemon from its first directory to its last."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, read_again: Callable[[], Settings]) -> None:
         self._settings = settings
+        self._read_again = read_again
         self._stop = asyncio.Event()
         self._remove = False
 
@@ -110,7 +113,7 @@ class _Daemon:
             crew, office, tasks = await self._people(core, stack)
             await stack.enter_async_context(self._api(office))
             tasks.start(crew.surroundings.keep_looking(crew.tell_dialer), name="surroundings")
-            self._handle_signals()
+            self._handle_signals(lambda: tasks.start(self._reload(core, crew), name="reload"))
             notify("READY=1")
             core.record(Kind.LIFECYCLE, "daemon started")
             log.info("ready: instance %s, socket %s", settings.instance, settings.socket_path)
@@ -221,11 +224,28 @@ class _Daemon:
         ops = core.roster.set_journal(available)
         self._journal_tasks.start(core.announce(ops), name="journal availability")
 
-    def _handle_signals(self) -> None:
+    async def _reload(self, core: Core, crew: Crew) -> None:
+        """SIGHUP: take up what can change while sandboxes run; say what cannot."""
+        try:
+            wanted = await asyncio.to_thread(self._read_again)
+        except NetmgrError as problem:
+            log.error("the configuration stays as it was:\n%s", problem.message)
+            return
+        waiting = keys_needing_restart(core.settings, wanted)
+        if waiting:
+            log.warning("in force after a restart: %s", ", ".join(waiting))
+        core.settings = with_live_keys(core.settings, wanted)
+        log.setLevel(core.settings.log_level.upper())
+        await crew.surroundings.look()
+        await crew.tell_dialer(crew.surroundings.for_dialer())
+        core.record(Kind.CONFIG, "configuration read again")
+        log.info("configuration read again")
+
+    def _handle_signals(self, reload: Callable[[], object]) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: log.info("SIGHUP: nothing to re-read"))
+        loop.add_signal_handler(signal.SIGHUP, reload)
 
     async def _shut_down(self, remove: bool) -> None:
         self._remove = remove
