@@ -39,10 +39,13 @@ class KernelDenials:
         self._tasks.start(self._record_with_owner(body, resident), name="owner of a denied packet")
 
     def _resident(self, body: Body) -> Resident | None:
-        """By address where it is believed, by link where the address was a lie."""
+        """By link: the address may be a lie, told to put the blame on a neighbour. Only where the
+        link is gone already, and the kernel had believed the address, by address."""
+        link = body.get("link")
+        believed = body["group"] != GROUP_SPOOFED
         for resident in self._core.residents.values():
             row = resident.row
-            if body.get("link") == row.link or str(row.address) == body["address"]:
+            if row.link == link if link else believed and str(row.address) == body["address"]:
                 return resident
         return None
 

@@ -85,10 +85,10 @@ def test_nothing_leaves_and_no_address_is_reached(spoilt: World) -> None:
     assert public.connections == []
 
 
-def test_check_says_so(spoilt: World) -> None:
-    done = spoilt.netmgr("sandbox", "check", "a")
-    status = spoilt.netmgr("doctor")
-    assert done.returncode != 0 or status.returncode != 0, done.stdout + status.stdout
+def test_the_operator_is_told(spoilt: World) -> None:
+    """What is the sandbox's own, `check` says; what is the hub's, `status` says. Both read anew."""
+    told = [spoilt.netmgr("sandbox", "check", "a"), spoilt.netmgr("status")]
+    assert any(done.returncode == 1 for done in told), "\n".join(done.stdout for done in told)
 
 
 def _hub_mac(box: Sandbox) -> bytes:

@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -189,24 +189,26 @@ def test_refusals_come_at_once(arena: Range) -> None:
 @pytest.mark.parametrize(
     ("protocol", "reason"), [(packets.UDP, "udp_blocked"), (packets.ICMP, "protocol_blocked")]
 )
-def test_a_refusal_is_recorded(arena: Range, protocol: int, reason: str) -> None:
-    field, dst = arena.field, f"198.51.100.{20 + protocol}"
-    bodies = {
-        packets.UDP: packets.udp(field.me, dst, 1, 443, b"x"),
-        packets.ICMP: packets.icmp(8, 0, b"\0\1\0\1abc"),
-    }
-    arena.fire([field.frame(packets.ipv4(field.me, dst, protocol, bodies[protocol]))])
-    record = arena.attacker.wait_record(
-        lambda r: r["reason"] == reason and r["destination"]["ip"] == dst
-    )
+def test_a_refusal_is_recorded(
+    make_sandbox: Callable[..., Sandbox], protocol: int, reason: str
+) -> None:
+    box, dst = make_sandbox(POLICY), f"198.51.100.{20 + protocol}"
+    kind = socket.SOCK_DGRAM if protocol == packets.UDP else socket.SOCK_RAW
+    message = packets.icmp(8, 0, b"\0\1\0\1abc")
+    with box.namespace.socket(socket.AF_INET, kind, protocol) as sock:
+        sock.sendto(message, (dst, 443))
+    record = box.wait_record(lambda r: r["reason"] == reason and r["destination"]["ip"] == dst)
     assert record["verdict"] == "denied"
 
 
-def test_a_spoofed_source_is_recorded_against_the_link_it_came_from(arena: Range) -> None:
-    field = arena.field
-    body = packets.udp(field.neighbour, "198.51.100.10", 1, 443, b"x")
-    arena.fire([field.frame(packets.ipv4(field.neighbour, "198.51.100.10", packets.UDP, body))])
-    record = arena.attacker.wait_record(lambda r: r["reason"] == "spoofed_source")
+def test_a_spoofed_source_is_recorded_against_the_link_it_came_from(
+    arena: Range, make_sandbox: Callable[..., Sandbox]
+) -> None:
+    box, victim, dst = make_sandbox(POLICY), arena.field.neighbour, "198.51.100.10"
+    body = packets.udp(victim, dst, 1, 443, b"x")
+    with box.namespace.socket(socket.AF_INET, socket.SOCK_RAW, packets.RAW) as sock:
+        sock.sendto(packets.ipv4(victim, dst, packets.UDP, body), (dst, 0))
+    record = box.wait_record(lambda r: r["reason"] == "spoofed_source")
     assert record["verdict"] == "denied"
 
 

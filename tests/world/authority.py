@@ -1,6 +1,7 @@
 """Owns: the certificate authority of a world's internet, and the good and bad leaves it signs."""
 
 import datetime
+import itertools
 import ssl
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class Authority:
         self._subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self._cert = self._sign_root()
         self._contexts: dict[tuple[object, ...], ssl.SSLContext] = {}
+        self._leaves = itertools.count()
         self.root_pem = self._cert.public_bytes(serialization.Encoding.PEM).decode()
         self.root_file = directory / "root.pem"
         self.root_file.write_text(self.root_pem)
@@ -50,6 +52,10 @@ class Authority:
     def client_context(self) -> ssl.SSLContext:
         """A client's TLS settings that trust this root and nothing else."""
         return ssl.create_default_context(cadata=self.root_pem)
+
+    def leaf_file(self, *names: str) -> Path:
+        """A file with a good leaf for `names` and its key, for servers that are not ours."""
+        return self._write_leaf(names, expired=False, self_signed=False)
 
     def _sign_root(self) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
@@ -92,7 +98,7 @@ class Authority:
             .add_extension(issuer_id, critical=False)
             .sign(signer, hashes.SHA256())
         )
-        path = self._dir / f"leaf-{len(self._contexts)}.pem"
+        path = self._dir / f"leaf-{next(self._leaves)}.pem"
         path.write_bytes(
             cert.public_bytes(serialization.Encoding.PEM)
             + key.private_bytes(

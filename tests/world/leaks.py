@@ -14,7 +14,7 @@ from typing import Final
 
 from world.namespaces import NETNS_DIR, Namespace, processes_in
 
-SETTLE_DEADLINE_S: Final = 1.5  # kernel objects of a namespace go away a moment after it
+SETTLE_DEADLINE_S: Final = 2.0  # kernel objects of a namespace go away a moment after it
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,16 @@ def contents_of(hub: Namespace) -> frozenset[str]:
     saved = hub.run("ipset", "save").stdout.splitlines()
     entries = [f"set entry in {hub.name}: {line}" for line in saved if line.startswith("add ")]
     return frozenset(links + entries)
+
+
+def left_in_hub(hub: Namespace, before: frozenset[str]) -> list[str]:
+    """What is in a hub now and was not when it was empty; entries that expire get the time to."""
+    deadline = time.monotonic() + SETTLE_DEADLINE_S
+    while found := sorted(contents_of(hub) - before):
+        if time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)
+    return []
 
 
 def left_namespaces(prefixes: tuple[str, ...], expected: frozenset[str]) -> list[str]:

@@ -12,6 +12,7 @@ from world.namespaces import COMMAND_DEADLINE_S, Namespace
 RECORD_DEADLINE_S: Final = (
     3.0  # the contract shows a denial within 200 ms; two busy cores take more
 )
+SHOWN: Final = 12  # records in a failure's story
 
 
 class Sandbox:
@@ -88,8 +89,8 @@ class Sandbox:
                 if fits(record):
                     return record
             if time.monotonic() > deadline:
-                listing = "\n  ".join(map(str, records)) or "(none)"
-                raise AssertionError(f"no such record; there are:\n  {listing}")
+                listing = "\n  ".join(map(_short, records[-SHOWN:])) or "(none)"
+                raise AssertionError(f"no such record in {len(records)}; the last:\n  {listing}")
             time.sleep(0.05)
 
     def policy(self, text: str) -> dict[str, Any]:
@@ -103,3 +104,9 @@ class Sandbox:
         """Delete it; twice is once."""
         status, answer = self._daemon.api("DELETE", f"/v1/sandboxes/{self.name}")
         assert status in (200, 204, 404), answer
+
+
+def _short(record: dict[str, Any]) -> str:
+    """A record without what is empty in it."""
+    facts = {key: value for key, value in record.items() if value not in (None, "", 0)}
+    return str(facts)

@@ -137,7 +137,7 @@ class World:
         if daemon.process is not None:
             try:
                 daemon.delete_sandboxes()
-                found += sorted(leaks.contents_of(daemon.hub) - self._empty_hub)
+                found += leaks.left_in_hub(daemon.hub, self._empty_hub)
                 daemon.stop()
             except (AssertionError, OSError) as failure:
                 found.append(f"the daemon's end: {failure}")
