@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,8 @@ KERNEL_OPTIONS: Final = {
     "UNIX_DIAG": (False, "`ss -x` when you look for what a sandbox can reach"),
     "USER_NS": (False, "runtimes that give a sandbox its own capabilities"),
 }
+NETNS_DIR: Final = Path("/run/netns")
+PRIVATE_NETNS: Final = re.compile(r"(run[0-9a-f]{8})-.+")  # as netmgr_cli.private names them
 OVERLAYS: Final = ("/etc/resolv.conf", "/etc/hosts")
 BUNDLE: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 RHEL_BUNDLE: Final = Path("/etc/pki/tls/certs/ca-bundle.crt")
@@ -85,6 +88,7 @@ def host_checks() -> list[Check]:
         check_directories,
         check_files,
         check_other_firewalls,
+        check_leftovers,
     ]
     return [found for check in checks for found in check()]
 
@@ -211,7 +215,7 @@ def judge_kernel_config(text: str) -> list[Check]:
 def check_directories() -> list[Check]:
     """Where namespaces and sockets will stand."""
     found = []
-    for path in (Path("/run/netns"), Path("/run/netmgr")):
+    for path in (NETNS_DIR, Path("/run/netmgr")):
         parent = path if path.exists() else path.parent
         if os.access(parent, os.W_OK):
             state = "writable" if path.exists() else "made when it is needed"
@@ -238,6 +242,29 @@ def check_files() -> list[Check]:
         remedy = "apt install ca-certificates (programs without variables would not trust us)"
         found.append(Check("CA bundle", State.WARN, "missing", remedy))
     return found
+
+
+def check_leftovers() -> list[Check]:
+    """Namespaces of private daemons (`netmgr run`) that were killed before they could tidy up."""
+    names = sorted(path.name for path in NETNS_DIR.glob("run*-*"))
+    found = {match[1]: name for name in names if (match := PRIVATE_NETNS.fullmatch(name))}
+    dead = [instance for instance in found if not _is_running(instance)]
+    if not dead:
+        return [Check("leftovers", State.OK, "no namespaces of ended private daemons")]
+    left = [name for name in names if name.split("-")[0] in dead]
+    remedy = "; ".join(f"ip netns del {name}" for name in left)
+    return [Check("leftovers", State.WARN, ", ".join(left), remedy)]
+
+
+def _is_running(instance: str) -> bool:
+    wanted = instance.encode()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if wanted in path.read_bytes().split(b"\0"):
+                return True
+        except OSError:
+            continue  # it has just ended
+    return False
 
 
 def _leads_to_run(path: Path) -> bool:

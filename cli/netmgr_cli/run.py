@@ -32,8 +32,8 @@ def run(session: Session, name: str | None, user: str | None, **given: Any) -> i
     \b
     Examples:
       sudo netmgr run -- curl https://inference.local/v1/models
-      sudo netmgr run --allow pypi.org --allow files.pythonhosted.org -- \\
-        pip download idna
+      sudo netmgr run --allow git.example.com -- \\
+        git clone https://git.example.com/tools.git
       sudo netmgr run --policy agent.yaml --user me -- claude
     """
     from netmgr_cli.identity import choose_identity

@@ -54,7 +54,7 @@ def create(session: Session, name: str, output: Format, **given: Any) -> None:
     \b
     Examples:
       netmgr sandbox create demo --policy policy.yaml --tenant research
-      netmgr sandbox create box --pid 4711 --allow pypi.org
+      netmgr sandbox create box --pid 4711 --allow api.example.com
     """
     from netmgr import calls
 
