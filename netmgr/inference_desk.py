@@ -15,7 +15,6 @@ from netmgr.core import Core
 from netmgr.errors import BadInput, NetmgrError, NotFound, TryLater
 from netmgr.inference import profiles
 from netmgr.inference.profiles import PROVIDER_TYPES, provider_type, resolve_route
-from netmgr.inference.route import DEFAULT_TIMEOUT_S
 from netmgr.inference.route import InferenceRoute as ResolvedRoute
 from netmgr.ipc import PeerClosed, PeerRefused
 from netmgr.reasons import Kind
@@ -280,7 +279,7 @@ class InferenceDesk:
             provider,
             route.model,
             route_id=f"{route.scope or 'all'}-{route.version}-{row.updated:.6f}",
-            timeout_s=route.timeout_s or 0,
+            timeout_s=route.timeout_s or core.settings.inference_timeout_s,
             total_timeout_s=route.total_timeout_s or 0,
         )
 
@@ -325,7 +324,7 @@ class InferenceDesk:
             "model": route.model,
             "base_url": str(profiles.base_url_of(profile, row.config)),
             "protocols": [str(protocol) for protocol in profile.protocols],
-            "timeout_s": route.timeout_s or DEFAULT_TIMEOUT_S,
+            "timeout_s": route.timeout_s or core.settings.inference_timeout_s,
             "total_timeout_s": route.total_timeout_s or 0,
             "version": route.version,
             "health": self._verified.get(scope, {"verified": None, "at": None}),

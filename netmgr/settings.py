@@ -175,7 +175,7 @@ class Settings:
         "How long a worker may take to acknowledge a change before it is killed and restarted.",
     )
     drain_s: float = _seconds(
-        "Processes", 5.0, (0.0, 300.0), "How long flows may go on after SIGTERM."
+        "Processes", 5.0, (0.5, 60.0), "How long flows may go on after SIGTERM."
     )
 
     dns_servers: tuple[Nameserver, ...] = _value(
@@ -245,27 +245,13 @@ class Settings:
         "A buffered inference answer whole, or a stream until its first body byte, where the "
         "route says nothing else.",
     )
-    inference_first_byte_s: float = _seconds(
-        "Time-outs", 60.0, (1.0, 3600.0), "First byte of an inference answer's head."
-    )
-    inference_idle_s: float = _seconds(
-        "Time-outs", 120.0, (1.0, 3600.0), "Silence between two chunks of an inference stream."
-    )
 
     request_head_bytes: int = _count(
         "Limits", 16 * KIB, (1 * KIB, 16 * KIB), "A request's head.", unit="bytes"
     )
     request_headers: int = _count("Limits", 100, (10, 100), "Header fields in a request.")
-    request_path_bytes: int = _count("Limits", 4096, (256, 4096), "A request's path.", unit="bytes")
     response_head_bytes: int = _count(
         "Limits", 64 * KIB, (4 * KIB, 256 * KIB), "An upstream response's head.", unit="bytes"
-    )
-    inspected_body_bytes: int = _count(
-        "Limits",
-        64 * KIB,
-        (1 * KIB, 8 * MIB),
-        "A body that a rule has to look into.",
-        unit="bytes",
     )
     inference_body_bytes: int = _count(
         "Limits",
@@ -277,9 +263,6 @@ class Settings:
     connections_per_sandbox: int = _count(
         "Limits", 1024, (1, 65536), "Connections of one sandbox at the same time."
     )
-    connects_per_second: int = _count(
-        "Limits", 200, (1, 10000), "New connections of one sandbox per second, on average."
-    )
     dns_queries_per_second: int = _count(
         "Limits", 200, (1, 100000), "DNS questions of one sandbox per second, on average."
     )
@@ -290,9 +273,6 @@ class Settings:
         "Names that one sandbox may bring into being through the wildcards of its policy.",
     )
     max_sandboxes: int = _count("Limits", 4096, (1, 65536), "Sandboxes of this daemon.")
-    policy_bytes: int = _count(
-        "Limits", 1 * MIB, (1 * KIB, 8 * MIB), "A policy's text.", unit="bytes"
-    )
     policy_history: int = _count("Limits", 100, (1, 10000), "Revisions kept of each policy.")
 
     journal_rows: int = _count(

@@ -32,17 +32,30 @@ from netmgr.tasks import TaskSet
 
 log = logging.getLogger(__name__)
 
-ACKNOWLEDGE_S: Final = 2.0  # a worker silent for longer is killed (contract)
 LOAD_S: Final = 20.0  # interpreter start and imports on a busy machine
 START_S: Final = 10.0  # opening sockets, CA roots, giving up privileges
 FULL_STATE_S: Final = 20.0  # thousands of sandboxes with their policies
 READY_S: Final = 30.0  # how long a change waits for a worker that is being restarted
-STOP_S: Final = 10.0  # drain time of flows, with a margin
+STOP_MARGIN_S: Final = 3.0  # what a worker needs to stop beside the flows' drain time
+REAP_S: Final = 2.0  # a process that was told to end, or was killed
 FIRST_DELAY_S: Final = 0.05  # before the first restart
 LAST_DELAY_S: Final = 5.0  # restarts of a worker that keeps dying are no faster than this
 HEALTHY_S: Final = 10.0  # a worker that lived so long starts again without delay
 
 Op = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long workers may take.
+
+    Attributes:
+        acknowledge_s: for a change; one that is silent for longer is killed.
+        drain_s: for flows to end when the daemon stops.
+    """
+
+    acknowledge_s: float = 2.0
+    drain_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +104,11 @@ class WorkerSpec:
 class Worker:
     """Keeps one worker process alive."""
 
-    def __init__(self, spec: WorkerSpec, last_change: Callable[[], int]) -> None:
+    def __init__(
+        self, spec: WorkerSpec, patience: Patience, last_change: Callable[[], int]
+    ) -> None:
         self.spec = spec
+        self._patience = patience
         self.restarts = 0
         self.pid: int | None = None
         self.started_at = 0.0
@@ -127,7 +143,8 @@ class Worker:
             try:
                 body = {"number": number, "ops": list(ops)}
                 # A worker that is still reading its full state takes this change behind it.
-                deadline = ACKNOWLEDGE_S if self.ready.is_set() else FULL_STATE_S
+                ready = self.ready.is_set()
+                deadline = self._patience.acknowledge_s if ready else FULL_STATE_S
                 await peer.ask("change", body, deadline_s=deadline)
                 return
             except TimeoutError:
@@ -154,7 +171,9 @@ class Worker:
         peer, process = self._peer, self._process
         if peer is not None and not peer.closed:
             try:
-                await peer.ask("stop", deadline_s=STOP_S)
+                drain_s = self._patience.drain_s
+                body = {"drain_s": drain_s}
+                await peer.ask("stop", body, deadline_s=drain_s + STOP_MARGIN_S)
             except (TimeoutError, PeerClosed, PeerRefused) as cause:
                 log.warning("%s did not stop by itself: %s", self.spec.name, cause)
             peer.close()
@@ -246,14 +265,15 @@ class Worker:
 class Supervisor:
     """All workers of one daemon, and the number of the last change."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: Patience = Patience()) -> None:
+        self._patience = patience
         self.workers: list[Worker] = []
         self.number = 0
         self._tasks = TaskSet()
 
     def add(self, spec: WorkerSpec) -> Worker:
         """Keep a worker of that kind alive from now on."""
-        worker = Worker(spec, lambda: self.number)
+        worker = Worker(spec, self._patience, lambda: self.number)
         self.workers.append(worker)
         self._tasks.start(worker.keep_alive(), name=f"keep {spec.name} alive")
         return worker
@@ -336,7 +356,7 @@ async def _first(wanted: asyncio.Event, died: asyncio.Event, deadline_s: float) 
         raise PeerClosed("the process ended before it was loaded")
 
 
-async def _reap(process: subprocess.Popen[bytes], deadline_s: float = STOP_S) -> None:
+async def _reap(process: subprocess.Popen[bytes], deadline_s: float = REAP_S) -> None:
     """Wait for the process's end without blocking the loop; SIGKILL at the deadline."""
     end = time.monotonic() + deadline_s
     while process.poll() is None:

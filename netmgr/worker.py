@@ -24,7 +24,7 @@ from netmgr.kernel.syscalls import CLONE_NEWNET, setns
 
 log = logging.getLogger(__name__)
 
-STOP_DEADLINE_S: Final = 8.0  # how long flows may drain when the daemon stops
+CLOSE_MARGIN_S: Final = 1.0  # what a room needs beside the flows' drain time
 
 
 class Role(Protocol):
@@ -80,7 +80,7 @@ class WorkerLife:
             case "change":
                 return self._fatal_on_error(lambda: self._change(body))
             case "stop":
-                return await self._stop()
+                return await self._stop(body["drain_s"])
             case _:
                 return await self._role.on_ask(what, body, fds)
 
@@ -119,9 +119,9 @@ class WorkerLife:
             self._serving = True
             self._role.serve()
 
-    async def _stop(self) -> Answer:
+    async def _stop(self, drain_s: float) -> Answer:
         try:
-            async with asyncio.timeout(STOP_DEADLINE_S):
+            async with asyncio.timeout(drain_s + CLOSE_MARGIN_S):
                 await self._role.close()
         except TimeoutError:
             log.warning("flows were cut at the end of the drain time")

@@ -32,6 +32,7 @@ INTRODUCE_S: Final = 5.0  # handing a channel over; a worker that is silent for 
 PROXY_LIMITS: Final = (
     "connect_timeout_s",
     "connections_per_sandbox",
+    "drain_s",
     "flow_idle_timeout_s",
     "hello_timeout_s",
     "inference_body_bytes",

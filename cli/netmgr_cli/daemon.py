@@ -39,7 +39,7 @@ from netmgr.settings import Settings, keys_needing_restart, with_live_keys
 from netmgr.settings_file import load_settings
 from netmgr.status import Status
 from netmgr.store import Store
-from netmgr.supervise import Worker
+from netmgr.supervise import Patience, Supervisor, Worker
 from netmgr.tasks import TaskSet
 from netmgr.trust import TrustFiles, system_bundle
 from netmgr.vault import Vault
@@ -150,7 +150,17 @@ class _Daemon:
         )
         rests = {row.address: row.freed_at for row in store.sandboxes.leases() if row.freed_at}
         addresses = AddressPool(settings.sandbox_pool, settings.lease_quarantine_s, released=rests)
-        core = Core(settings, kernel, store, vault, trust, journal, addresses)
+        patience = Patience(settings.worker_ack_s, settings.drain_s)
+        core = Core(
+            settings,
+            kernel,
+            store,
+            vault,
+            trust,
+            journal,
+            addresses,
+            supervisor=Supervisor(patience),
+        )
         self._journal_tasks = TaskSet()
         await journal.start()
         try:

@@ -47,7 +47,7 @@ def test_every_default_is_accepted_by_its_own_key() -> None:
 
 def test_limits_of_the_contract_go_down_only() -> None:
     keys = settings_keys()
-    for name in ("request_head_bytes", "request_headers", "request_path_bytes"):
+    for name in ("request_head_bytes", "request_headers"):
         assert keys[name].direction(getattr(Settings(), name)) is Direction.DOWN
     assert Settings().request_head_bytes == 16 * 1024
     assert Settings().inference_body_bytes == 32 * 1024 * 1024
