@@ -139,7 +139,7 @@ class DialerRole:
         try:
             return await self._dial(body)
         except DialRefused as refusal:
-            raise self._refuse(refusal.reason, refusal.message) from refusal
+            raise self._refuse(refusal.reason, refusal.message, refusal.details) from refusal
         except LimitExceeded as full:
             raise self._refuse(Reason.LIMIT_EXCEEDED, full.message) from full
         except BadInput as fault:
@@ -154,9 +154,9 @@ class DialerRole:
         peer = sock.getpeername()[0]
         return Answer({"peer": peer}, (sock.detach(),))
 
-    def _refuse(self, reason: Reason, message: str) -> PeerRefused:
+    def _refuse(self, reason: Reason, message: str, details: Body | None = None) -> PeerRefused:
         self._refused[reason.value] = self._refused.get(reason.value, 0) + 1
-        return PeerRefused(reason.value, message)
+        return PeerRefused(reason.value, message, details)
 
 
 def _surroundings(settings: Body) -> Surroundings:

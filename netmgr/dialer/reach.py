@@ -43,12 +43,17 @@ _UNRESOLVED: Final = {
 
 
 class DialRefused(Exception):
-    """No connection, and why."""
+    """No connection, and why.
 
-    def __init__(self, reason: Reason, message: str) -> None:
+    Attributes:
+        details: `rule` and `remedy`, where the policy refused.
+    """
+
+    def __init__(self, reason: Reason, message: str, **details: str | None) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
+        self.details = details
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +142,8 @@ class Dialer:
         if decision.permits:
             message = f"no rule says at which addresses {target} may be"
             raise DialRefused(Reason.NO_MATCHING_RULE, message)
-        raise DialRefused(decision.reason, decision.message)
+        remedy = decision.remedy(sandbox.name)
+        raise DialRefused(decision.reason, decision.message, rule=decision.rule, remedy=remedy)
 
     def _guard(self, target: Target, found: Sequence[Ip], plan: DestinationPlan) -> Sequence[Ip]:
         """The addresses that may be dialled; the others are dropped one by one."""

@@ -151,6 +151,17 @@ def test_the_host_is_reached_at_its_loopback_and_the_socket_works(loop: Any) -> 
     run(test, loop)
 
 
+def test_a_refusal_by_policy_says_what_would_allow_it() -> None:
+    async def test() -> None:
+        async with world() as (_, proxy):
+            with pytest.raises(PeerRefused) as caught:
+                await proxy.ask("dial", egress("api.entropics.com", 443))
+            remedy = caught.value.details["remedy"]
+            assert remedy.startswith("netmgr policy update anna --add-endpoint api.entropics.com")
+
+    run(test)
+
+
 def test_the_dialer_keeps_no_descriptor_of_what_it_handed_over() -> None:
     async def test() -> None:
         async with world() as (place, proxy):
