@@ -63,7 +63,10 @@ def ensure_hub(spec: HubSpec) -> tuple[int, bool]:
     with netns.entered(fd):
         links = _read_links()
         _refuse_uplinks(links)
-        sysctls.pin({**sysctls.HUB, **sysctls.link_keys(foreign_links(links))})
+        wrong = [
+            link.name for link in links if link.kind == "veth" and link.differences(sysctls.LINK)
+        ]
+        sysctls.pin({**sysctls.HUB, **sysctls.link_keys(wrong)})
         _ensure_routing(spec)
         ensure_sets(spec)
     return fd, adopted

@@ -151,17 +151,25 @@ class HubLinks:
         link = self.find(lease.link)
         if link is None:
             return (f"link {lease.link} is not in the hub",)
-        with kernel_errors(f"read link {lease.link}"):
-            route = rtnl.get_route_link(self._netlink, lease.address)
-            mac = rtnl.get_permanent_neighbour(self._netlink, link.index, lease.address)
         found = list(_born_wrong(link))
         if not link.up:
             found.append(f"link {lease.link} is down")
-        if route != link.index:
+        if not self.has_route(lease, link.index):
             found.append(f"the hub has no route {lease.address}/32 over {lease.link}")
-        if mac != sandbox_mac(lease.address):
+        if not self.has_neighbour(lease, link.index):
             found.append(f"the hub has no permanent neighbour {lease.address} on {lease.link}")
         return tuple(found)
+
+    def has_route(self, lease: Lease, index: int) -> bool:
+        """Whether the sandbox's address leads to the link with that index."""
+        with kernel_errors(f"read the route of {lease.address}"):
+            return rtnl.get_route_link(self._netlink, lease.address) == index
+
+    def has_neighbour(self, lease: Lease, index: int) -> bool:
+        """Whether the link with that index has the sandbox's permanent neighbour entry."""
+        with kernel_errors(f"read the neighbour {lease.address}"):
+            found = rtnl.get_permanent_neighbour(self._netlink, index, lease.address)
+        return found == sandbox_mac(lease.address)
 
     def detach(self, lease: Lease) -> None:
         """Delete the pair, if it is there. Route and neighbour go with it."""
@@ -196,11 +204,7 @@ class HubLinks:
 
 def _born_wrong(link: rtnl.LinkFacts) -> tuple[str, ...]:
     """What a hub end must have from birth and does not: it inherits the hub's pinned defaults."""
-    found = [
-        f"{key} is {link.devconf.get(key)} instead of {value}"
-        for key, value in sysctls.LINK.items()
-        if link.devconf.get(key) != value
-    ]
+    found = list(link.differences(sysctls.LINK))
     if link.kind != "veth":
         found.append(f"it is a {link.kind or 'device'}, not a veth")
     if not link.flags & rtnl.IFF_NOARP:

@@ -29,7 +29,14 @@ from netmgr.kernel.facts import (
 from netmgr.kernel.ipset import Ipset
 from netmgr.kernel.ipset_codec import Entry, Listed
 from netmgr.kernel.links import HubLinks
-from netmgr.kernel.look import inside_differences, look_netns, look_sets, set_entry, socket_picture
+from netmgr.kernel.look import (
+    inside_differences,
+    look_link,
+    look_netns,
+    look_sets,
+    set_entry,
+    socket_picture,
+)
 from netmgr.kernel.pictures import HubPicture, SandboxPicture, SysctlPicture
 from netmgr.kernel.pins import Pins, open_pin
 from netmgr.kernel.procid import ProcessTable
@@ -323,29 +330,23 @@ class LinuxKernel:
             inside = look_netns(netns.path, fd)
         finally:
             os.close(fd)
-        outside = look_netns(self.spec.netns_dir / self.spec.hub_netns, self._hub.fd)
-        link = next((each for each in outside.links if each.name == lease.link), None)
-        bound = lease in {parse_lease(each.entry) for each in self._list(self._names.bind)}
-        words = (
-            *inside_differences(inside, lease, self.spec),
-            *self._hub.links.differences(lease),
+        links = self._hub.links
+        link = look_link(self._hub.fd, lease.link)
+        bound = all(
+            self._hub.ipsets.test(name, entry) for name, entry in lease_entries(self._names, lease)
         )
-        address = str(lease.address)
+        words = (*inside_differences(inside, lease, self.spec), *links.differences(lease))
+        if not bound:
+            words = (*words, f"{lease.address} is not bound to {lease.link}")
         return SandboxPicture(
             netns=inside,
             hub_link=link,
-            hub_route=any(
-                each.destination == f"{address}/32" and each.link == lease.link
-                for each in outside.routes
-            ),
-            hub_neighbour=any(
-                each.address == address and each.link == lease.link and each.permanent
-                for each in outside.neighbours
-            ),
+            hub_route=link is not None and links.has_route(lease, link.index),
+            hub_neighbour=link is not None and links.has_neighbour(lease, link.index),
             bound=bound,
             allow=tuple(map(set_entry, self._list_allowed(lease.address))),
             sockets=tuple(map(socket_picture, self._hub.diag.tcp(lease.address))),
-            differences=words if bound else (*words, f"{address} is not bound to {lease.link}"),
+            differences=words,
         )
 
     def close(self) -> None:

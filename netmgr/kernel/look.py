@@ -3,6 +3,7 @@
 For people (`hub show`, `sandbox show`, `check`), so completeness comes before speed.
 """
 
+import errno
 import os
 from collections.abc import Callable
 from ipaddress import IPv4Address
@@ -49,6 +50,22 @@ def look_netns(path: Path, fd: int) -> NetnsPicture:
                 return _look(ip, str(path), os.fstat(fd).st_ino)
         except NetlinkError as refusal:
             raise HostFailed(f"look into {path}: {refusal}") from refusal
+
+
+def look_link(fd: int, name: str) -> LinkPicture | None:
+    """One link of the namespace behind `fd`, or None.
+
+    Raises:
+        HostFailed: the kernel refused.
+    """
+    with netns.entered(fd):
+        try:
+            with IPRoute() as ip:
+                return next((_link(found) for found in ip.link("get", ifname=name)), None)
+        except NetlinkError as refusal:
+            if refusal.code == errno.ENODEV:
+                return None
+            raise HostFailed(f"look at link {name}: {refusal}") from refusal
 
 
 def _look(ip: IPRoute, path: str, inode: int) -> NetnsPicture:

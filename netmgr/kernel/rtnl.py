@@ -7,7 +7,7 @@ Source: rtnetlink(7), include/uapi/linux/{rtnetlink,if_link,neighbour}.h.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, Final
@@ -85,6 +85,14 @@ class LinkFacts:
     def up(self) -> bool:
         """Administratively up."""
         return bool(self.flags & IFF_UP)
+
+    def differences(self, wanted: Mapping[str, str]) -> tuple[str, ...]:
+        """Sysctls of the link that are not as wanted, in words."""
+        return tuple(
+            f"{key} is {self.devconf.get(key)} instead of {value}"
+            for key, value in wanted.items()
+            if self.devconf.get(key) != value
+        )
 
 
 # -- messages out ----------------------------------------------------------------------------

@@ -7,6 +7,7 @@ them on a thread. Needs root. Knows nothing of workers: a test reads the listene
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -26,6 +27,7 @@ from netmgr.testing.netns_thread import NetnsThread
 
 T = TypeVar("T")
 
+ETH_P_IP: Final = 0x0800
 ANSWER_S: Final = 20.0  # loading python-iptables on a busy machine
 _HELPER: Final = "import sys; from netmgr.kernel.rules_helper import main; sys.exit(main(3))"
 
@@ -180,3 +182,42 @@ class HubStage:
         with suppress(OSError):
             syscalls.umount(self.spec.netns_dir)
         self._thread.close()
+
+
+def ipv4(source: str, destination: str, protocol: int, payload: bytes) -> bytes:
+    """An IPv4 packet with a right checksum and any source."""
+    head = struct.pack(
+        "!BBHHHBBH4s4s",
+        0x45,
+        0,
+        20 + len(payload),
+        1,
+        0,
+        64,
+        protocol,
+        0,
+        socket.inet_aton(source),
+        socket.inet_aton(destination),
+    )
+    total = sum(struct.unpack("!10H", head))
+    total = (total & 0xFFFF) + (total >> 16)
+    checksum = ~(total + (total >> 16)) & 0xFFFF
+    return head[:10] + struct.pack("!H", checksum) + head[12:] + payload
+
+
+def send_frames(box: StageSandbox, *packets: bytes, times: int = 1) -> None:
+    """Put packets on the wire as they are, past the sandbox's own routing."""
+
+    def send() -> None:
+        with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP)) as sock:
+            target = ("eth0", ETH_P_IP, 0, 0, bytes.fromhex("026e6d000001"))
+            for _ in range(times):
+                for packet in packets:
+                    sock.sendto(packet, target)
+
+    box.run(send)
+
+
+def udp(sport: int, dport: int) -> bytes:
+    """An empty datagram."""
+    return struct.pack("!HHHH", sport, dport, 8, 0)

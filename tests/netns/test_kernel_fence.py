@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
-from netns.hub_stage import HubStage, StageSandbox
+from netns.hub_stage import HubStage, StageSandbox, ipv4, send_frames, udp
 
 from netmgr.errors import BadInput, HostFailed
 from netmgr.kernel.facts import AllowEntry, Counters, Flow
@@ -25,7 +25,6 @@ pytestmark = pytest.mark.root
 ALLOWED = "198.18.0.1"
 SOON_S = 0.010  # a refusal is immediate (hub-attacks.md §9)
 IP_RECVERR, MSG_ERRQUEUE = 11, 0x2000
-ETH_P_IP = 0x0800
 
 
 @pytest.fixture
@@ -80,43 +79,6 @@ def refused_udp(box: StageSandbox, ip: str, port: int) -> tuple[float, int, int]
 
     found = [box.run(send) for _ in range(5)]
     return min(took for took, _, _ in found), found[0][1], found[0][2]
-
-
-def ipv4(source: str, destination: str, protocol: int, payload: bytes) -> bytes:
-    head = struct.pack(
-        "!BBHHHBBH4s4s",
-        0x45,
-        0,
-        20 + len(payload),
-        1,
-        0,
-        64,
-        protocol,
-        0,
-        socket.inet_aton(source),
-        socket.inet_aton(destination),
-    )
-    total = sum(struct.unpack("!10H", head))
-    total = (total & 0xFFFF) + (total >> 16)
-    checksum = ~(total + (total >> 16)) & 0xFFFF
-    return head[:10] + struct.pack("!H", checksum) + head[12:] + payload
-
-
-def send_frames(box: StageSandbox, *packets: bytes, times: int = 1) -> None:
-    """Put packets on the wire as they are, past the sandbox's own routing."""
-
-    def send() -> None:
-        with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP)) as sock:
-            target = ("eth0", ETH_P_IP, 0, 0, bytes.fromhex("026e6d000001"))
-            for _ in range(times):
-                for packet in packets:
-                    sock.sendto(packet, target)
-
-    box.run(send)
-
-
-def udp(sport: int, dport: int) -> bytes:
-    return struct.pack("!HHHH", sport, dport, 8, 0)
 
 
 def read_log(stage: HubStage, wait_s: float = 0.3) -> list[DeniedPacket]:
