@@ -184,6 +184,11 @@ def sandbox_create(
     return Call("POST", "/v1/sandboxes", body=body, deadline_s=CHANGE_S)
 
 
+def sandbox_plan(create: Call[Sandbox]) -> Call[Json]:
+    """The steps that a create would walk, `{"plan": [line, ...]}`; nothing is done."""
+    return Call(create.method, create.path, body={**create.body, "dry_run": True})
+
+
 def sandbox_list() -> Call[Json]:
     """`{"sandboxes": [Sandbox, ...]}`."""
     return Call("GET", "/v1/sandboxes")
@@ -257,6 +262,11 @@ def policy_rollback(
     """Make an older revision's text the newest revision."""
     body = {"revision": revision, "if_revision": if_revision}
     return Call("POST", f"{_policy(scope)}/rollback", body=body, deadline_s=CHANGE_S)
+
+
+def policy_delete_global() -> Call[Json]:
+    """Take the policy over all sandboxes away."""
+    return Call("DELETE", _policy(None), deadline_s=CHANGE_S)
 
 
 def explain(sandbox: str, target: str, *, method: str | None = None) -> Call[Explanation]:

@@ -114,6 +114,7 @@ def enter(errand: Errand) -> int:
     Raises:
         NetmgrError: nothing was started; why stands in the message.
     """
+    _fill_standard_descriptors()
     namespace = open_namespace(errand.netns)
     interactive = os.isatty(0) and os.isatty(1)
     ours, theirs = socket.socketpair()
@@ -136,6 +137,14 @@ def enter(errand: Errand) -> int:
         theirs.close()
 
 
+def _fill_standard_descriptors() -> None:
+    """Where 0, 1 or 2 is closed, what is opened next would take its place, and the command would
+    inherit it: a namespace, for example."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
 def _fork_into_new_pids(
     errand: Errand, namespace: int, report: socket.socket, interactive: bool
 ) -> int:
@@ -143,8 +152,9 @@ def _fork_into_new_pids(
     try:
         unshare(CLONE_NEWPID)  # takes effect for the next child only: that one is init
         try:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:  # None where the descriptor was closed at the start
+                    stream.flush()
             pid = os.fork()
             if pid == 0:
                 from netmgr_cli.inside import be_init

@@ -117,7 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; its exit status (`docs/cli.md`). The console script's entrance."""
     try:
         status = _call(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None where the descriptor was closed at the start
+            sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read us has gone (`| head`): nothing to complain about. The interpreter would
         # flush stdout once more at its end, hence the descriptor behind it is replaced. Where it

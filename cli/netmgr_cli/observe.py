@@ -36,9 +36,9 @@ _COLOURS: Final = {"denied": "red", "failed": "yellow", "audited": "magenta", "a
 @click.option(
     "-o",
     "--output",
-    type=click.Choice(["table", "json"]),
+    type=click.Choice(["table", "json", "yaml"]),
     default="table",
-    help="json: one object per line.  [default: table]",
+    help="json: one object per line; yaml: one document each.  [default: table]",
 )
 @speaks
 def observe(session: Session, follow: bool, output: str, **given: Any) -> None:
@@ -60,6 +60,8 @@ def observe(session: Session, follow: bool, output: str, **given: Any) -> None:
         for record in _records(client, filters, limit, follow):
             if output == "json":
                 screen.show_line(record)
+            elif output == "yaml":
+                screen.show_document(record)
             else:
                 for line in lines_of(record, colour=colour):
                     click.echo(line, color=colour)

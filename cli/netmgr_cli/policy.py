@@ -1,4 +1,4 @@
-"""Owns: `netmgr policy ...`. `validate` and `explain --policy` work without a daemon."""
+"""Owns: `netmgr policy ...`: what changes and what shows policies. policy_judge.py asks them."""
 
 import difflib
 from typing import TYPE_CHECKING, Any, Final
@@ -8,12 +8,10 @@ import click
 from netmgr.errors import BadInput
 from netmgr_cli import render, screen
 from netmgr_cli.options import Format, Session, need_root, read_policy, shows, speaks
+from netmgr_cli.policy_judge import explain, split_scope, validate
 
 if TYPE_CHECKING:
     from netmgr.client import Client
-
-DENIED: Final = 6
-INVALID: Final = 2
 
 # Flags of `update` in the order in which they are applied: what goes, goes first.
 OPERATIONS: Final = (
@@ -44,6 +42,10 @@ def policy() -> None:
     """
 
 
+policy.add_command(validate)
+policy.add_command(explain)
+
+
 def _everywhere(command: Any) -> Any:
     return click.option(
         "--global", "everywhere", is_flag=True, help="The policy over all sandboxes."
@@ -60,27 +62,6 @@ def _writes(command: Any) -> Any:
     ):
         command = option(command)
     return command
-
-
-def split_scope(
-    words: tuple[str, ...], everywhere: bool, rest: tuple[str, ...], optional: int = 0
-) -> tuple[str | None, tuple[str, ...]]:
-    """A sandbox's name (None with --global) and the further words.
-
-    Args:
-        rest: what the further words are called.
-        optional: how many of the last ones may be missing.
-
-    Raises:
-        BadInput: too few or too many words.
-    """
-    wanted = rest if everywhere else ("NAME", *rest)
-    if not len(wanted) - optional <= len(words) <= len(wanted):
-        form = " ".join(wanted) or "no further word"
-        given = " ".join(words) or "nothing"
-        scope = "--global " if everywhere else ""
-        raise BadInput(f"expected {scope}{form}, given {given!r}")
-    return (None, words) if everywhere else (words[0], words[1:])
 
 
 def _revision(word: str) -> int:
@@ -228,8 +209,9 @@ def history(session: Session, words: tuple[str, ...], everywhere: bool, output: 
 @policy.command()
 @click.argument("words", nargs=-1, metavar="NAME REV [REV]")
 @_everywhere
+@shows
 @speaks
-def diff(session: Session, words: tuple[str, ...], everywhere: bool) -> int:
+def diff(session: Session, words: tuple[str, ...], everywhere: bool, output: Format) -> int:
     """Compare a revision of NAME's policy with another, or with the one in force.
 
     Status 1 where they differ, as diff(1) has it.
@@ -252,8 +234,8 @@ def diff(session: Session, words: tuple[str, ...], everywhere: bool) -> int:
             lineterm="",
         )
     )
-    for line in lines:
-        click.echo(line)
+    document = {"from": old["revision"], "to": new["revision"], "lines": lines}
+    screen.show(document, [render.Text(render.printable(line)) for line in lines], output)
     return 1 if lines else 0
 
 
@@ -293,92 +275,22 @@ def rollback(
 
 
 @policy.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@shows
-def validate(files: tuple[str, ...], output: Format) -> int:
-    """Judge policy files without a daemon; status 2 where one is not valid.
-
-    Every problem is told, as file:line: key: what was expected.
-
-    \b
-    Examples:
-      netmgr policy validate policy.yaml
-      netmgr policy validate policies/*.yaml -o json
-    """
-    reports = [_judge(path) for path in files]
-    if output is Format.TABLE:
-        for report in reports:
-            _say(report)
-    else:
-        screen.show({"files": reports}, (), output)
-    return 0 if all(report["ok"] for report in reports) else INVALID
-
-
-def _judge(path: str) -> dict[str, Any]:
-    from netmgr.policy.policy import parse_policy
-
-    try:
-        found = read_policy(path)
-        parsed = parse_policy(found["text"], found["source"])
-    except BadInput as error:
-        problems = error.message.splitlines()
-        return {"file": path, "ok": False, "digest": None, "problems": problems, "warnings": []}
-    return {
-        "file": path,
-        "ok": True,
-        "digest": parsed.digest,
-        "problems": [],
-        "warnings": list(parsed.warnings),
-    }
-
-
-def _say(report: dict[str, Any]) -> None:
-    for warning in report["warnings"]:
-        screen.note(f"{report['file']}: warning: {warning}")
-    for problem in report["problems"]:
-        screen.note(problem)
-    if report["ok"]:
-        click.echo(f"{report['file']}: valid")
-
-
-@policy.command()
-@click.argument("words", nargs=-1, metavar="[NAME] TARGET")
-@click.option("--policy", "path", metavar="FILE", help="Ask this file, without a daemon.")
-@click.option("--method", metavar="M", help="HTTP method.  [default: GET]")
-@shows
+@_everywhere
 @speaks
-def explain(
-    session: Session, words: tuple[str, ...], path: str | None, method: str | None, output: Format
-) -> int:
-    """Say what would become of TARGET in the sandbox NAME, and why; status 6 where it is denied.
+def delete(session: Session, everywhere: bool) -> None:
+    """Take the global policy away: every sandbox's own is in force again.
 
-    TARGET is https://host/path or host:port. The object that enforces is the one that answers.
+    A sandbox always has a policy; one that is empty denies everything.
 
     \b
-    Examples:
-      netmgr policy explain demo https://api.example.com/v1/items --method POST
-      netmgr policy explain --policy policy.yaml db.example.com:5432
+    Example:
+      netmgr policy delete --global
     """
-    if path is not None:
-        _, (target,) = split_scope(words, True, ("TARGET",))
-        answer = _explain_file(path, target, method or "GET")
-    else:
-        name, (target,) = split_scope(words, False, ("TARGET",))
-        answer = _explain_live(session, name or "", target, method)
-    screen.show(answer, render.explanation(answer, target), output)
-    return DENIED if answer["verdict"] == "denied" else 0
-
-
-def _explain_live(session: Session, name: str, target: str, method: str | None) -> Any:
     from netmgr import calls
 
+    if not everywhere:
+        raise BadInput("only the policy over all sandboxes can be deleted: give --global")
+    need_root("policy delete")
     with session.client() as client:
-        return client.send(calls.explain(name, target, method=method))
-
-
-def _explain_file(path: str, target: str, method: str) -> Any:
-    from netmgr.policy.explain import explain as ask
-    from netmgr.policy.policy import parse_policy
-
-    found = read_policy(path)
-    return ask(parse_policy(found["text"], found["source"]), target, method).to_doc(None)
+        answer = client.send(calls.policy_delete_global())
+    screen.note("deleted" if answer.get("deleted", True) else "nothing was set")

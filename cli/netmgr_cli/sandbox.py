@@ -44,6 +44,7 @@ def creates(command: Any) -> Any:
 @creates
 @click.option("--netns", metavar="PATH", help="Attach this network namespace.")
 @click.option("--pid", type=click.IntRange(min=1), help="Attach this process's network namespace.")
+@click.option("--dry-run", is_flag=True, help="Print the steps, do nothing.")
 @shows
 @speaks
 def create(session: Session, name: str, output: Format, **given: Any) -> None:
@@ -74,6 +75,10 @@ def create(session: Session, name: str, output: Format, **given: Any) -> None:
         attach=attach,
     )
     with session.client() as client:
+        if given["dry_run"]:
+            plan = client.send(calls.sandbox_plan(call))
+            screen.show(plan, [render.Text(render.printable(s)) for s in plan["plan"]], output)
+            return
         answer = client.send(call)
     screen.show(answer, render.sandbox(answer), output)
 

@@ -40,6 +40,15 @@ def show_line(data: Any) -> None:
     sys.stdout.flush()
 
 
+def show_document(data: Any) -> None:
+    """Print one object of a stream as a YAML document, at once."""
+    import yaml
+
+    text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, explicit_start=True)
+    click.echo(text, nl=False)
+    sys.stdout.flush()
+
+
 def note(text: str) -> None:
     """Say something that is no data."""
     click.echo(printable(text), err=True)

@@ -100,6 +100,7 @@ def _standard() -> dict[str, Any]:
         "PUT /v1/sandboxes/demo/policy": CHANGE,
         "PATCH /v1/sandboxes/demo/policy": CHANGE,
         "PUT /v1/policy": CHANGE,
+        "DELETE /v1/policy": {"deleted": True},
         "GET /v1/sandboxes/demo/policy/history": {
             "revisions": [{"revision": 3, "created": 1.0, "digest": "sha256:d", "source": "p.yaml"}]
         },

@@ -119,6 +119,14 @@ def test_a_large_policy_is_not_sent(netmgr: Netmgr, daemon: Any, tmp_path: Path)
     assert daemon.asked == []
 
 
+def test_a_plan_is_printed_line_by_line(netmgr: Netmgr, daemon: Any) -> None:
+    daemon.answers["POST /v1/sandboxes"] = {"plan": ["make namespace x", "link up"]}
+    done = netmgr("sandbox", "create", "demo", "--dry-run")
+    assert done.out == "make namespace x\nlink up\n"
+    schema.CreateSandbox.model_validate(daemon.last[3])
+    assert daemon.last[3]["dry_run"] is True
+
+
 def test_check_that_finds_something(netmgr: Netmgr, daemon: Any) -> None:
     difference = {"what": "link nm1", "expected": "up", "found": "down", "remedy": "ip link set"}
     daemon.answers["GET /v1/sandboxes/demo/check"] = {"ok": False, "differences": [difference]}
@@ -210,6 +218,23 @@ def test_diff(netmgr: Netmgr, daemon: Any) -> None:
     assert netmgr("policy", "diff", "demo", "3").out == ""
     daemon.answers["GET /v1/sandboxes/demo/policy"] = NotFound("no revision 9")
     assert netmgr("policy", "diff", "demo", "9").status == 3
+
+
+def test_diff_shows_what_differs(netmgr: Netmgr, daemon: Any) -> None:
+    old = daemon.answers["GET /v1/sandboxes/demo/policy"]
+    new = {**old, "text": "version: 1\nname: x\n", "revision": 4}
+    daemon.answers["GET /v1/sandboxes/demo/policy"] = (old, new)
+    done = netmgr("policy", "diff", "demo", "3")
+    assert done.status == 1
+    assert done.out.splitlines()[:2] == ["--- revision 3", "+++ revision 4"]
+    assert "+name: x" in done.out
+
+
+def test_only_the_global_policy_can_be_deleted(netmgr: Netmgr, daemon: Any) -> None:
+    assert netmgr("policy", "delete").status == 2
+    assert daemon.asked == []
+    assert netmgr("policy", "delete", "--global").status == 0
+    assert daemon.last[:2] == ("DELETE", "/v1/policy")
 
 
 def test_a_wrong_revision_is_a_conflict(netmgr: Netmgr, daemon: Any, policy_file: Path) -> None:

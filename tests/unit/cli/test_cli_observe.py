@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 
 from netmgr.errors import BadInput, NotFound
 from netmgr_cli.observe import lines_of, parse_since
@@ -47,6 +48,12 @@ def test_json_is_one_object_per_line(netmgr: Netmgr, daemon: Any) -> None:
     daemon.answers["GET /v1/records"] = [record(seq=1), record(seq=2)]
     lines = netmgr("observe", "-o", "json").out.splitlines()
     assert len(lines) == 2
+
+
+def test_yaml_is_one_document_each(netmgr: Netmgr, daemon: Any) -> None:
+    daemon.answers["GET /v1/records"] = [record(seq=1), record(seq=2)]
+    documents = list(yaml.safe_load_all(netmgr("observe", "-o", "yaml").out))
+    assert [document["seq"] for document in documents] == [1, 2]
 
 
 @pytest.mark.parametrize(
