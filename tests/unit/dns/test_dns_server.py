@@ -10,6 +10,7 @@ from typing import Any
 import dnslib
 import pytest
 import uvloop
+from unit.dns.ports import bind_both
 
 from netmgr.ipc import Answer, Body, Peer, PeerRefused
 from netmgr.policy.policy import parse_policy
@@ -45,10 +46,8 @@ class World:
     """A worker, the daemon's end of its channel, and clients."""
 
     def __init__(self, settings: Body) -> None:
-        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        udp.bind(("0.0.0.0", 0))
+        udp, listener = bind_both("0.0.0.0")
         self.port = udp.getsockname()[1]
-        listener = socket.create_server(("0.0.0.0", self.port))
         ours, theirs = socket.socketpair()
         self.records: list[Body] = []
         self.asked: list[Body] = []

@@ -10,6 +10,7 @@ from typing import Any
 import dnslib
 import pytest
 import uvloop
+from unit.dns.ports import bind_both
 
 from netmgr.dialer.resolution import NameNotResolved, Unresolved
 from netmgr_dns import stub
@@ -53,14 +54,15 @@ class Server:
         self._tcp_script = tcp_script or script
         self.asked: list[tuple[str, str, str]] = []
         self._stack = ExitStack()
-        self._udp = self._stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        udp, listener = bind_both("127.0.0.1")
+        self._udp = self._stack.enter_context(udp)
+        self._listener = self._stack.enter_context(listener)
         self._udp.setblocking(False)
-        self._udp.bind(("127.0.0.1", 0))
         self.port = self._udp.getsockname()[1]
 
     async def __aenter__(self) -> "Server":
         asyncio.get_running_loop().add_reader(self._udp.fileno(), self._datagram)
-        self._tcp = await asyncio.start_server(self._connection, "127.0.0.1", self.port)
+        self._tcp = await asyncio.start_server(self._connection, sock=self._listener)
         return self
 
     async def __aexit__(self, *_: object) -> None:
