@@ -120,10 +120,12 @@ def lines_of(record: Mapping[str, Any], *, colour: bool) -> list[str]:
     shown = click.style(f"{verdict:<8}", fg=_COLOURS.get(verdict)) if colour else f"{verdict:<8}"
     count = f" x{record['count']}" if record.get("count", 1) != 1 else ""
     rule = f" by {record['rule']}" if record.get("rule") else ""
-    words = (
-        f"{record['kind']:<10} {record.get('sandbox') or NOTHING}  {_destination(record)}"
-        f"  {record['reason']}{rule}{count}"
-    )
+    place = _destination(record)
+    if place == NOTHING and record.get("message"):  # no traffic: what happened is the message
+        what = str(record["message"])
+    else:
+        what = f"{place}  {record['reason']}{rule}"
+    words = f"{record['kind']:<10} {record.get('sandbox') or NOTHING}  {what}{count}"
     lines = [f"{clock(record['time'])} {shown} {printable(words)}"]
     if verdict == Verdict.DENIED and record.get("remedy"):
         lines.append(printable(f"    allow it: {record['remedy']}"))

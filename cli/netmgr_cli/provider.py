@@ -182,7 +182,7 @@ def types(session: Session, output: Format) -> None:
 
     with session.client() as client:
         answer = client.send(calls.provider_types())
-    screen.show(answer, render.anything(answer), output)
+    screen.show(answer, render.provider_types(answer), output)
 
 
 def read_credentials(words: Iterable[str]) -> dict[str, str]:
@@ -249,14 +249,14 @@ def discover(kind: str, answer: Mapping[str, Any], environ: Mapping[str, str]) -
     Raises:
         BadInput: there is no such type, or none of its variables is set.
     """
-    types = {str(item["name"]): item for item in answer["types"]}
+    types = {str(item["type"]): item for item in answer["types"]}
     if kind not in types:
         raise BadInput(
             f"--type {kind!r}: no such type{did_you_mean(kind, types)} "
             f"(known: {', '.join(sorted(types))})"
         )
     confine.no_core_dumps()
-    names = [str(name) for name in types[kind].get("discovery", ())]
+    names = [str(name) for name in types[kind]["from_existing"]]
     found = {name: environ[name].strip() for name in names if environ.get(name, "").strip()}
     if not found:
         wanted = ", ".join(names) or "none is known for this type"

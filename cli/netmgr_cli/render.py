@@ -13,6 +13,7 @@ MINUTE: Final = 60
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 NOTHING: Final = "-"
+SHORT: Final = 12  # characters of a digest that are enough to tell two apart by eye
 MAX_GRID_COLUMNS: Final = 7  # more do not fit 80 columns: then one item after the other
 
 Json = Mapping[str, Any]
@@ -118,10 +119,21 @@ _SANDBOX_TAIL: Final = ("netns", "attached", "policy", "run_dir")
 
 def sandbox(answer: Json) -> list[Block]:
     """One sandbox: the record, then what else the daemon read from the kernel."""
-    record = {**answer, "created": moment(answer.get("created"))}
+    record = {
+        **answer,
+        "created": moment(answer.get("created")),
+        "policy": _policy_in_short(answer.get("policy")),
+    }
     names = [key for key in (*_SANDBOX_HEAD, *_SANDBOX_TAIL) if key in record]
     rest = {key: value for key, value in answer.items() if key not in names and key != "env"}
     return [Fields(tuple((key, cell(record[key])) for key in names)), *anything(rest)]
+
+
+def _policy_in_short(policy: Json | None) -> str | None:
+    if not policy:
+        return None
+    digest = str(policy.get("digest", "")).removeprefix("sha256:")[:SHORT]
+    return f"revision {policy.get('revision')} ({digest})"
 
 
 def check(answer: Json) -> list[Block]:
@@ -165,11 +177,16 @@ def _is_nested(value: object) -> bool:
 def _objects(items: Sequence[Json]) -> list[Block]:
     columns = tuple(dict.fromkeys(key for item in items for key in item))
     if len(columns) > MAX_GRID_COLUMNS:
-        return [
-            Fields(tuple((key, cell(i.get(key))) for key in columns if key in i)) for i in items
-        ]
+        return [block for item in items for block in _object(item)]
     rows = tuple(tuple(cell(item.get(key)) for key in columns) for item in items)
     return [Grid(tuple(printable(key.upper()) for key in columns), rows)]
+
+
+def _object(item: Json) -> list[Block]:
+    """One of several wide objects: below its name, where it has one."""
+    name = item.get("name")
+    pairs = tuple((key, cell(value)) for key, value in item.items() if key != "name" or not name)
+    return [*([Title(cell(name))] if name else []), Fields(pairs)]
 
 
 def policy_change(answer: Json, *, dry_run: bool) -> list[Block]:
@@ -181,7 +198,7 @@ def policy_change(answer: Json, *, dry_run: bool) -> list[Block]:
         text = f"valid: would become revision {revision}"
     else:
         text = f"revision {revision} is in force"
-    short = printable(digest.removeprefix("sha256:")[:12])
+    short = printable(digest.removeprefix("sha256:")[:SHORT])
     cut = answer.get("cut_flows") or 0
     flows = f"; {cut} live flow{'s' if cut != 1 else ''} cut" if cut else ""
     return [Text(f"{text} ({short}){flows}" if short else f"{text}{flows}")]
@@ -194,7 +211,7 @@ def policy_history(answer: Json) -> list[Block]:
         (
             cell(r.get("revision")),
             moment(r.get("created")),
-            cell(str(r.get("digest", "")).removeprefix("sha256:")[:12]),
+            cell(str(r.get("digest", "")).removeprefix("sha256:")[:SHORT]),
             cell(r.get("source")),
         )
         for r in sorted(revisions, key=lambda r: -int(r.get("revision", 0)))
@@ -233,11 +250,23 @@ def provider_list(answer: Json) -> list[Block]:
 
 def provider(answer: Json) -> list[Block]:
     """One provider; of its credentials the names only, whatever the daemon sent."""
-    pairs = tuple(
-        (key, _keys(value) if key == "credentials" else cell(value))
-        for key, value in answer.items()
-    )
+    pairs = tuple((key, _provider_cell(key, value)) for key, value in answer.items())
     return [Fields(pairs)]
+
+
+def _provider_cell(key: str, value: object) -> str:
+    if key == "credentials":
+        return _keys(value)
+    return moment(value) if key in ("created", "updated") else cell(value)
+
+
+def provider_types(answer: Json) -> list[Block]:
+    """Kinds of provider, one after the other: their lists are long."""
+    blocks: list[Block] = []
+    for kind in answer["types"]:
+        blocks.append(Title(cell(kind["type"])))
+        blocks.append(Fields(tuple((k, cell(v)) for k, v in kind.items() if k != "type")))
+    return blocks
 
 
 def _keys(credentials: object) -> str:

@@ -112,7 +112,7 @@ def _standard() -> dict[str, Any]:
         "PATCH /v1/providers/nim": PROVIDER,
         "DELETE /v1/providers/nim": {"removed": ["nim"]},
         "GET /v1/provider-types": {
-            "types": [{"name": "nvidia", "discovery": ["NVIDIA_API_KEY"]}]
+            "types": [{"type": "nvidia", "from_existing": ["NVIDIA_API_KEY"], "config": ["A"]}]
         },
         "PUT /v1/inference": {**ROUTE, "validated": [{"url": "https://u", "protocol": "p"}]},
         "PATCH /v1/inference": ROUTE,

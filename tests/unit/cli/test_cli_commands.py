@@ -333,6 +333,17 @@ def test_bad_credentials(
     assert daemon.asked == []
 
 
+def test_types_are_read_as_the_daemon_lists_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    from netmgr.inference.profiles import PROVIDER_TYPES
+    from netmgr.inference_desk import InferenceDesk
+    from netmgr_cli.provider import discover
+
+    listed = InferenceDesk.types(None)  # type: ignore[arg-type]  # it looks at no instance
+    for name, kind in PROVIDER_TYPES.items():
+        environ = {kind.credential_key: " sk "}
+        assert discover(name, {"types": listed}, environ) == {kind.credential_key: "sk"}
+
+
 def test_from_existing(netmgr: Netmgr, daemon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["provider", "create", "--name", "n", "--from-existing", "--type"]
     monkeypatch.delenv("NVIDIA_API_KEY", raising=False)

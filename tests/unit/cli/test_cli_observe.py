@@ -64,6 +64,10 @@ def test_yaml_is_one_document_each(netmgr: Netmgr, daemon: Any) -> None:
         ({"destination": {"ip": "192.0.2.1", "port": 53, "protocol": "udp"}}, "192.0.2.1:53/udp"),
         ({"destination": None, "sandbox": None}, "connection - -"),
         ({"rule": "x"}, "allowed by x"),
+        (
+            {"destination": {"name": None}, "kind": "lifecycle", "message": "sandbox created"},
+            "lifecycle demo sandbox created",
+        ),
         ({"verdict": "failed", "message": "no route"}, "    no route"),
     ],
 )

@@ -60,6 +60,11 @@ def test_wide_objects_stand_one_after_the_other() -> None:
     ]
 
 
+def test_wide_objects_stand_below_their_names() -> None:
+    wide = {"name": "eth0", **{f"key{n}": n for n in range(9)}}
+    assert render.anything({"links": [wide]})[:2] == [Title("links"), Title("eth0")]
+
+
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
