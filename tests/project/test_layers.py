@@ -16,7 +16,7 @@ FENCES = {
     "dnslib": ("dns/netmgr_dns/", "netmgr/dialer/"),
     "click": ("cli/netmgr_cli/",),
     "rich": ("cli/netmgr_cli/",),
-    "h11": ("proxy/netmgr_proxy/",),
+    "h11": ("proxy/netmgr_proxy/", "netmgr/testing/"),
     "httptools": ("proxy/netmgr_proxy/",),
     "fastapi": ("netmgr/control/",),
     "uvicorn": ("netmgr/control/",),

@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 import pytest
 
+from netmgr_cli.main import cli
+
 ROOT = Path(__file__).parents[2]
 TEXTS = [
     "README.md",
@@ -24,20 +26,28 @@ TOP_FOLDERS = "netmgr|dns|proxy|cli|tests|docs|examples|packaging|vagrant|\\.ci"
 # The list may only get shorter, or longer with a reason that a reviewer reads first.
 REVEALERS = {
     "netmgr/secret.py": "defines it",
+    "netmgr/vault.py": "encrypts it",
+    "netmgr/authority.py": "loads a sandbox's CA key to sign with it",
+    "cli/netmgr_cli/crew.py": "hands a leaf's key to the proxy worker that asked",
+    "netmgr/inference/profiles.py": "judges a new credential's form",
+    "netmgr/inference/route.py": "puts it into the proxy workers' copy of a route",
+    "netmgr/inference_desk.py": "tells an empty value from none",
+    "proxy/netmgr_proxy/inference/headers.py": "writes the provider's authentication header",
+    "proxy/netmgr_proxy/inference/probe.py": "blots it out of a provider's error text",
 }
 
-# Spelt so that this file does not contain what it forbids.
+# Machine paths, unfinished work, and hosts of package registries (installers are preconfigured by
+# whoever runs them). Spelt so that this file does not contain what it forbids.
 FORBIDDEN = [
     r"/w[o]rk/",
     r"\bTO[D]O\b",
     r"\bFIX[M]E\b",
     r"\bX[X]X\b",
     r"NotImpl[e]mentedError",
-    r"pyp[i]\.org",
-    r"pythonh[o]sted",
-    r"debi[a]n\.org",
-    r"registry\.npm[j]s",
 ]
+REGISTRIES = [r"pyp[i]\.org", r"pythonh[o]sted", r"debi[a]n\.org", r"registry\.npm[j]s"]
+# A policy names the hosts that it allows: there a registry is a destination like any other.
+OF_POLICIES = ("examples/policies/", "tests/unit/policy/")
 
 
 def tracked() -> list[Path]:
@@ -68,13 +78,14 @@ def test_every_path_that_a_text_names_exists(name: str) -> None:
 
 
 def test_no_forbidden_word() -> None:
-    pattern = re.compile("|".join(FORBIDDEN))
-    found = [
-        f"{path.relative_to(ROOT)}:{number}: {line.strip()[:80]}"
-        for path, text in texts()
-        for number, line in enumerate(text.splitlines(), 1)
-        if pattern.search(line)
-    ]
+    unfinished, everything = "|".join(FORBIDDEN), "|".join([*FORBIDDEN, *REGISTRIES])
+    found = []
+    for path, text in texts():
+        name = str(path.relative_to(ROOT))
+        words = unfinished if name.startswith(OF_POLICIES) else everything
+        for number, line in enumerate(text.splitlines(), 1):
+            if re.search(words, line):
+                found.append(f"{name}:{number}: {line.strip()[:80]}")
     assert found == []
 
 
@@ -120,9 +131,7 @@ def commands_in(text: str) -> Iterator[list[str]]:
 
 def resolve(words: list[str]) -> str | None:
     """What is wrong with a command line: an unknown verb or option. None where nothing is."""
-    from netmgr_cli.main import main
-
-    command: click.Command = main
+    command: click.Command = cli
     rest = list(words)
     while isinstance(command, click.Group):
         while rest and rest[0].startswith("-"):
