@@ -26,6 +26,8 @@ _NUMBER: Final = {name: number for number, name in enumerate(CAPABILITIES)}
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
+_PR_SET_SECCOMP: Final = 22
+_SECCOMP_MODE_FILTER: Final = 2
 _PR_CAPBSET_READ: Final = 23
 _PR_CAPBSET_DROP: Final = 24
 _PR_SET_SECUREBITS: Final = 28
@@ -35,6 +37,10 @@ _PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 _CAPABILITY_VERSION_3: Final = 0x20080522
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
 class _Header(ctypes.Structure):
@@ -117,6 +123,25 @@ def keep_capabilities(keep: Collection[str]) -> None:
 def set_no_new_privs() -> None:
     """No execve from here on can add a privilege (Documentation/userspace-api/no_new_privs)."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1, "set no_new_privs")
+
+
+def install_filter(instructions: bytes) -> None:
+    """Put a seccomp filter (struct sock_filter, 8 bytes each) on this process and its children.
+
+    Raises:
+        OSError: neither no_new_privs nor CAP_SYS_ADMIN, or the program is not valid.
+    """
+    program = _Program(len(instructions) // 8, instructions)
+    _check(
+        _libc.prctl(
+            _PR_SET_SECCOMP,
+            ctypes.c_ulong(_SECCOMP_MODE_FILTER),
+            ctypes.byref(program),
+            ctypes.c_ulong(0),
+            ctypes.c_ulong(0),
+        ),
+        "install the seccomp filter",
+    )
 
 
 def die_with_parent(signal_number: int) -> None:

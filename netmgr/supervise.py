@@ -44,6 +44,11 @@ HEALTHY_S: Final = 10.0  # a worker that lived so long starts again without dela
 
 Op = dict[str, Any]
 
+WORKER_ENVIRONMENT: Final = {
+    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    "LC_ALL": "C.UTF-8",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -332,7 +337,7 @@ def _spawn(spec: WorkerSpec, channel: socket.socket) -> subprocess.Popen[bytes]:
         ],
         stdin=subprocess.DEVNULL,
         pass_fds=(channel.fileno(),),
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},
+        env=WORKER_ENVIRONMENT,
         cwd="/",
         start_new_session=True,
     )

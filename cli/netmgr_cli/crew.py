@@ -115,7 +115,11 @@ class Crew:
         fds = {"dns_udp": self._listeners.dns_udp, "dns_tcp": self._listeners.dns_tcp}
         rate = self._settings.dns_queries_per_second
         return Launch(
-            {"queries_per_s": rate, "queries_burst": 2 * rate},
+            {
+                "queries_per_s": rate,
+                "queries_burst": 2 * rate,
+                "answer_ttl_s": self._settings.dns_answer_ttl_s,
+            },
             self._hub() | fds,
             self._confined(self._settings.dns_account),
         )

@@ -21,15 +21,14 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from netmgr import confine
 from netmgr.errors import HostFailed, NetmgrError
 from netmgr.kernel.syscalls import setns, unshare
+from netmgr.seccomp import ABIS, socket_filter
 from netmgr_cli.linux import (
     CLONE_NEWIPC,
     CLONE_NEWNET,
     CLONE_NEWNS,
-    install_filter,
     leave_session_keyring,
 )
 from netmgr_cli.scenery import Scene, build, listening_sockets
-from netmgr_cli.seccomp import ABIS, socket_filter
 
 if TYPE_CHECKING:
     from netmgr_cli.enter import Errand
@@ -115,7 +114,7 @@ def _give_up_privileges(errand: "Errand", machine: str) -> None:
     os.setresuid(who.uid, who.uid, who.uid)
     confine.set_capabilities(KEPT_CAPABILITIES if who.uid == 0 else ())
     confine.set_no_new_privs()
-    install_filter(socket_filter(machine))
+    confine.install_filter(socket_filter(machine))
     # Undumpable: the command, which has the same uid, reads nothing of this process's memory and
     # environment, which are netmgr's. A new program is dumpable again.
     confine.no_core_dumps()

@@ -27,8 +27,6 @@ MS_PRIVATE: Final = 0x4_0000
 
 _KEYCTL_JOIN_SESSION_KEYRING: Final = 1
 _SYS_KEYCTL: Final = {"x86_64": 250, "aarch64": 219, "riscv64": 219}
-_PR_SET_SECCOMP: Final = 22
-_SECCOMP_MODE_FILTER: Final = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (
@@ -76,26 +74,3 @@ def leave_session_keyring(machine: str) -> None:
     except OSError as error:
         if error.errno != errno.ENOSYS:
             raise
-
-
-class _Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
-
-
-def install_filter(instructions: bytes) -> None:
-    """Put a seccomp filter (struct sock_filter, 8 bytes each) on this process and its children.
-
-    Raises:
-        OSError: no_new_privs is not set, or the program is not valid.
-    """
-    program = _Program(len(instructions) // 8, instructions)
-    _check(
-        _libc.prctl(
-            _PR_SET_SECCOMP,
-            ctypes.c_ulong(_SECCOMP_MODE_FILTER),
-            ctypes.byref(program),
-            ctypes.c_ulong(0),
-            ctypes.c_ulong(0),
-        ),
-        "install the seccomp filter",
-    )

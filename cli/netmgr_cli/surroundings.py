@@ -49,6 +49,8 @@ class Surroundings:
             "host_addresses": list(self._addresses),
             "control_plane_ports": list(settings.control_plane_ports),
             "treat_as_public": [str(network) for network in settings.treat_as_public],
+            "dns_try_s": settings.dns_try_s,
+            "dns_total_s": settings.dns_total_s,
         }
 
     async def keep_looking(self, tell: Callable[[dict[str, Any]], Awaitable[None]]) -> None:

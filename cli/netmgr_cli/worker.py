@@ -7,11 +7,14 @@ Run by the daemon as `python -I -m netmgr_cli.worker KIND FD`, with FD one end o
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
 from collections.abc import Callable
 
+from netmgr.confine import install_filter
+from netmgr.seccomp import ABIS, socket_filter
 from netmgr.worker import Role, WorkerLife
 
 
@@ -61,6 +64,12 @@ def main(arguments: list[str]) -> int:
         from netmgr.kernel.rules_helper import main as rules_main
 
         return rules_main(fd)
+    # Before the event loop exists: libuv makes an io_uring where it can, and a ring that was made
+    # by root outlives the giving up of privileges. Nor is any exotic socket family of use here.
+    machine = os.uname().machine
+    if machine not in ABIS:
+        raise SystemExit(f"no socket filter for {machine}: known are {', '.join(ABIS)}")
+    install_filter(socket_filter(machine))
     sock = socket.socket(fileno=fd)
     life = WorkerLife
     role = ROLES[kind]()

@@ -1,4 +1,4 @@
-"""Owns: the seccomp filter of commands in a sandbox, as bytes. Pure.
+"""Owns: the seccomp filter of workers, and of commands in a sandbox, as bytes. Pure.
 
 A network namespace does not hold every kind of socket: AF_VSOCK reaches the hypervisor or the
 machine's guests from any namespace (vsock(7)), and modules add families of their own. Only unix,
