@@ -7,6 +7,7 @@ Permanent neighbours on both ends, since the kernel's neighbour table is one for
 ARP the 512th sandbox broke all of them (measured).
 """
 
+import time
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -17,6 +18,8 @@ from netmgr.kernel.fence import kernel_errors
 from netmgr.kernel.netlink import NetlinkSocket
 from netmgr.model import Lease
 
+OPERATIONAL_S: Final = 5.0  # the kernel's worker needs a lock that a busy host holds for long
+POLL_S: Final = 0.001
 LO_INDEX: Final = 1  # include/net/net_namespace.h: LOOPBACK_IFINDEX
 HUB_MAC: Final = "02:6e:6d:00:00:01"  # locally administered; the same on every hub end
 _SANDBOX_MAC: Final = bytes.fromhex("066e")  # and the address: nothing to read back or to store
@@ -125,7 +128,7 @@ class HubLinks:
 
         Raises:
             NotFound: no such link.
-            HostFailed: what was read back is not what was written; the link is down again.
+            HostFailed: what was read back is not what was written; the link is removed.
         """
         link = self.find(lease.link)
         if link is None:
@@ -141,10 +144,35 @@ class HubLinks:
                     rtnl.new_host_route(link.index, lease.address),
                 ]
             )
-        wrong = self.differences(lease)
-        if wrong:
+        try:
+            self._wait_operational(link)
+            wrong = self.differences(lease)
+            if wrong:
+                raise HostFailed(f"link {lease.link} was removed again: {', '.join(wrong)}")
+        except BaseException:
             self.detach(lease)
-            raise HostFailed(f"link {lease.link} was taken down again: {', '.join(wrong)}")
+            raise
+
+    def _wait_operational(self, link: rtnl.LinkFacts) -> None:
+        """Wait until the sandbox's end takes packets.
+
+        The end that comes up first gets its queue from a kernel worker, once the carrier is there;
+        until then it drops what is sent, silently. A name server's first answer would be missing.
+
+        Raises:
+            HostFailed: it takes none within OPERATIONAL_S.
+        """
+        deadline = time.monotonic() + OPERATIONAL_S
+        while True:
+            with kernel_errors(f"read the other end of {link.name}"):
+                inside = rtnl.get_peer(self._netlink, link)
+            if inside is not None and inside.operational:
+                return
+            if time.monotonic() > deadline:
+                raise HostFailed(
+                    f"the sandbox's end of {link.name} takes no packets after {OPERATIONAL_S} s"
+                )
+            time.sleep(POLL_S)
 
     def differences(self, lease: Lease) -> tuple[str, ...]:
         """What the hub's end lacks of what `up` gives it, in words."""

@@ -6,6 +6,7 @@ decoded in full costs more than making one. Knows nothing of hub or sandbox.
 Source: rtnetlink(7), include/uapi/linux/{rtnetlink,if_link,neighbour}.h.
 """
 
+import errno
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ _RTMSG: Final = struct.Struct("=8BI")
 _NDMSG: Final = struct.Struct("=B3xiHBB")
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_EXT_MASK = 1, 3, 18, 26, 29
+_IFLA_LINK, _IFLA_OPERSTATE, _IFLA_LINK_NETNSID, _IFLA_TARGET_NETNSID = 5, 16, 37, 46
+_OPERSTATE_UP: Final = 6  # include/uapi/linux/if.h: IF_OPER_UP
 _IFLA_INFO_KIND, _IFLA_INET_CONF, _IFLA_INET6_CONF, _AF_INET6 = 1, 1, 2, 10
 _RTA_DST, _RTA_OIF = 1, 4
 _NDA_DST, _NDA_LLADDR = 1, 2
@@ -71,6 +74,8 @@ class LinkFacts:
     Attributes:
         devconf: its IPv4 sysctls out of the link message, those of DEVCONF.
         ipv6: whether IPv6 is on for it.
+        operational: whether it takes packets: up, with a carrier that the kernel has acted on.
+        peer: (namespace id, index) of the other end of a veth pair.
     """
 
     index: int
@@ -80,6 +85,8 @@ class LinkFacts:
     mac: str | None
     devconf: dict[str, str]
     ipv6: bool
+    operational: bool
+    peer: tuple[int, int] | None
 
     @property
     def up(self) -> bool:
@@ -208,7 +215,29 @@ def get_link(sock: NetlinkSocket, name: str) -> LinkFacts | None:
     try:
         return parse_link(sock.ask(netlink.pack_message(_RTM_GETLINK, 0, payload)))
     except OSError as refusal:
-        if refusal.errno == 19:  # ENODEV
+        if refusal.errno == errno.ENODEV:
+            return None
+        raise
+
+
+def get_peer(sock: NetlinkSocket, link: LinkFacts) -> LinkFacts | None:
+    """The other end of a veth pair in another namespace, seen from here; None without one.
+
+    Since Linux 6.8 the kernel first does what a fresh carrier demands (linkwatch_sync_dev in
+    rtnl_getlink), so that `operational` is true as soon as it can be.
+    """
+    if link.peer is None:
+        return None
+    namespace, index = link.peer
+    payload = (
+        _IFINFO.pack(0, 0, index, 0, 0)
+        + netlink.pack_attr(_IFLA_TARGET_NETNSID, struct.pack("=i", namespace))
+        + netlink.pack_attr(_IFLA_EXT_MASK, struct.pack("=I", _SKIP_STATISTICS))
+    )
+    try:
+        return parse_link(sock.ask(netlink.pack_message(_RTM_GETLINK, 0, payload)))
+    except OSError as refusal:
+        if refusal.errno == errno.ENODEV:
             return None
         raise
 
@@ -236,7 +265,17 @@ def parse_link(payload: memoryview) -> LinkFacts:
         mac=None if mac is None else bytes(mac).hex(":"),
         devconf=_devconf(parse_attrs(families.get(AF_INET, b"")).get(_IFLA_INET_CONF)),
         ipv6=_ipv6_on(families.get(_AF_INET6)),
+        operational=bytes(attrs.get(_IFLA_OPERSTATE, b"")) == bytes([_OPERSTATE_UP]),
+        peer=_peer(attrs),
     )
+
+
+def _peer(attrs: dict[int, memoryview]) -> tuple[int, int] | None:
+    if _IFLA_LINK not in attrs or _IFLA_LINK_NETNSID not in attrs:
+        return None
+    (namespace,) = struct.unpack("=i", attrs[_IFLA_LINK_NETNSID])
+    (index,) = struct.unpack("=i", attrs[_IFLA_LINK])
+    return namespace, index
 
 
 def _devconf(conf: memoryview | None) -> dict[str, str]:

@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network
@@ -16,9 +17,12 @@ import pytest
 from netns.hub_stage import HubStage, StageSandbox, ipv4, send_frames, udp
 
 from netmgr.errors import BadInput, HostFailed
+from netmgr.kernel import netns, rtnl
 from netmgr.kernel.facts import AllowEntry, Counters, Flow
+from netmgr.kernel.netlink import NetlinkSocket
 from netmgr.kernel.nflog import DeniedPacket, parse_events
 from netmgr.kernel.ruleset import GROUP_DENIED, GROUP_SPOOFED, GROUP_UNSEEN, LOG_BUDGET
+from netmgr.testing.netns_thread import NetnsThread
 
 pytestmark = pytest.mark.root
 
@@ -102,8 +106,6 @@ def test_an_allowed_name_reaches_the_proxy(stage: HubStage) -> None:
                 sock.connect((ALLOWED, 443))
                 return sock.recv(5)
 
-        import threading
-
         answers: list[bytes] = []
         client = threading.Thread(target=lambda: answers.append(box.run(dial)))
         client.start()
@@ -141,8 +143,6 @@ def test_dns_to_any_server_is_ours(stage: HubStage, server: str) -> None:
                 data, sender = sock.recvfrom(64)
                 return data, sender[0]
 
-        import threading
-
         answers: list[tuple[bytes, str]] = []
         client = threading.Thread(target=lambda: answers.append(box.run(ask)))
         client.start()
@@ -155,6 +155,41 @@ def test_dns_to_any_server_is_ours(stage: HubStage, server: str) -> None:
         resolver.sendmsg([b"answer"], [(socket.SOL_IP, 8, reply_from)], 0, asker)
         client.join(5)
         assert answers == [(b"answer", server)]
+
+
+def test_the_first_packet_after_birth_arrives(stage: HubStage) -> None:
+    """The kernel gives a fresh link its queue from a worker that shares a lock with everybody who
+    makes or removes links; ready means ready all the same."""
+    stop = threading.Event()
+
+    def keep_the_lock_busy() -> None:
+        sock = NetlinkSocket(rtnl.NETLINK_ROUTE)
+        own = netns.open_own()
+        while not stop.is_set():
+            sock.run([rtnl.new_veth("a", "02:00:00:00:00:01", "b", "02:00:00:00:00:02", own)])
+            sock.run([rtnl.del_link("a")])
+        os.close(own)
+        sock.close()
+
+    def ask_once() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"first", ("8.8.8.8", 53))
+
+    neighbours = [NetnsThread() for _ in range(3)]
+    busy = [threading.Thread(target=each.run, args=(keep_the_lock_busy,)) for each in neighbours]
+    for thread in busy:
+        thread.start()
+    try:
+        with socket.socket(fileno=os.dup(stage.listeners.dns_udp)) as resolver:
+            for number in range(2, 32):
+                stage.sandbox(number).run(ask_once)
+                assert select.select([resolver], [], [], 1)[0], f"birth {number}"
+                assert resolver.recv(64) == b"first"
+    finally:
+        stop.set()
+        for thread, each in zip(busy, neighbours, strict=True):
+            thread.join()
+            each.close()
 
 
 def test_dns_over_tcp_is_ours(stage: HubStage) -> None:
