@@ -2,7 +2,7 @@
 
 The servers are coroutines of the test's own process whose sockets live in the internet's namespace:
 a test scripts them with Python and reads what they saw from variables.
-Knows nothing of netmgr.
+Knows nothing of netmgr's daemon; of netmgr it takes only the shipped model server.
 """
 
 import asyncio
@@ -13,11 +13,14 @@ import ssl
 import threading
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
+from netmgr.testing.model_script import parse_script
+from netmgr.testing.model_server import ModelServer, running_model_server
 from world import web
 from world.authority import Authority
-from world.namespaces import Namespace
+from world.namespaces import Namespace, inside
 from world.streams import Connection, Handler, Server, Stream
 from world.zone import Zone
 
@@ -87,6 +90,34 @@ class Site:
         self.server.forget()
 
 
+@dataclass(slots=True)
+class Model:
+    """A scripted model upstream: what a provider saw, and what it says."""
+
+    name: str
+    address: str
+    server: ModelServer
+
+    @property
+    def base_url(self) -> str:
+        """What an operator writes into the provider."""
+        return f"https://{self.name}/v1"
+
+    @property
+    def requests(self) -> list[dict[str, Any]]:
+        """Every request as netmgr.testing.model_server records it."""
+        return list(self.server.requests)
+
+    def script(self, *rules: dict[str, Any]) -> None:
+        """Say this from now on (the rules of netmgr.testing.model_script); nothing: the usual."""
+        self.server.script = parse_script(list(rules))
+
+    def forget(self) -> None:
+        """Begin the records and the script anew."""
+        self.server.events.clear()
+        self.script()
+
+
 class Internet:
     """All servers outside. `close` it."""
 
@@ -94,11 +125,12 @@ class Internet:
         self.namespace = namespace
         self.authority = authority
         self.zone = Zone()
-        self._free = iter(SERVERS.hosts())
+        self._free = chain(SERVERS.hosts(), OTHERS.hosts())
         self._listeners: list[socket.socket] = []
         self._connections: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._stopped = asyncio.Event()
+        self._stack = contextlib.AsyncExitStack()  # model servers, ended by the thread
         self._thread = threading.Thread(target=self._run, name="internet", daemon=True)
         self._thread.start()
         for address in DNS_SERVERS:
@@ -157,6 +189,15 @@ class Internet:
             self.zone.set(name, where)
         return server
 
+    def model(self, name: str) -> Model:
+        """A model upstream over TLS, for a provider's base URL."""
+        address = self.address()
+        context = self.authority.server_context(name)
+        self.zone.set(name, address)
+        work = self._run_model(address, context)
+        server = asyncio.run_coroutine_threadsafe(work, self._loop).result(END_DEADLINE_S)
+        return Model(name, address, server)
+
     def listen_in(
         self, namespace: Namespace, address: str, port: int, handler: Handler = web.echo_bytes
     ) -> Server:
@@ -181,6 +222,7 @@ class Internet:
 
     async def _live(self) -> None:
         await self._stopped.wait()
+        await self._stack.aclose()
         tasks = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
@@ -195,6 +237,13 @@ class Internet:
         task = self._loop.create_task(work)
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
+
+    async def _run_model(self, address: str, context: ssl.SSLContext) -> ModelServer:
+        # The listening socket is made by this thread while it stands in the internet's namespace;
+        # nothing else makes sockets in it (see Namespace.socket).
+        with inside(self.namespace.path):
+            running = running_model_server(address, 443, tls=context)
+            return await self._stack.enter_async_context(running)
 
     # -- connections -----------------------------------------------------------------------
 
