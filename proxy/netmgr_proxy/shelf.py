@@ -42,14 +42,17 @@ class Shelf:
         if self._directory is None:
             _load_from_memfd(context, pem)
             return
-        os.fchdir(self._directory)  # the only place that this process ever changes to
         name = f"{next(self._names)}.pem"
+        before = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.fchdir(self._directory)  # OpenSSL takes a name relative to here and nothing else
         fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._directory)
         try:
             with os.fdopen(fd, "wb") as file:
                 file.write(pem.encode())
             context.load_cert_chain(name)
         finally:
+            os.fchdir(before)
+            os.close(before)
             os.unlink(name, dir_fd=self._directory)
 
     def close(self) -> None:
