@@ -281,6 +281,9 @@ async def running_model_server(
             await _Connection(server, reader, writer).serve()
         except (ConnectionError, TimeoutError):
             pass
+        except asyncio.CancelledError:
+            # Only the end below cancels; before Python 3.12 streams would report it as an error.
+            writer.transport.abort()  # nobody waits for TLS's good-bye then
         except (h11.LocalProtocolError, UnicodeError) as error:  # a reply that HTTP does not have
             server.note({"event": "bad_reply", "time": time.time(), "message": str(error)})
         finally:

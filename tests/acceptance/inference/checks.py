@@ -1,0 +1,167 @@
+"""Owns: the comparison of what a provider received and a client got with what a case wants.
+
+Strict both ways: a header that neither the case nor the lists below name is a failure.
+"""
+
+import base64
+import json
+from typing import Any, Final
+
+from acceptance.inference.talk import Answer, Said
+
+Words = dict[str, Any]
+
+# What a provider may see of any request, besides the headers that a case names.
+SENT: Final = {
+    "host",
+    "content-type",
+    "content-length",
+    "accept",
+    "accept-encoding",
+    "user-agent",
+}
+# What a client may see of any answer, besides the headers that a case names.
+RETURNED: Final = {
+    "content-type",
+    "content-length",
+    "content-encoding",
+    "transfer-encoding",
+    "connection",
+}
+# And of an answer that is ours.
+OURS: Final = {"x-netmgr-reason", "x-request-id", "cache-control"}
+CREDENTIAL: Final = {
+    "openai": ("authorization", "Bearer "),
+    "nvidia": ("authorization", "Bearer "),
+    "deepinfra": ("authorization", "Bearer "),
+    "anthropic": ("x-api-key", ""),
+}
+
+
+# -- at the provider -----------------------------------------------------------------------
+
+
+def check_sent(event: Words, route: Words, origin: str, client: bytes, want: Words) -> None:
+    """One request at the provider.
+
+    Args:
+        event: as netmgr.testing.model_server records it.
+        client: the body that the client sent.
+    """
+    raw = base64.b64decode(event["raw_base64"])
+    body = base64.b64decode(event["body_base64"])
+    pairs = [(name, value) for name, value in event["headers"]]
+    names = [name for name, _ in pairs]
+    fields = dict(pairs)
+    head = [f"{event['method']} {event['target']} HTTP/1.1", *(f"{k}: {v}" for k, v in pairs)]
+    assert raw == "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body, raw
+    wanted = want.get("headers", {})
+    credential, prefix = CREDENTIAL[route["type"]]
+    allowed = SENT | {credential} | set(wanted)
+    if route["type"] == "anthropic":
+        allowed |= {"anthropic-version"}
+    assert set(names) <= allowed, f"{set(names) - allowed} crossed: {raw!r}"
+    assert len(names) == len(set(names)), f"a header twice: {raw!r}"
+    assert fields["host"] == origin, raw
+    assert fields[credential] == prefix + route["key"], raw
+    assert wanted.items() <= fields.items(), raw
+    assert not set(want.get("lacks", [])) & set(names), raw
+    assert event["method"] == want.get("method", event["method"]), raw
+    assert event["target"] == want.get("target", event["target"]), raw
+    check_body(body, fields, route["model"], client, want)
+
+
+def check_body(body: bytes, fields: Words, model: str, client: bytes, want: Words) -> None:
+    """The body as the provider got it, byte for byte."""
+    if body or client:
+        assert fields["content-length"] == str(len(body)), fields
+    expected = want["body"].encode() if "body" in want else pinned(client, model)
+    if "json" in want:
+        assert json.loads(body) == want["json"], body
+    if "json" not in want or client:
+        assert body == expected, f"{body!r} is not {expected!r}"
+
+
+def pinned(body: bytes, model: str) -> bytes:
+    """`body` with the route's model, by the simplest way that the table's bodies allow."""
+    value = json.dumps(model).encode()
+    if not body:
+        return body
+    for named in (b'"model":"x"', b'"model":"c"'):
+        if named in body:
+            return body.replace(named, b'"model":' + value)
+    assert b'"model"' not in body, "a case with such a body says what the provider gets"
+    rest = body[1:]
+    return b'{"model":' + value + (b"," if rest != b"}" else b"") + rest
+
+
+# -- at the client -------------------------------------------------------------------------
+
+
+def check_answer(answer: Answer, want: Words) -> None:
+    """One response at the client."""
+    statuses = want.get("status", answer.status)
+    assert answer.status in (statuses if isinstance(statuses, list) else [statuses]), answer
+    names = {name for name, _ in answer.headers}
+    ours = answer.header("x-netmgr-reason") is not None
+    allowed = RETURNED | set(want.get("headers", {})) | (OURS if ours else set())
+    assert names <= allowed, f"{names - allowed} crossed: {answer}"
+    assert want.get("headers", {}).items() <= dict(answer.headers).items(), answer
+    assert not set(want.get("lacks", [])) & names, answer
+    if ours:
+        check_refusal(answer)
+    if "reason" in want:
+        assert answer.header("x-netmgr-reason") == want["reason"], answer
+    if "interim" in want:
+        assert answer.interim == [want["interim"]], answer
+    if "json" in want:
+        assert answer.json == want["json"], answer
+    if "body" in want:
+        assert answer.body == want["body"].encode(), answer
+    assert set(want.get("has", [])) <= (set(answer.json) if "has" in want else set()), answer
+    check_stream(answer, want)
+
+
+def check_refusal(answer: Answer) -> None:
+    """Ours speaks the protocol's words: SDKs read message, type and code."""
+    error = answer.json["error"]
+    assert error["code"] == answer.header("x-netmgr-reason"), answer
+    assert error["message"], answer
+    assert error["type"], answer
+    assert error["request_id"] == answer.header("x-request-id"), answer
+    assert answer.header("content-type") == "application/json", answer
+
+
+def check_stream(answer: Answer, want: Words) -> None:
+    """Events, and how the answer ended."""
+    assert answer.whole or "terminated" in want or "leaves" in want, f"broke off: {answer}"
+    if "events" in want:
+        assert len(answer.events) == want["events"], answer.events
+    if "terminated" in want and answer.status == 200:
+        assert answer.whole is want["terminated"], answer
+    if "last_event" in want:
+        check_part(json.loads(answer.events[-1]), want["last_event"])
+    if "first_events" in want:
+        assert answer.events[: len(want["first_events"])] == want["first_events"], answer.events
+    if "not_contains" in want:
+        assert want["not_contains"].encode() not in answer.body, answer
+
+
+def check_part(value: Any, part: Any) -> None:
+    """`part` is contained in `value`, in any depth."""
+    if not isinstance(part, dict):
+        assert value == part
+        return
+    for key, wanted in part.items():
+        check_part(value[key], wanted)
+
+
+def check_conversation(said: Said, want: Words) -> None:
+    """How long it took and how the connection ended."""
+    assert said.fails is None, said
+    if "within" in want:
+        assert said.seconds <= want["within"], said
+    if "close" in want:
+        last = said.answers[-1]
+        assert (last.header("connection") == "close") is want["close"], said
+        assert (said.end != "open") is want["close"], said
