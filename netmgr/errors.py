@@ -60,6 +60,14 @@ class Refused(NetmgrError):
     http_status = 403
 
 
+class NotVerified(NetmgrError):
+    """A model provider did not answer as it should; nothing was saved."""
+
+    code = "not_verified"
+    exit_status = 1
+    http_status = 502
+
+
 class Unreachable(NetmgrError):
     """The daemon does not answer on its socket."""
 
@@ -100,6 +108,7 @@ BY_CODE: dict[str, type[NetmgrError]] = {
         NotFound,
         Conflict,
         Refused,
+        NotVerified,
         Unreachable,
         HostFailed,
         TryLater,

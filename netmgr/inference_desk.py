@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any, Final
 
 from netmgr.core import Core
-from netmgr.errors import BadInput, NetmgrError, NotFound, TryLater
+from netmgr.errors import BadInput, NetmgrError, NotFound, NotVerified, TryLater
 from netmgr.inference import profiles
 from netmgr.inference.profiles import PROVIDER_TYPES, provider_type, resolve_route
 from netmgr.inference.route import InferenceRoute as ResolvedRoute
@@ -175,7 +175,8 @@ class InferenceDesk:
 
         Raises:
             NotFound: no such provider or sandbox.
-            BadInput: a model or time-out that cannot be meant, or the probe failed.
+            BadInput: a model or time-out that cannot be meant.
+            NotVerified: what the probe found, in words; nothing was saved.
         """
         core, sandbox = self._core, fields["sandbox"]
         candidate = InferenceRoute(
@@ -242,7 +243,7 @@ class InferenceDesk:
 
         Raises:
             NotFound: no route.
-            BadInput: what the probe found, in words.
+            NotVerified: what the probe found, in words.
         """
         core = self._core
         route = await core.on_store(core.store.inference.find, self._scope_id(sandbox))
@@ -294,7 +295,7 @@ class InferenceDesk:
             proxy = core.supervisor.of_kind("proxy")[0].peer
             answer = await proxy.ask("probe", {"route": wire}, deadline_s=deadline)
         except PeerRefused as failure:
-            raise BadInput(failure.message, **failure.details) from failure
+            raise NotVerified(failure.message, **failure.details) from failure
         except (PeerClosed, TimeoutError) as failure:
             raise TryLater("the probe did not end; try again, or use --no-verify") from failure
         finally:
