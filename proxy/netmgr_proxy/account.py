@@ -5,7 +5,7 @@ nothing of protocols; does no I/O but asking which process it was.
 """
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from netmgr.ipc import Peer, PeerClosed, PeerRefused
 from netmgr.model import Destination, Record
@@ -13,7 +13,7 @@ from netmgr.policy.decision import Decision, Target
 from netmgr.reasons import Kind, Reason, Verdict
 from netmgr.view import SandboxView
 from netmgr_proxy.peer import Caller
-from netmgr_proxy.recorder import Recorder
+from netmgr_proxy.recorder import Key, Measures, Recorder
 from netmgr_proxy.wire.face import Refusal
 
 # A denial has to be seen within 200 ms (contract); a record without its process beats a late one.
@@ -62,48 +62,36 @@ class Account:
         self.caller = caller
         self.target = target
 
-    def refused(self, kind: Kind, refusal: Refusal, **extra: Any) -> None:
-        """Something was denied or failed."""
-        self._write(
-            Record(
-                time=self._recorder.now(),
-                sandbox=self.sandbox_name,
-                kind=kind,
-                verdict=refusal.verdict,
-                reason=refusal.reason,
-                destination=self._destination,
-                tenant=self._sandbox.tenant if self._sandbox else None,
-                rule=refusal.rule,
-                policy_revision=self._sandbox.revision if self._sandbox else None,
-                message=refusal.message,
-                remedy=refusal.remedy,
-                extra=extra,
-            )
-        )
+    def refused(
+        self, kind: Kind, refusal: Refusal, measures: Measures | None = None, **parts: Any
+    ) -> None:
+        """Something was denied or failed.
+
+        Args:
+            parts: further parts of the record (`http`, `inference`).
+        """
+        what = _What(refusal.verdict, refusal.reason, refusal.rule, refusal.message, refusal.remedy)
+        self._write(kind, what, measures, parts)
 
     def permitted(
-        self, kind: Kind, decision: Decision, *, single: bool = False, **extra: Any
+        self,
+        kind: Kind,
+        decision: Decision,
+        measures: Measures | None = None,
+        *,
+        single: bool = False,
+        **parts: Any,
     ) -> None:
         """Something was let through.
 
         Args:
             single: never counted as a repeat of another (the end of a flow, a model call).
         """
-        record = Record(
-            time=self._recorder.now(),
-            sandbox=self.sandbox_name,
-            kind=kind,
-            verdict=decision.verdict,
-            reason=decision.reason,
-            destination=self._destination,
-            tenant=self._sandbox.tenant if self._sandbox else None,
-            rule=decision.rule,
-            policy_revision=self._sandbox.revision if self._sandbox else None,
-            message=decision.message if decision.verdict is Verdict.AUDITED else "",
-            remedy=decision.remedy(self.sandbox_name or "") if decision.remedy_args else None,
-            extra=extra,
-        )
-        self._write(record, single=single)
+        message, remedy = "", None
+        if decision.verdict is Verdict.AUDITED:
+            message, remedy = decision.message, decision.remedy(self.sandbox_name or "")
+        what = _What(decision.verdict, decision.reason, decision.rule, message, remedy)
+        self._write(kind, what, measures, parts, single=single)
 
     @property
     def sandbox_name(self) -> str | None:
@@ -114,19 +102,71 @@ class Account:
         """The sandbox's policy has changed; what follows is recorded under the new revision."""
         self._sandbox = sandbox
 
-    def _write(self, record: Record, *, single: bool = False) -> None:
+    def _write(
+        self,
+        kind: Kind,
+        what: "_What",
+        measures: Measures | None,
+        parts: dict[str, Any],
+        *,
+        single: bool = False,
+    ) -> None:
+        sandbox = self._sandbox
+        revision = sandbox.revision if sandbox else None
+        key: Key | None = None
+        if not single:
+            http = parts.get("http", _NO_HTTP)
+            asked = (http["method"], http["path"], http["status"])
+            key = (self.sandbox_name, kind, what, revision, self._destination, asked)
+            if self._recorder.is_repeat(key, measures):
+                return
+        record = Record(
+            time=self._recorder.now(),
+            sandbox=self.sandbox_name,
+            kind=kind,
+            verdict=what.verdict,
+            reason=what.reason,
+            destination=self._destination,
+            tenant=sandbox.tenant if sandbox else None,
+            rule=what.rule,
+            policy_revision=revision,
+            message=what.message,
+            remedy=what.remedy,
+            extra={**parts, **(measures or {})},
+        )
         if self._owner.done():
-            self._write_with_process(record, single)
+            self._write_with_process(key, record)
         else:
-            self._owner.add_done_callback(lambda _: self._write_with_process(record, single))
+            self._owner.add_done_callback(lambda _: self._write_with_process(key, record))
 
-    def _write_with_process(self, record: Record, single: bool) -> None:
+    def _write_with_process(self, key: Key | None, record: Record) -> None:
         if not self._owner.cancelled():
             record.extra["process"] = self._owner.result()
-        if single:
-            self._recorder.record_single(record)
-        else:
-            self._recorder.record(record)
+        if key is not None and self._recorder.is_repeat(key, _measures_of(record)):
+            return  # another of its kind was told while we waited for the process
+        self._recorder.record(key, record)
 
 
+class _What(NamedTuple):
+    """What was decided, as records tell it."""
+
+    verdict: Verdict
+    reason: Reason
+    rule: str | None
+    message: str
+    remedy: str | None
+
+
+def _measures_of(record: Record) -> Measures | None:
+    extra = record.extra
+    if "duration_ms" not in extra:
+        return None
+    return Measures(
+        bytes_in=extra["bytes_in"],
+        bytes_out=extra["bytes_out"],
+        duration_ms=extra["duration_ms"],
+    )
+
+
+_NO_HTTP: Final = {"method": None, "path": None, "status": None}
 ALLOWED: Final = Decision(Verdict.ALLOWED, Reason.ALLOWED)  # where no policy has a say

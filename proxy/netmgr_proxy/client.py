@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import cast
 
 from netmgr_proxy.flows import FOREVER
+from netmgr_proxy.inbox import Inbox
 from netmgr_proxy.limits import Limits
 from netmgr_proxy.wire.request import Event, RequestReader
 
@@ -21,7 +22,7 @@ class DeadlinePassed(Exception):
     """The deadline that was set last has passed."""
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(Inbox):
     """The protocol object of one client connection, and what its task waits on."""
 
     def __init__(self, limits: Limits) -> None:

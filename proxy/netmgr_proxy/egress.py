@@ -254,9 +254,9 @@ class EgressExchange(Exchange):
         self.account.permitted(
             Kind.HTTP,
             self._decision,
+            self.progress.measures(self.room.now()),
             single=self._start_recorded,
             http=self.http,
-            **self.progress.measures(self.room.now()),
         )
 
     @property

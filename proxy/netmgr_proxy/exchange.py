@@ -14,6 +14,7 @@ from netmgr.reasons import Reason
 from netmgr.view import SandboxView
 from netmgr_proxy.account import Account
 from netmgr_proxy.client import ClientConnection, DeadlinePassed
+from netmgr_proxy.recorder import Measures
 from netmgr_proxy.room import Room
 from netmgr_proxy.upstream import UpstreamConnection
 from netmgr_proxy.upstreams import Origin
@@ -51,13 +52,13 @@ class Progress:
     bytes_in: int = 0
     bytes_out: int = 0
 
-    def measures(self, now: float) -> dict[str, int]:
+    def measures(self, now: float) -> Measures:
         """As a record has them."""
-        return {
-            "bytes_in": self.bytes_in,
-            "bytes_out": self.bytes_out,
-            "duration_ms": round((now - self.started_at) * 1000),
-        }
+        return Measures(
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            duration_ms=round((now - self.started_at) * 1000),
+        )
 
 
 class Exchange:

@@ -25,6 +25,7 @@ from netmgr_proxy.inference.rewrite import MalformedBody, PinnedBody, pin_model
 from netmgr_proxy.inference.sse import SseTracker
 from netmgr_proxy.inference.url import join
 from netmgr_proxy.inference.usage import UsageMeter
+from netmgr_proxy.recorder import Measures
 from netmgr_proxy.room import Room
 from netmgr_proxy.routes import LiveRoute
 from netmgr_proxy.upstreams import Origin
@@ -245,14 +246,19 @@ class ModelCall(Exchange):
             why = f"the provider refused the operator's credential (HTTP {status})"
             self.record_failure(Refusal(Reason.UPSTREAM_AUTH, why))
             return
-        self.account.permitted(Kind.INFERENCE, ALLOWED, single=True, **self.extra())
+        self.account.permitted(
+            Kind.INFERENCE, ALLOWED, self._measures(), single=True, **self._parts()
+        )
 
     def record_failure(self, refusal: Refusal) -> None:
         """A denial or failure of this call."""
-        self.account.refused(Kind.INFERENCE, refusal, **self.extra())
+        self.account.refused(Kind.INFERENCE, refusal, self._measures(), **self._parts())
 
-    def extra(self) -> dict[str, Any]:
-        """The record's parts that a model call adds."""
+    def _measures(self) -> Measures:
+        return self.progress.measures(self.room.now())
+
+    def _parts(self) -> dict[str, Any]:
+        """The record's parts that a model call has."""
         route: InferenceRoute | None = self._admitted.route if self._admitted else None
         ttfb = self._clock.ttfb_ms if self._clock else None
         call = {
@@ -266,4 +272,4 @@ class ModelCall(Exchange):
             "tokens_in": self._meter.tokens_in,
             "tokens_out": self._meter.tokens_out,
         }
-        return {"http": self.http, "inference": call, **self.progress.measures(self.room.now())}
+        return {"http": self.http, "inference": call}

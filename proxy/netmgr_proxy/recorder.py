@@ -6,18 +6,57 @@ with their exact number when it ends. The daemon aggregates further and gives ou
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final, TypedDict
 
 from netmgr.ipc import Peer
 from netmgr.model import Record
 
 WINDOW_S: Final = 1.0  # repeats of one second become one message
 MAX_KINDS: Final = 4096  # different decisions held within one window; then it ends early
-_SUMMED: Final = ("bytes_in", "bytes_out")
 
 Clock = Callable[[], float]
+Key = tuple[Hashable, ...]
+
+
+class Measures(TypedDict):
+    """What a decision carried. Repeats are added up; of durations the longest is kept."""
+
+    bytes_in: int
+    bytes_out: int
+    duration_ms: int
+
+
+class _Tally:
+    """Repeats of one decision within a window."""
+
+    __slots__ = ("bytes_in", "bytes_out", "count", "first", "longest_ms", "measured")
+
+    def __init__(self, first: Record) -> None:
+        self.first = first
+        self.count = 0
+        self.measured = False
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.longest_ms = 0
+
+    def add(self, measures: Measures | None) -> None:
+        self.count += 1
+        if measures is not None:
+            self.measured = True
+            self.bytes_in += measures["bytes_in"]
+            self.bytes_out += measures["bytes_out"]
+            self.longest_ms = max(self.longest_ms, measures["duration_ms"])
+
+    def render(self, now: float) -> Record:
+        """One record that stands for all repeats."""
+        extra = dict(self.first.extra)
+        if self.measured:
+            extra["bytes_in"] = self.bytes_in
+            extra["bytes_out"] = self.bytes_out
+            extra["duration_ms"] = self.longest_ms
+        return replace(self.first, time=now, count=self.count, extra=extra)
 
 
 class Recorder:
@@ -26,7 +65,7 @@ class Recorder:
     def __init__(self, daemon: Peer, clock: Clock = time.time) -> None:
         self._daemon = daemon
         self._clock = clock
-        self._repeats: dict[tuple[Any, ...], Record | None] = {}
+        self._tallies: dict[Key, _Tally] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.sent = 0
 
@@ -34,21 +73,25 @@ class Recorder:
         """Seconds since the epoch."""
         return self._clock()
 
-    def record(self, record: Record) -> None:
-        """Tell a decision, or count it as a repeat."""
-        key = _key_of(record)
-        if key not in self._repeats:
-            if len(self._repeats) >= MAX_KINDS:
-                self.flush()
-            self._repeats[key] = None
-            self._start_window()
-            self._tell(record)
-            return
-        waiting = self._repeats[key]
-        self._repeats[key] = record if waiting is None else _merge(waiting, record)
+    def is_repeat(self, key: Key, measures: Measures | None) -> bool:
+        """Count a decision that was told within this window; False: it was not."""
+        tally = self._tallies.get(key)
+        if tally is None:
+            return False
+        tally.add(measures)
+        return True
 
-    def record_single(self, record: Record) -> None:
-        """Tell a decision that is never a repeat (a model call, the end of a long flow)."""
+    def record(self, key: Key | None, record: Record) -> None:
+        """Tell a decision.
+
+        Args:
+            key: what makes another decision a repeat of this one; None: nothing does.
+        """
+        if key is not None:
+            if len(self._tallies) >= MAX_KINDS:
+                self.flush()
+            self._tallies[key] = _Tally(record)
+            self._start_window()
         self._tell(record)
 
     def flush(self) -> None:
@@ -56,10 +99,10 @@ class Recorder:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        repeats, self._repeats = self._repeats, {}
-        for record in repeats.values():
-            if record is not None:
-                self._tell(record)
+        tallies, self._tallies = self._tallies, {}
+        for tally in tallies.values():
+            if tally.count:
+                self._tell(tally.render(self._clock()))
 
     def _start_window(self) -> None:
         if self._timer is None:
@@ -73,28 +116,3 @@ class Recorder:
         if not self._daemon.closed:  # closed: this process is about to end
             self.sent += 1
             self._daemon.tell("record", record.to_wire())
-
-
-def _key_of(record: Record) -> tuple[Any, ...]:
-    http = record.extra.get("http")
-    return (
-        record.sandbox,
-        record.kind,
-        record.verdict,
-        record.reason,
-        record.destination,
-        record.rule,
-        record.policy_revision,
-        None if http is None else (http["method"], http["path"], http["status"]),
-    )
-
-
-def _merge(into: Record, other: Record) -> Record:
-    """Both as one: the later one's particulars, counts and bytes added."""
-    extra = dict(other.extra)
-    for key in _SUMMED:
-        if key in extra or key in into.extra:
-            extra[key] = extra.get(key, 0) + into.extra.get(key, 0)
-    if "duration_ms" in into.extra:
-        extra["duration_ms"] = max(extra.get("duration_ms", 0), into.extra["duration_ms"])
-    return replace(other, count=into.count + other.count, extra=extra)

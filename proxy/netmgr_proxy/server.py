@@ -20,6 +20,7 @@ from netmgr.view import VIEW_OPS, View
 from netmgr_proxy.dial import Dialer
 from netmgr_proxy.door import serve
 from netmgr_proxy.flows import SWEEP_S, Flows
+from netmgr_proxy.inbox import keep_large_blocks_apart
 from netmgr_proxy.leaves import Leaves
 from netmgr_proxy.limits import parse_limits
 from netmgr_proxy.peer import FindCaller, find_caller
@@ -72,6 +73,7 @@ class ProxyRole:
         self._listener = socket.socket(fileno=fds["listener"])
         self._listener.setblocking(False)
         dialer = Dialer(limits.connect_timeout_s)
+        keep_large_blocks_apart()
         self._shelf = Shelf()
         self._reserve = os.eventfd(0)
         self._room = Room(

@@ -300,7 +300,7 @@ class HttpFlow:
             exchange.record_failure(refusal)
             return
         measures = exchange.progress.measures(self._room.now())
-        self._account.refused(self._kind, refusal, http=exchange.http, **measures)
+        self._account.refused(self._kind, refusal, measures, http=exchange.http)
 
     def _record_handshake(self, fault: BaseException) -> None:
         reason = getattr(fault, "reason", None) or "it closed the connection"

@@ -16,6 +16,7 @@ from netmgr_proxy.dial import Dialled
 from netmgr_proxy.first_bytes import Objection, judge_first
 from netmgr_proxy.gate import Deny, Splice
 from netmgr_proxy.peer import Caller
+from netmgr_proxy.recorder import Measures
 from netmgr_proxy.relay import Relay
 from netmgr_proxy.room import Room
 from netmgr_proxy.sockets import farewell, peek_first, reset
@@ -181,7 +182,7 @@ class SpliceFlow:
         if self._cause is not None:
             return
         self._cause = refusal
-        self._account.refused(Kind.CONNECTION, refusal, **self._measures())
+        self._account.refused(Kind.CONNECTION, refusal, self._measures())
         if self._relay is not None:
             self._relay.cut()
         if self._task is not None:
@@ -189,13 +190,13 @@ class SpliceFlow:
 
     def _record_end(self, fault: OSError | None) -> None:
         self._start_recorded = True
-        self._account.permitted(Kind.CONNECTION, self._decision, single=True, **self._measures())
+        self._account.permitted(Kind.CONNECTION, self._decision, self._measures(), single=True)
 
-    def _measures(self) -> dict[str, int]:
+    def _measures(self) -> Measures:
         moved_in = self._relay.bytes_to_client if self._relay else 0
         moved_out = self._relay.bytes_to_server if self._relay else 0
         took = round((self._room.now() - self._began) * 1000)
-        return {"bytes_in": moved_in, "bytes_out": moved_out, "duration_ms": took}
+        return Measures(bytes_in=moved_in, bytes_out=moved_out, duration_ms=took)
 
     def _clean_up(self) -> None:
         if self._relay is not None:

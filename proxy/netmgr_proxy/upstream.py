@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from netmgr.reasons import Reason
+from netmgr_proxy.inbox import Inbox
 from netmgr_proxy.wire.face import Refusal
 from netmgr_proxy.wire.response import BadResponse, ResponseHead, ResponseReader
 
@@ -35,7 +36,7 @@ class ResponseSink(Protocol):
         """The connection takes request bytes again."""
 
 
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection(Inbox):
     """The protocol object of one connection.
 
     Args:

@@ -94,6 +94,54 @@ def test_what_was_sent_is_what_is_read(requests: list[tuple[Any, bytes, bool]]) 
     assert sum(isinstance(event, End) for event in events) == len(requests)
 
 
+SIMILAR = st.lists(
+    st.builds(
+        lambda lines: b"POST / HTTP/1.1\r\nHost: a\r\n" + b"".join(lines) + b"\r\n",
+        st.lists(
+            st.sampled_from(
+                [
+                    b"Content-Length: 0\r\n",
+                    b"Content-Length: 00\r\n",
+                    b"content-length: 1\r\n",
+                    b"Content-Length: -0\r\n",
+                    b"Content-Length:\r\n",
+                    b"Content-Length: 0, 0\r\n",
+                    b"X: Content-Length: 0\r\n",
+                    b"Transfer-Encoding: chunked\r\n",
+                ]
+            ),
+            max_size=3,
+        ),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(SIMILAR)
+def test_what_is_remembered_changes_nothing(heads: list[bytes]) -> None:
+    """A head is read the same whatever came before it on the connection."""
+    used = RequestReader(16384, 100)
+    for raw in heads:
+        fresh = RequestReader(16384, 100)
+        outcomes = []
+        for reader in (used, fresh):
+            reader.feed(raw)
+            try:
+                head = reader.next()
+            except BadRequest as fault:
+                outcomes.append(str(fault))
+                continue
+            assert isinstance(head, Head)
+            outcomes.append(head)
+            reader.feed(b"0\r\n\r\n" if head.length is None else b"x" * head.length)
+            while not isinstance(reader.next(), End):
+                pass
+        assert outcomes[0] == outcomes[1]
+        if isinstance(outcomes[0], str):
+            return
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_events_or_bad_request(data: bytes) -> None:
     read_all([b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + data])

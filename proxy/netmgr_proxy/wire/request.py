@@ -6,7 +6,7 @@ Sources: RFC 9112 §2.2, §5.2, §6.1-6.3, §11.2 (request smuggling); RFC 9110 
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import h11
@@ -32,6 +32,10 @@ HOP_BY_HOP: Final = frozenset(
 )
 _REFRAMED: Final = HOP_BY_HOP | {b"host", b"content-length"}
 _NEVER_NOMINATED: Final = frozenset((b"host", b"content-length", b"transfer-encoding"))
+# The same client sends nearly the same head again and again; only this number differs.
+_MAX_DIGITS: Final = 12
+_LENGTH_FIELD = re.compile(rb"\r\nContent-Length: ([0-9]{1,12})\r\n", re.IGNORECASE)
+_MEMO_BYTES: Final = 2048  # a longer head is not kept: every idle connection would hold it
 # h11 starts with room for a head; chunk sizes and trailers stay below this as well.
 _H11_BUFFER: Final = 16 * 1024
 
@@ -105,7 +109,7 @@ class RequestReader:
         max_fields: number of header fields.
     """
 
-    __slots__ = ("_buffer", "_h11", "_left", "_max_fields", "_max_head", "_searched")
+    __slots__ = ("_buffer", "_h11", "_left", "_max_fields", "_max_head", "_memo", "_searched")
 
     def __init__(self, max_head: int, max_fields: int) -> None:
         self._max_head = max_head
@@ -114,6 +118,7 @@ class RequestReader:
         self._searched = 0  # no end of a head before this place
         self._left: int | None = None  # of a body with a length; None between bodies
         self._h11: h11.Connection | None = None  # only while a chunked body is read
+        self._memo: tuple[bytes, bytes, Head] | None = None  # the last head, around its length
 
     def feed(self, data: bytes) -> None:
         """Add what the client sent."""
@@ -165,7 +170,38 @@ class RequestReader:
         raw = bytes(buffer[:size])
         del buffer[:size]
         self._searched = 0
-        return self._parse_head(raw)
+        return self._recall(raw) or self._parse_head(raw)
+
+    def _recall(self, raw: bytes) -> Head | None:
+        """The head, if the last one was the same but for the number in Content-Length.
+
+        h11 accepts any such number where it accepts one, so nothing is left to be checked.
+        """
+        if self._memo is None:
+            return None
+        before, after, head = self._memo
+        if raw == before:
+            self._left = head.length
+            return head
+        if not after or not (raw.startswith(before) and raw.endswith(after)):
+            return None
+        digits = raw[len(before) : len(raw) - len(after)]
+        if not digits.isdigit() or len(digits) > _MAX_DIGITS:
+            return None
+        self._left = length = int(digits)
+        return head if head.length == length else replace(head, length=length)
+
+    def _remember(self, raw: bytes, head: Head) -> None:
+        """Keep a head for `_recall`, cut where its one Content-Length has its number."""
+        self._memo = None
+        if len(raw) > _MEMO_BYTES or head.length is None:
+            return
+        lengths = raw.lower().count(b"content-length")
+        found = _LENGTH_FIELD.search(raw)
+        if lengths == 1 and found is not None:
+            self._memo = (raw[: found.start(1)], raw[found.end(1) :], head)
+        elif not lengths:
+            self._memo = (raw, b"", head)
 
     def _is_bad_already(self, buffer: bytearray) -> bool:
         """Whether an unfinished head is lost: no client waits for a deadline to learn it."""
@@ -194,6 +230,7 @@ class RequestReader:
                 self._buffer.clear()
         else:
             self._left = head.length
+        self._remember(raw, head)
         return head
 
     # -- the body --------------------------------------------------------------------------
