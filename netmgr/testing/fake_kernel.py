@@ -73,8 +73,7 @@ class FakeKernel:
         """Make or adopt the hub."""
         self._may_fail("ensure_hub")
         adopted = self.world.hub is not None
-        if not adopted:
-            self.world.hub = self.world.new_netns()
+        self.world.hub = self.world.hub or self.world.new_netns()
         self._connected = True
         if self._hub_socket is None:
             self._hub_socket = socket.socket()
@@ -227,8 +226,7 @@ class FakeKernel:
         self._may_fail("link_up")
         if lease.link not in self.world.hub_links:
             raise NotFound(f"link {lease.link} is not in the hub")
-        _, inside, _ = self.world.hub_links[lease.link]
-        self.world.hub_links[lease.link] = (True, inside, lease)
+        self.world.hub_links[lease.link] = (True, self.world.hub_links[lease.link][1], lease)
 
     def detach_link(self, lease: Lease) -> None:
         """The pair gone."""

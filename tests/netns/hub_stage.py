@@ -6,11 +6,13 @@ them on a thread. Needs root. Knows nothing of workers: a test reads the listene
 
 import json
 import os
+import select
 import socket
 import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,15 +20,21 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import pytest
+
 from netmgr.ipc import FrameReader, encode_frame
 from netmgr.kernel import netns, syscalls
 from netmgr.kernel.facts import AllowEntry, HubSpec, Listeners, Netns
 from netmgr.kernel.linux import LinuxKernel
+from netmgr.kernel.nflog import DeniedPacket, parse_events
 from netmgr.model import InstanceName, Lease, SandboxName
 from netmgr.testing.netns_thread import NetnsThread
 
 T = TypeVar("T")
 
+IP_RECVERR, MSG_ERRQUEUE = 11, 0x2000
+
+SOON_S: Final = 0.010  # a refusal is immediate (hub attacks, what must be tested forever)
 ETH_P_IP: Final = 0x0800
 ANSWER_S: Final = 20.0  # loading python-iptables on a busy machine
 _HELPER: Final = "import sys; from netmgr.kernel.rules_helper import main; sys.exit(main(3))"
@@ -221,3 +229,59 @@ def send_frames(box: StageSandbox, *packets: bytes, times: int = 1) -> None:
 def udp(sport: int, dport: int) -> bytes:
     """An empty datagram."""
     return struct.pack("!HHHH", sport, dport, 8, 0)
+
+
+def listener(stage: HubStage) -> socket.socket:
+    """The proxy's listener, in a test's hands."""
+    found = socket.socket(fileno=os.dup(stage.listeners.proxy[0]))
+    found.settimeout(2)
+    return found
+
+
+def quickest(attempt: Callable[[], float]) -> float:
+    """The best of some tries: a neighbour's load is not the kernel's delay."""
+    return min(attempt() for _ in range(5))
+
+
+def refused_tcp(box: StageSandbox, ip: str, port: int) -> float:
+    """Seconds until a connection is refused; anything else is a failure."""
+
+    def dial() -> float:
+        with socket.socket() as sock:
+            sock.settimeout(2)
+            start = time.perf_counter()
+            with pytest.raises(ConnectionRefusedError):
+                sock.connect((ip, port))
+            return time.perf_counter() - start
+
+    return quickest(lambda: box.run(dial))
+
+
+def refused_udp(box: StageSandbox, ip: str, port: int) -> tuple[float, int, int]:
+    """Seconds until a datagram is refused, and the ICMP type and code that said so."""
+
+    def send() -> tuple[float, int, int]:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.setsockopt(socket.SOL_IP, IP_RECVERR, 1)
+            start = time.perf_counter()
+            sock.sendto(b"x", (ip, port))
+            assert select.select([], [], [sock], 0) is not None
+            poll = select.poll()
+            poll.register(sock, select.POLLERR)
+            assert poll.poll(2000), "no refusal came"
+            took = time.perf_counter() - start
+            _, ancillary, _, _ = sock.recvmsg(64, 256, MSG_ERRQUEUE)
+            _, origin, kind, code = struct.unpack_from("=IBBB", ancillary[0][2])
+            assert origin == 2  # SO_EE_ORIGIN_ICMP
+            return took, kind, code
+
+    found = [box.run(send) for _ in range(5)]
+    return min(took for took, _, _ in found), found[0][1], found[0][2]
+
+
+def read_log(stage: HubStage, wait_s: float = 0.3) -> list[DeniedPacket]:
+    """Events until there are none for `wait_s` seconds."""
+    found: list[DeniedPacket] = []
+    while select.select([stage.listeners.nflog], [], [], wait_s)[0]:
+        found += parse_events(os.read(stage.listeners.nflog, 65536))
+    return found
