@@ -38,8 +38,9 @@ unit: setup-test ## the tests that need no root
 netns: setup-test ## root: the tests on the real kernel
 	$(BIN)/pytest -q tests/contract tests/netns $(ARGS)
 
-bench: setup-test ## root: measurements beside their competitors; reports, never fails on a time
-	$(BIN)/python -I tests/bench/run.py $(ARGS)
+bench: ## root: measurements beside their competitors; reports, never fails on a time
+	@packaging/setup.sh bench
+	$(BIN)/python tests/bench/run.py $(ARGS)
 
 fmt: setup-test ## put every file into the one format
 	$(BIN)/ruff format .

@@ -3,6 +3,7 @@
 #
 #   packaging/setup.sh run     what the daemon needs, and netmgr itself in .venv
 #   packaging/setup.sh test    the same, and what the tests use besides
+#   packaging/setup.sh bench   the same, and what the benchmarks compare with
 #
 # May be run again: what is there is looked at, not installed anew. PYTHON selects the interpreter.
 set -euo pipefail
@@ -58,6 +59,11 @@ openssh-client        command:ssh
 openssl               command:openssl
 postgresql-client     command:psql
 util-linux            command:nsenter'
+
+readonly needed_to_bench='
+containernetworking-plugins  file:/usr/lib/cni/bridge
+dnsperf                      command:dnsperf
+wrk                          command:wrk'
 
 is_there() {
   local kind=${1%%:*} thing=${1#*:}
@@ -116,5 +122,9 @@ case $what in
     install_packages "$needed_to_run$needed_to_test"
     install_netmgr -test
     ;;
-  *) fail "usage: packaging/setup.sh run|test" ;;
+  bench)
+    install_packages "$needed_to_run$needed_to_test$needed_to_bench"
+    install_netmgr -test
+    ;;
+  *) fail "usage: packaging/setup.sh run|test|bench" ;;
 esac

@@ -20,6 +20,9 @@ TEXTS = [
     "CHANGELOG.md",
     "tests/README.md",
 ]
+ROOMS = ["netmgr", "dns", "proxy", "cli", "tests", "tests/bench"]
+ROOMS += [f"netmgr/{part}" for part in ("kernel", "policy", "inference", "store", "journal")]
+ROOMS += [f"netmgr/{part}" for part in ("control", "dialer", "testing")]
 TOP_FOLDERS = "netmgr|dns|proxy|cli|tests|docs|examples|packaging|vagrant|\\.ci"
 
 # Files whose business is to let a credential out: into the vault, or onto the provider's wire.
@@ -75,6 +78,14 @@ def test_every_path_that_a_text_names_exists(name: str) -> None:
     named |= set(re.findall(r"\]\((?!http|#)([^)#]+)", text))
     missing = [p for p in sorted(named) if not list(ROOT.glob(p.rstrip("./")))]
     assert missing == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_room_has_a_door_plate_that_names_real_files(room: str) -> None:
+    text = (ROOT / room / "README.md").read_text()
+    named = set(re.findall(r"`((?:\w+/)*\w+\.(?:py|yaml))`", text))
+    files = [f"/{path.relative_to(ROOT)}" for path in tracked()]
+    assert [n for n in sorted(named) if not any(f.endswith(f"/{n}") for f in files)] == []
 
 
 def test_no_forbidden_word() -> None:

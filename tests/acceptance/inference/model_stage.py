@@ -1,7 +1,8 @@
 """Owns: what inference cases share: a world with providers, sandboxes with a talker each, and the
 operator who configures routes by the command line.
 
-A provider of a given shape is created once and used again; a route is set where another is in force.
+A provider of a given shape is created once and used again; a route is set where another is in
+force.
 """
 
 import json
