@@ -8,10 +8,11 @@ Source: rtnetlink(7), include/uapi/linux/{rtnetlink,if_link,neighbour}.h.
 
 import errno
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, wraps
 from ipaddress import IPv4Address
-from typing import Any, Final
+from typing import Any, Final, ParamSpec
 
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
@@ -21,6 +22,8 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from netmgr.kernel import netlink
 from netmgr.kernel.netlink import NetlinkSocket, iter_attrs, parse_attrs
 
+P = ParamSpec("P")
+REMEMBERED: Final = 256  # messages of 40 bytes
 AF_INET: Final = 2
 NETLINK_ROUTE: Final = 0
 
@@ -115,6 +118,17 @@ def _encode(message: Any, kind: int, flags: int, attrs: Sequence[tuple[str, obje
     return bytearray(message.data)
 
 
+def _remembered(build: Callable[P, bytearray]) -> Callable[P, bytearray]:
+    """The same message again without encoding it again: half of them never vary in practice."""
+    cached: Any = lru_cache(REMEMBERED)(build)  # typed as taking any hashable, not P
+
+    @wraps(build)
+    def copy(*args: P.args, **kwargs: P.kwargs) -> bytearray:
+        return bytearray(cached(*args, **kwargs))  # its sequence number is filled in later
+
+    return copy
+
+
 def new_veth(name: str, mac: str, peer: str, peer_mac: str, peer_netns: int) -> bytearray:
     """A veth pair; the peer is born in another namespace, without ARP, down.
 
@@ -142,6 +156,7 @@ def new_veth(name: str, mac: str, peer: str, peer_mac: str, peer_netns: int) -> 
     return _encode(ifinfmsg(), _RTM_NEWLINK, _NEW, attrs)
 
 
+@_remembered
 def set_link_up(index: int) -> bytearray:
     """Set a link administratively up."""
     message = ifinfmsg()
@@ -166,6 +181,7 @@ def new_address(index: int, address: IPv4Address) -> bytearray:
     return _encode(message, _RTM_NEWADDR, _NEW, [("IFA_LOCAL", text), ("IFA_ADDRESS", text)])
 
 
+@_remembered
 def new_neighbour(index: int, address: IPv4Address, mac: str) -> bytearray:
     """A permanent neighbour. Replaces what stands for the address."""
     message = ndmsg()
@@ -176,6 +192,7 @@ def new_neighbour(index: int, address: IPv4Address, mac: str) -> bytearray:
     return _encode(message, _RTM_NEWNEIGH, netlink.NLM_F_CREATE | 0x100, attrs)  # NLM_F_REPLACE
 
 
+@_remembered
 def new_default_route(index: int, gateway: IPv4Address) -> bytearray:
     """The default route over a gateway that no address on the link covers (onlink)."""
     message = _route(0)
