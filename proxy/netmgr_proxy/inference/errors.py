@@ -51,13 +51,12 @@ _ANTHROPIC_TYPES: Final = _OPENAI_TYPES | {
 def render_error(
     refusal: Refusal, request_id: str, rule: str | None = None
 ) -> tuple[Headers, bytes]:
-    """The headers (all but framing) and the body of a refusal."""
+    """The headers (but for framing and caching, which every head of ours has) and the body."""
     body = _body(refusal, request_id, rule)
     headers = [
         (b"content-type", b"application/json"),
         (b"x-netmgr-reason", refusal.reason.value.encode()),
         (b"x-request-id", _token(request_id)),
-        (b"cache-control", b"no-store"),
     ]
     return headers, json.dumps(body).encode()
 
