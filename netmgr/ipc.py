@@ -4,6 +4,9 @@ A `Peer` is one end. It tells (no answer), asks (one answer, with a deadline) an
 on asyncio and on uvloop, because it needs nothing but readable and writable events of a descriptor.
 Knows nothing of what the messages mean.
 
+The other end may be hijacked: an end says whether it takes descriptors at all, bounds what waits,
+and whoever breaks the form of a message loses the channel (a worker is then started anew).
+
 Descriptors travel with SCM_RIGHTS (unix(7)). The kernel keeps their order relative to the bytes
 and delivers them no later than the first byte they were sent with, so a queue per connection and a
 count in each frame's head are enough to give every frame its own.
@@ -11,32 +14,47 @@ count in each frame's head are enough to give every frame its own.
 
 import array
 import asyncio
-import json
+import logging
 import os
 import socket
-import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final
 
+from netmgr.frames import MAX_FDS, MAX_FRAME, FrameReader, PeerClosed, encode_frame, parse_message
 from netmgr.tasks import TaskSet
 
-MAX_FRAME: Final = 64 * 1024 * 1024  # a full state of thousands of sandboxes; beyond it is a fault
-MAX_FDS: Final = 16  # listeners of one worker's start message, with room
+MAX_ASKED: Final = 1024  # questions under way: twice what the dialer has, the busiest of all
 MAX_QUEUED: Final = 256 * 1024 * 1024  # bytes waiting for a peer that does not read: then cut it
 READ_SIZE: Final = 256 * 1024
 DEFAULT_DEADLINE_S: Final = 10.0
 
-_HEAD = struct.Struct("!IB")
+log = logging.getLogger(__name__)
+
 _FD_SPACE = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
 
 Body = dict[str, Any]
 
-
-class PeerClosed(ConnectionError):
-    """The other process is gone, or broke the framing."""
+__all__ = [
+    "DEFAULT_DEADLINE_S",
+    "MAX_ASKED",
+    "MAX_FDS",
+    "READ_SIZE",
+    "Answer",
+    "AskHandler",
+    "Body",
+    "FrameReader",
+    "Peer",
+    "PeerClosed",
+    "PeerRefused",
+    "TellHandler",
+    "encode_frame",
+    "ignore_every_tell",
+    "refuse_every_ask",
+]
 
 
 class PeerRefused(Exception):
@@ -76,51 +94,6 @@ def ignore_every_tell(what: str, body: Body, fds: tuple[int, ...]) -> None:
         os.close(fd)
 
 
-class FrameReader:
-    """Bytes and descriptors in, whole frames out. Pure but for owning descriptors."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._fds: deque[int] = deque()
-
-    def feed(self, data: bytes, fds: Sequence[int]) -> list[tuple[bytes, tuple[int, ...]]]:
-        """Add what was read; give every frame that is now whole.
-
-        Raises:
-            PeerClosed: a frame longer than MAX_FRAME, or one whose descriptors did not come.
-        """
-        self._buffer += data
-        self._fds.extend(fds)
-        frames: list[tuple[bytes, tuple[int, ...]]] = []
-        start = 0
-        while len(self._buffer) - start >= _HEAD.size:
-            length, wanted = _HEAD.unpack_from(self._buffer, start)
-            if length > MAX_FRAME or wanted > MAX_FDS:
-                raise PeerClosed(f"frame of {length} bytes with {wanted} descriptors")
-            end = start + _HEAD.size + length
-            if len(self._buffer) < end:
-                break
-            if len(self._fds) < wanted:
-                raise PeerClosed("a frame's descriptors did not arrive with it")
-            payload = bytes(memoryview(self._buffer)[start + _HEAD.size : end])
-            frames.append((payload, tuple(self._fds.popleft() for _ in range(wanted))))
-            start = end
-        if start:
-            del self._buffer[:start]
-        return frames
-
-    def close(self) -> None:
-        """Close descriptors that no frame has claimed."""
-        while self._fds:
-            os.close(self._fds.popleft())
-
-
-def encode_frame(message: Body, fd_count: int) -> bytes:
-    """One frame as bytes."""
-    payload = json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode()
-    return _HEAD.pack(len(payload), fd_count) + payload
-
-
 class Peer:
     """One end of a channel to another netmgr process. Owns its socket.
 
@@ -129,6 +102,9 @@ class Peer:
         on_ask: answers the other end's questions; each runs in a task of its own.
         on_tell: takes the other end's one-way messages, in order.
         on_close: called once when the channel has ended, for whatever cause.
+        takes_fds: whether the other end may send descriptors; else one that does is cut off, and
+            the kernel closes what it sent.
+        max_frame: bytes of one message of the other end's.
     """
 
     def __init__(
@@ -138,6 +114,8 @@ class Peer:
         on_ask: AskHandler = refuse_every_ask,
         on_tell: TellHandler = ignore_every_tell,
         on_close: Callable[[], None] | None = None,
+        takes_fds: bool = True,
+        max_frame: int = MAX_FRAME,
     ) -> None:
         sock.setblocking(False)
         self._sock = sock
@@ -145,7 +123,8 @@ class Peer:
         self.on_ask = on_ask
         self.on_tell = on_tell
         self.on_close = on_close
-        self._reader = FrameReader()
+        self._reader = FrameReader(max_frame)
+        self._fd_space = _FD_SPACE if takes_fds else 0
         self._out: deque[tuple[memoryview, tuple[int, ...]]] = deque()
         self._queued = 0
         self._ids = count(1)
@@ -186,6 +165,11 @@ class Peer:
             self._send({"ask": what, "id": number, "body": body or {}}, fds)
             async with asyncio.timeout(deadline_s):
                 return await future
+        except BaseException:
+            # Cancelled in the very moment in which the answer came: nobody takes its descriptors.
+            if future.done() and not future.cancelled() and future.exception() is None:
+                _close_all(future.result().fds)
+            raise
         finally:
             self._waiting.pop(number, None)
 
@@ -246,7 +230,7 @@ class Peer:
 
     def _readable(self) -> None:
         try:
-            data, fds = _receive_some(self._sock)
+            data, fds = _receive_some(self._sock, self._fd_space)
         except BlockingIOError:
             return
         except OSError:
@@ -262,17 +246,35 @@ class Peer:
             self.close()
             return
         for payload, frame_fds in frames:
-            self._dispatch(json.loads(payload), frame_fds)
+            if self.closed:
+                _close_all(frame_fds)
+                continue
+            try:
+                message = parse_message(payload)
+            except PeerClosed as broken:
+                log.error("a channel is closed: %s", broken)
+                _close_all(frame_fds)
+                self.close()
+                continue
+            self._dispatch(message, frame_fds)
 
     def _dispatch(self, message: Body, fds: tuple[int, ...]) -> None:
-        if self.closed:
-            _close_all(fds)
-        elif "tell" in message:
-            self.on_tell(message["tell"], message["body"], fds)
-        elif "ask" in message:
-            self._tasks.start(self._answer(message, fds), name=f"answer {message['ask']}")
-        else:
+        if "tell" in message:
+            try:
+                self.on_tell(message["tell"], message["body"], fds)
+            except Exception:
+                log.exception("a channel is closed: %.40r was not understood", message["tell"])
+                self.close()
+        elif "answer" in message:
             self._take_answer(message, fds)
+        elif len(self._tasks) < MAX_ASKED:
+            self._tasks.start(self._answer(message, fds), name=f"answer {message['ask']:.40}")
+        else:
+            _close_all(fds)
+            why = f"{MAX_ASKED} questions are under way already"
+            error = {"code": "limit_exceeded", "message": why, "details": {}}
+            with suppress(PeerClosed):
+                self._send({"answer": message["id"], "error": error}, ())
 
     def _take_answer(self, message: Body, fds: tuple[int, ...]) -> None:
         future = self._waiting.get(message["answer"])
@@ -314,8 +316,8 @@ def _send_some(sock: socket.socket, view: memoryview, fds: tuple[int, ...]) -> i
     return sock.sendmsg([view], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
 
 
-def _receive_some(sock: socket.socket) -> tuple[bytes, list[int]]:
-    data, ancillary, flags, _ = sock.recvmsg(READ_SIZE, _FD_SPACE, socket.MSG_CMSG_CLOEXEC)
+def _receive_some(sock: socket.socket, fd_space: int) -> tuple[bytes, list[int]]:
+    data, ancillary, flags, _ = sock.recvmsg(READ_SIZE, fd_space, socket.MSG_CMSG_CLOEXEC)
     fds = array.array("i")
     for level, kind, payload in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

@@ -39,6 +39,7 @@ READY_S: Final = 30.0  # how long a change waits for a worker that is being rest
 STOP_MARGIN_S: Final = 3.0  # what a worker needs to stop beside the flows' drain time
 REAP_S: Final = 2.0  # a process that was told to end, or was killed
 FIRST_DELAY_S: Final = 0.05  # before the first restart
+MAX_WORKER_FRAME: Final = 4 * 1024 * 1024  # its longest word: the flows of thousands of sandboxes
 LAST_DELAY_S: Final = 5.0  # restarts of a worker that keeps dying are no faster than this
 HEALTHY_S: Final = 10.0  # a worker that lived so long starts again without delay
 
@@ -221,7 +222,15 @@ class Worker:
             else:
                 self.spec.on_tell(what, body, fds)
 
-        peer = Peer(ours, on_ask=self.spec.on_ask, on_tell=on_tell, on_close=self._died.set)
+        # It reads hostile bytes and may be hijacked: it has no descriptor to give.
+        peer = Peer(
+            ours,
+            on_ask=self.spec.on_ask,
+            on_tell=on_tell,
+            on_close=self._died.set,
+            takes_fds=False,
+            max_frame=MAX_WORKER_FRAME,
+        )
         try:
             await _first(loaded, self._died, LOAD_S)
             await self._start(peer)
@@ -309,13 +318,19 @@ class Supervisor:
 
         Returns:
             the change's number.
+
+        Raises:
+            TryLater: a worker did not come up again; all others have the change.
         """
         self.number += 1
         concerned = [(worker, ops_for(worker.spec.kind)) for worker in self.workers]
-        async with asyncio.TaskGroup() as group:
-            for worker, ops in concerned:
-                if ops:
-                    group.create_task(worker.change(self.number, ops))
+        outcomes = await asyncio.gather(
+            *(worker.change(self.number, ops) for worker, ops in concerned if ops),
+            return_exceptions=True,  # one that fails must not keep the others' word from counting
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
         return self.number
 
     async def stop(self) -> None:

@@ -29,6 +29,7 @@ from netmgr.view import VIEW_OPS, View
 
 MAX_WORKERS: Final = 256  # one per core
 _RESOLVER_SETTINGS: Final = ("servers", "dns_try_s", "dns_total_s")
+MAX_QUESTION: Final = 64 * 1024  # bytes of a proxy's question; a name and an origin are in it
 PROBE_CALLER: Final = "(probe)"  # the daemon's own dials share one place at the gate
 
 
@@ -97,7 +98,12 @@ class DialerRole:
         before = self._workers.pop(index, None)
         if before is not None:
             before.close()  # its process is gone: this is its successor
-        peer = Peer(socket.socket(fileno=fds[0]), on_ask=self._answer_worker)
+        peer = Peer(
+            socket.socket(fileno=fds[0]),
+            on_ask=self._answer_worker,
+            takes_fds=False,  # a hijacked proxy could use up all of ours
+            max_frame=MAX_QUESTION,
+        )
         peer.on_close = lambda: self._forget_worker(index, peer)
         self._workers[index] = peer
 
@@ -132,8 +138,6 @@ class DialerRole:
     # -- the proxies' questions --------------------------------------------------------------
 
     async def _answer_worker(self, what: str, body: Body, fds: tuple[int, ...]) -> Answer:
-        for fd in fds:  # no question of a proxy comes with one
-            os.close(fd)
         if what != "dial":
             raise PeerRefused("unsupported", f"the dialer does not answer {what!r} to a proxy")
         try:

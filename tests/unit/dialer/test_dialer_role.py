@@ -13,7 +13,7 @@ import uvloop
 
 from netmgr.dialer.dialer import DialerRole
 from netmgr.dialer.resolution import NameNotResolved, Resolved, Unresolved
-from netmgr.ipc import Answer, Body, Peer, PeerRefused
+from netmgr.ipc import Answer, Body, Peer, PeerClosed, PeerRefused
 from netmgr.policy.policy import parse_policy
 
 LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
@@ -343,6 +343,8 @@ def test_questions_that_are_none_are_refused_and_descriptors_closed() -> None:
             with pytest.raises(PeerRefused, match="does not answer"):
                 await place.role.on_ask("probe", {}, ())
             with pytest.raises(PeerRefused, match="does not answer"):
-                await proxy.ask("statistics", {}, fds=(1,))
+                await proxy.ask("statistics", {})
+            with pytest.raises(PeerClosed):  # no question of a proxy comes with a descriptor
+                await proxy.ask("dial", {}, fds=(1,))
 
     run(test)
