@@ -37,12 +37,21 @@ def parse_record(body: dict[str, Any]) -> dict[str, Any]:
     missing = _REQUIRED - body.keys()
     if missing:
         raise BadInput(f"record: lacks {', '.join(sorted(missing))}")
-    if len(json.dumps(body)) > MAX_RECORD:
+    if _size(body) > MAX_RECORD:
         raise BadInput(f"record: longer than {MAX_RECORD} bytes")
     for name, value in body.items():
         if not _fits(name, value):
             raise BadInput(f"record: {name} is {value!r:.100}")
     return body
+
+
+def _size(body: dict[str, Any]) -> int:
+    try:
+        size = len(json.dumps(body))
+        json.dumps(body, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):  # half a surrogate pair could be neither stored nor shown
+        raise BadInput("record: not to be written as JSON in UTF-8") from None
+    return size
 
 
 def _fits(name: str, value: Any) -> bool:

@@ -200,6 +200,8 @@ class TestWire:
             ({"destination": {"name": ["x"]}}, "destination is"),
             ({"process": {"ancestors": [["deep"]]}}, "process is"),
             ({"message": "x" * 40_000}, "longer than"),
+            ({"message": "\ud800"}, "not to be written"),
+            ({"http": {"path": "\udfff"}}, "not to be written"),
         ],
     )
     def test_a_strange_one_is_told(self, fields: dict[str, Any], words: str) -> None:
