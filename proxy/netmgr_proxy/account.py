@@ -13,7 +13,7 @@ from netmgr.policy.decision import Decision, Target
 from netmgr.reasons import Kind, Reason, Verdict
 from netmgr.view import SandboxView
 from netmgr_proxy.peer import Caller
-from netmgr_proxy.recorder import Key, Measures, Recorder
+from netmgr_proxy.recorder import Key, Measures, Recorder, measures_of
 from netmgr_proxy.wire.face import Refusal
 
 # A denial has to be seen within 200 ms (contract); a record without its process beats a late one.
@@ -142,7 +142,7 @@ class Account:
     def _write_with_process(self, key: Key | None, record: Record) -> None:
         if not self._owner.cancelled():
             record.extra["process"] = self._owner.result()
-        if key is not None and self._recorder.is_repeat(key, _measures_of(record)):
+        if key is not None and self._recorder.is_repeat(key, measures_of(record)):
             return  # another of its kind was told while we waited for the process
         self._recorder.record(key, record)
 
@@ -155,17 +155,6 @@ class _What(NamedTuple):
     rule: str | None
     message: str
     remedy: str | None
-
-
-def _measures_of(record: Record) -> Measures | None:
-    extra = record.extra
-    if "duration_ms" not in extra:
-        return None
-    return Measures(
-        bytes_in=extra["bytes_in"],
-        bytes_out=extra["bytes_out"],
-        duration_ms=extra["duration_ms"],
-    )
 
 
 _NO_HTTP: Final = {"method": None, "path": None, "status": None}

@@ -67,6 +67,15 @@ class ClientConnection(Inbox):
             self._waiter = None
         self._check()
 
+    async def drained(self, seconds: float) -> None:
+        """Wait until the client has read what it was sent, but for a buffer's worth.
+
+        Without this a client that asks and never reads would fill our memory with answers.
+        """
+        while self.blocked:
+            self.within(seconds)
+            await self.wait()
+
     def _check(self) -> None:
         if self._stop is not None:
             raise self._stop
@@ -165,3 +174,4 @@ class ClientConnection(Inbox):
         self.blocked = False
         if self.on_writable is not None:
             self.on_writable()
+        self.wake()

@@ -162,7 +162,7 @@ class Exchange:
             last: what ends the body there.
         """
         while not self.over:
-            event = self.client.next_event_nowait()
+            event = None if self.upstream_blocked() else self.client.next_event_nowait()
             if isinstance(event, End):
                 self.write_upstream(last)
                 self.progress.request_sent = True
@@ -170,7 +170,7 @@ class Exchange:
             if isinstance(event, Body):
                 self.progress.bytes_out += len(event.data)
                 self.write_upstream(frame(event.data))
-            if event is None or self.upstream_blocked():
+            else:
                 self.client.within(self.room.limits.request_body_timeout_s)
                 await self.client.wait()
 
@@ -265,6 +265,8 @@ class Exchange:
         if self.client.blocked and self.upstream is not None:
             self.upstream.pause()
             self.client.on_writable = self.upstream.resume
+            # It is the client that is slow now, not the origin.
+            self.client.within(self.room.limits.flow_idle_timeout_s)
 
 
 def slow_body(seconds: float) -> Refusal:

@@ -45,6 +45,7 @@ class Leaves:
         self._clock = clock
         self._kept: OrderedDict[Key, _Kept] = OrderedDict()
         self._locks: dict[Key, asyncio.Lock] = {}
+        self._forgotten = 0
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -69,6 +70,7 @@ class Leaves:
 
     def forget(self, address: str) -> None:
         """Drop everything of one sandbox."""
+        self._forgotten += 1
         for key in [key for key in self._kept if key[0] == address]:
             del self._kept[key]
 
@@ -81,6 +83,7 @@ class Leaves:
 
     async def _make(self, key: Key) -> ssl.SSLContext:
         address, name = key
+        forgotten = self._forgotten
         try:
             answer = await self._daemon.ask(
                 "leaf", {"address": address, "name": name}, deadline_s=LEAF_DEADLINE_S
@@ -89,6 +92,8 @@ class Leaves:
             why = f"no certificate for {name}: {fault or 'the daemon did not answer in time'}"
             raise Refused(Refusal(Reason.POLICY_STALE, why)) from fault
         context = make_server_context(self._shelf, answer.body["key"] + answer.body["chain"])
+        if forgotten != self._forgotten:
+            return context  # its sandbox may be gone, and the address another's next
         self._kept[key] = _Kept(context, self._clock())
         self._kept.move_to_end(key)
         while len(self._kept) > self._capacity:

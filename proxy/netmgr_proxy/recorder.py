@@ -6,6 +6,7 @@ with their exact number when it ends. The daemon aggregates further and gives ou
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Final, TypedDict
@@ -15,6 +16,7 @@ from netmgr.model import Record
 
 WINDOW_S: Final = 1.0  # repeats of one second become one message
 MAX_KINDS: Final = 4096  # different decisions held within one window; then it ends early
+MAX_AT_ONCE: Final = 100  # of one sandbox in one window; what differs further is only counted
 
 Clock = Callable[[], float]
 Key = tuple[Hashable, ...]
@@ -26,6 +28,18 @@ class Measures(TypedDict):
     bytes_in: int
     bytes_out: int
     duration_ms: int
+
+
+def measures_of(record: Record) -> Measures | None:
+    """What a record carries, None where nothing was measured."""
+    extra = record.extra
+    if "duration_ms" not in extra:
+        return None
+    return Measures(
+        bytes_in=extra["bytes_in"],
+        bytes_out=extra["bytes_out"],
+        duration_ms=extra["duration_ms"],
+    )
 
 
 class _Tally:
@@ -66,6 +80,7 @@ class Recorder:
         self._daemon = daemon
         self._clock = clock
         self._tallies: dict[Key, _Tally] = {}
+        self._told: Counter[str | None] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self.sent = 0
 
@@ -85,14 +100,30 @@ class Recorder:
         """Tell a decision.
 
         Args:
-            key: what makes another decision a repeat of this one; None: nothing does.
+            key: what makes another decision a repeat of this one, with what was asked in it
+                last; None: nothing does.
         """
         if key is not None:
             if len(self._tallies) >= MAX_KINDS:
                 self.flush()
-            self._tallies[key] = _Tally(record)
             self._start_window()
+            self._told[record.sandbox] += 1
+            if self._told[record.sandbox] > MAX_AT_ONCE:
+                self._count_roughly(key, record)
+                return
+            self._tallies[key] = _Tally(record)
         self._tell(record)
+
+    def _count_roughly(self, key: Key, record: Record) -> None:
+        """Count a decision with those that differ from it only in what was asked.
+
+        A sandbox that asks for a thousand paths a second gets an exact number, not a record each.
+        """
+        rough = (*key[:-1], "other requests")
+        tally = self._tallies.get(rough)
+        if tally is None:
+            tally = self._tallies[rough] = _Tally(record)
+        tally.add(measures_of(record))
 
     def flush(self) -> None:
         """End the window now."""
@@ -100,6 +131,7 @@ class Recorder:
             self._timer.cancel()
             self._timer = None
         tallies, self._tallies = self._tallies, {}
+        self._told.clear()
         for tally in tallies.values():
             if tally.count:
                 self._tell(tally.render(self._clock()))

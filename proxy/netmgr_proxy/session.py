@@ -62,12 +62,11 @@ class HttpFlow:
         if not await self._welcome():
             return
         client = self._client
-        client.within(self._room.limits.keepalive_timeout_s)
         try:
             while await self._serve_one():
                 pass
             client.close()
-        except (ClientGone, Cut, DeadlinePassed):
+        except (ClientGone, Cut, DeadlinePassed, BadRequest):
             client.abort()
         except BaseException:
             client.abort()
@@ -146,6 +145,7 @@ class HttpFlow:
     async def _serve_one(self) -> bool:
         """Whether the connection takes a further request."""
         try:
+            await self._client.drained(self._room.limits.flow_idle_timeout_s)
             head = await self._next_head()
         except BadRequest as fault:
             refusal = Refusal(fault.reason, str(fault), status=fault.status)
@@ -158,7 +158,6 @@ class HttpFlow:
             return await self._run(exchange) and not self._draining
         finally:
             self._exchange = None
-            self._client.within(self._room.limits.keepalive_timeout_s)
 
     async def _next_head(self) -> Head | None:
         """The next request; None where the client has none to send.
@@ -167,6 +166,7 @@ class HttpFlow:
             BadRequest: it broke HTTP, or was too slow.
         """
         limits, client = self._room.limits, self._client
+        client.within(limits.keepalive_timeout_s)
         begun = False
         while True:
             event = client.next_event_nowait()

@@ -51,6 +51,7 @@ class UpstreamConnection(Inbox):
         self._reader: ResponseReader | None = None
         self._transport: asyncio.Transport | None = None
         self.on_idle_loss: Callable[[], None] | None = None
+        self._paused = False
         self.closed = False
         self.blocked = False
         self.heard = False  # whether any byte of the present response has come
@@ -71,17 +72,20 @@ class UpstreamConnection(Inbox):
             self._transport.write(data)
 
     def pause(self) -> None:
-        """Read no more of the response for now."""
-        if self._transport is not None and not self.closed:
+        """Read no more of the response for now. Twice is once."""
+        if self._transport is not None and not self.closed and not self._paused:
+            self._paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Read on. Twice is once."""
-        if self._transport is not None and not self.closed:
+        if self._transport is not None and not self.closed and self._paused:
+            self._paused = False
             self._transport.resume_reading()
 
     def end_exchange(self) -> None:
         """The response is complete; the connection may carry another."""
+        self.resume()  # the last bytes may have met a client that did not read
         self._sink = None
         self._reader = None
         self.used += 1

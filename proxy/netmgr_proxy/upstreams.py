@@ -109,6 +109,9 @@ class Upstreams:
                 raise Refused(explain_failure(fault, name)) from None
             why = f"{name} closed the connection at once"
             raise Refused(Refusal(Reason.UPSTREAM_UNREACHABLE, why)) from None
+        except BaseException:  # cancelled: the client has left
+            dialled.sock.close()
+            raise
         return connection
 
     def give_back(self, origin: Origin, connection: UpstreamConnection) -> None:

@@ -15,8 +15,8 @@ import pytest
 
 from netmgr.confine import confine_worker
 from tests.unit.proxy import rig as rigs
+from tests.unit.proxy.rig import read_response
 from tests.unit.proxy.test_proxy_model_call import CHAT, POLICY, USAGE, answer_json, call, route
-from tests.unit.proxy.test_proxy_rest import read_response
 
 NOBODY = 65534
 REST = POLICY.replace(

@@ -26,6 +26,24 @@ from netmgr_proxy.server import ProxyRole
 T = TypeVar("T")
 SANDBOX: Final = "10.77.0.5"
 TEST_DEADLINE_S: Final = 20.0
+OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+CHUNKED: Final = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+REST_POLICY: Final = """
+version: 1
+network_policies:
+  api:
+    endpoints:
+      - host: api.test
+        port: 443
+        protocol: rest
+        enforcement: enforce
+        rules:
+          - allow: {method: GET, path: /**}
+          - allow: {method: POST, path: /ok/**}
+      - {host: audit.test, port: 443, protocol: rest, enforcement: audit, access: read-only}
+      - {host: plain.test, port: 8080, protocol: rest, enforcement: enforce, access: full}
+    binaries: [{path: /**}]
+"""
 
 
 def run(work: Awaitable[T], *, on_uvloop: bool = True) -> T:
@@ -66,9 +84,6 @@ def server_context(name: str, tmp_pem: Callable[[str], str]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_pem(leaf.key_pem.reveal() + leaf.chain_pem))
     return context
-
-
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass
@@ -268,6 +283,34 @@ class Rig:
         loop = asyncio.get_running_loop()
         await loop.sock_connect(sock, ("127.0.0.1", self.origins[(name, body["port"])]))
         return Answer({"peer": "203.0.113.5"}, (sock.detach(),))
+
+
+def answer_each(response: bytes) -> Callable[[Tee, asyncio.StreamWriter], Awaitable[None]]:
+    """An origin that answers every head (of requests without a body) with `response`."""
+
+    async def script(reader: Tee, writer: asyncio.StreamWriter) -> None:
+        held = b""
+        while True:
+            data = await reader.read()
+            if not data:
+                return
+            held += data
+            while b"\r\n\r\n" in held:
+                _, _, held = held.partition(b"\r\n\r\n")
+                writer.write(response)
+
+    return script
+
+
+async def read_response(reader: asyncio.StreamReader) -> tuple[int, bytes, bytes]:
+    """Status, head and body of one response with a Content-Length."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = 0
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            length = int(value)
+    return int(head.split()[1]), head, await reader.readexactly(length)
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from netmgr.ipc import PeerRefused
-from tests.unit.proxy.rig import Rig, Tee, internet_authority, rig, run
-from tests.unit.proxy.test_proxy_rest import read_response
+from tests.unit.proxy.rig import Rig, Tee, internet_authority, read_response, rig, run
 
 POLICY = "version: 1\nnetwork_policies: {}\n"
 KEY = "sk-real-key"
