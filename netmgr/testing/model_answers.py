@@ -6,6 +6,7 @@ fingerprint of the credential that came along, never the credential.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -207,23 +208,27 @@ def _completion_stream(asked: dict[str, Any], text: str) -> Iterator[Event]:
 
 def _response_stream(asked: dict[str, Any], text: str) -> Iterator[Event]:
     whole = _response(asked, text)
+    for number, (kind, fields) in enumerate(_response_events(whole, text)):
+        yield kind, {"type": kind, "sequence_number": number, **fields}
+
+
+def _response_events(whole: dict[str, Any], text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every event of the API's reference, in its order: SDKs build the answer from them."""
+    (item,) = whole["output"]
+    (part,) = item["content"]
+    here = {"output_index": 0}
+    there = here | {"item_id": item["id"], "content_index": 0}
     begun = whole | {"status": "in_progress", "output": [], "usage": None}
-    yield _numbered("response.created", 0, response=begun)
-    number = 0
-    for number, word in enumerate(text.split(), 1):
-        yield _numbered(
-            "response.output_text.delta",
-            number,
-            item_id="msg_scripted",
-            output_index=0,
-            content_index=0,
-            delta=word + " ",
-        )
-    yield _numbered("response.completed", number + 1, response=whole)
-
-
-def _numbered(kind: str, number: int, **fields: object) -> Event:
-    return kind, {"type": kind, "sequence_number": number, **fields}
+    yield "response.created", {"response": begun}
+    opened = item | {"status": "in_progress", "content": []}
+    yield "response.output_item.added", here | {"item": opened}
+    yield "response.content_part.added", there | {"part": part | {"text": ""}}
+    for delta in re.findall(r"\S+\s*", text):
+        yield "response.output_text.delta", there | {"delta": delta}
+    yield "response.output_text.done", there | {"text": text}
+    yield "response.content_part.done", there | {"part": part}
+    yield "response.output_item.done", here | {"item": item}
+    yield "response.completed", {"response": whole}
 
 
 def _message_stream(asked: dict[str, Any], text: str) -> Iterator[Event]:

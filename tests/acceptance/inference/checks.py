@@ -41,7 +41,7 @@ CREDENTIAL: Final = {
 # -- at the provider -----------------------------------------------------------------------
 
 
-def check_sent(event: Words, route: Words, origin: str, client: bytes, want: Words) -> None:
+def check_sent(event: Words, route: Words, client: bytes, want: Words) -> None:
     """One request at the provider.
 
     Args:
@@ -62,7 +62,7 @@ def check_sent(event: Words, route: Words, origin: str, client: bytes, want: Wor
         allowed |= {"anthropic-version"}
     assert set(names) <= allowed, f"{set(names) - allowed} crossed: {raw!r}"
     assert len(names) == len(set(names)), f"a header twice: {raw!r}"
-    assert fields["host"] == origin, raw
+    assert fields["host"] == route["origin"].partition("://")[2], raw
     assert fields[credential] == prefix + route["key"], raw
     assert wanted.items() <= fields.items(), raw
     assert not set(want.get("lacks", [])) & set(names), raw
@@ -103,6 +103,7 @@ def check_answer(answer: Answer, want: Words) -> None:
     statuses = want.get("status", answer.status)
     assert answer.status in (statuses if isinstance(statuses, list) else [statuses]), answer
     names = {name for name, _ in answer.headers}
+    assert len(names) == len(answer.headers), f"a header twice: {answer}"
     ours = answer.header("x-netmgr-reason") is not None
     allowed = RETURNED | set(want.get("headers", {})) | (OURS if ours else set())
     assert names <= allowed, f"{names - allowed} crossed: {answer}"
@@ -161,6 +162,8 @@ def check_conversation(said: Said, want: Words) -> None:
     assert said.fails is None, said
     if "within" in want:
         assert said.seconds <= want["within"], said
+    if "spread" in want:
+        assert said.pieces[-1][0] - said.pieces[0][0] >= want["spread"], said.pieces
     if "close" in want:
         last = said.answers[-1]
         assert (last.header("connection") == "close") is want["close"], said

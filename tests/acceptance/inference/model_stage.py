@@ -22,6 +22,9 @@ from world.internet import Site
 TABLE: Final[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "cases.yaml").read_text())
 
 ORIGIN: Final = "model.test"
+WRONG: Final = "wrong.test"  # leads to the same server, whose certificate is not for it
+REBOUND: Final = "rebound.test"  # leads to what clouds keep their machines' credentials at
+METADATA: Final = "169.254.169.254"
 OTHER: Final = "other.test"  # where a redirect would lead
 CLOSED: Final = "http://host.openshell.internal:9"  # nothing listens there
 ON_HOST: Final = ("127.0.0.1", 8081)  # a server on the host's loopback
@@ -40,6 +43,8 @@ KEYS: Final = {
 }
 _CONFIG: Final = {"idle_timeout_s": "IDLE_TIMEOUT", "first_byte_timeout_s": "FIRST_BYTE_TIMEOUT"}
 
+_DEFAULTS: Final = {"origin": f"https://{ORIGIN}"}
+
 Route = dict[str, Any]
 Done = subprocess.CompletedProcess[str]
 
@@ -55,7 +60,9 @@ class ModelStage:
         self._in_force: dict[str | None, str | None] = {None: None}
         self._talkers: dict[str, Talker] = {}
         address = world.internet.address()
-        world.internet.zone.set(ORIGIN, address)
+        for name in (ORIGIN, WRONG):
+            world.internet.zone.set(name, address)
+        world.internet.zone.set(REBOUND, METADATA)
         tls = world.authority.server_context(ORIGIN)
         self.provider = Provider(world.inet, address, 443, tls)
         stack.callback(self.provider.close)
@@ -78,7 +85,7 @@ class ModelStage:
 
     def route(self, name: str, **parts: Any) -> Route:
         """A route of the table, with parts replaced."""
-        return TABLE["routes"][name] | {"name": name} | parts
+        return _DEFAULTS | TABLE["routes"][name] | {"name": name} | parts
 
     def provider_of(self, route: Route) -> str:
         """The name of a provider for that route; created where there is none yet."""
@@ -88,7 +95,7 @@ class ModelStage:
             name = f"{route['name']}{next(self._numbers)}"
             self._providers[shape] = name
             prefix = KEYS[route["type"]]
-            base = route.get("origin", f"https://{ORIGIN}") + route["base"]
+            base = route["origin"] + route["base"]
             words = ["--config", f"{prefix}_BASE_URL={base}"]
             for key, config in _CONFIG.items():
                 words += ["--config", f"{config}={route[key]}"] if key in route else []
