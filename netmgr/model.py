@@ -7,6 +7,7 @@ from typing import Any, Final, NewType
 
 from netmgr.errors import BadInput
 from netmgr.reasons import Kind, Reason, Verdict
+from netmgr.shown import shown_value
 
 SandboxName = NewType("SandboxName", str)
 InstanceName = NewType("InstanceName", str)
@@ -103,9 +104,10 @@ class Record:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def to_wire(self) -> dict[str, Any]:
-        """As a JSON object, for a message between processes."""
+        """As a JSON object, for a message between processes. Texts that a sandbox chose are cut
+        and escaped where that is needed (netmgr.shown): no choice of theirs makes it too long."""
         dst = self.destination
-        return {
+        wire = {
             "time": self.time,
             "sandbox": self.sandbox,
             "tenant": self.tenant,
@@ -125,6 +127,7 @@ class Record:
             "count": self.count,
             **self.extra,
         }
+        return {name: shown_value(value, name) for name, value in wire.items()}
 
 
 @dataclass(frozen=True, slots=True)

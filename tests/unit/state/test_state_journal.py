@@ -199,7 +199,7 @@ class TestWire:
             ({"destination": "x"}, "destination is 'x'"),
             ({"destination": {"name": ["x"]}}, "destination is"),
             ({"process": {"ancestors": [["deep"]]}}, "process is"),
-            ({"message": "x" * 40_000}, "longer than"),
+            ({"message": "x" * 70_000}, "longer than"),
             ({"message": "\ud800"}, "not to be written"),
             ({"http": {"path": "\udfff"}}, "not to be written"),
         ],

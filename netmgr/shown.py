@@ -1,0 +1,58 @@
+"""Owns: text that a sandbox chose, as a record may hold it: whole characters, no controls, bounded.
+
+A record must never be lost because somebody in a sandbox chose a long path, a strange model or a
+program's name that is no UTF-8: what is too long is cut, what cannot be shown is escaped. Pure.
+"""
+
+import re
+from typing import Any, Final
+
+MAX_PATH: Final = 4096  # bytes of a request's path, as the policy's own bound is
+MAX_TEXT: Final = 1024  # bytes of any other text: names end at 253, messages are a sentence or two
+MAX_ITEM: Final = 256  # bytes of one item of a list: an ancestor's executable
+MAX_ITEMS: Final = 32  # ancestors of a process
+
+_PATH: Final = "path"
+_CUT: Final = "..."
+# Controls (C0, C1), line separators, and marks that turn the direction of what follows: they would
+# rewrite the terminal of whoever reads the journal. Half surrogate pairs are not UTF-8.
+_UNSHOWABLE: Final = re.compile(
+    "[\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
+)
+
+
+def shown_text(text: str, most: int = MAX_TEXT) -> str:
+    """`text` with what cannot be shown escaped, in `most` bytes of UTF-8 at most."""
+    head = text[: most + 1]  # no character is shorter than a byte
+    if head.isascii() and head.isprintable() and len(head) <= most:
+        return text
+    data = _UNSHOWABLE.sub(_escape, head).encode()
+    if len(data) <= most and len(text) <= most:
+        return data.decode()
+    return data[: most - len(_CUT)].decode(errors="ignore") + _CUT
+
+
+def shown_value(value: Any, name: str = "") -> Any:
+    """The same for every text in a record's part (JSON values).
+
+    Args:
+        name: the field's.
+    """
+    match value:
+        case str():
+            return shown_text(value, MAX_PATH if name == _PATH else MAX_TEXT)
+        case dict():
+            return {key: shown_value(item, key) for key, item in value.items()}
+        case list() | tuple():
+            return [_shown_item(item) for item in value[:MAX_ITEMS]]
+        case _:
+            return value
+
+
+def _shown_item(item: Any) -> Any:
+    return shown_text(item, MAX_ITEM) if isinstance(item, str) else shown_value(item)
+
+
+def _escape(found: re.Match[str]) -> str:
+    number = ord(found[0])
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
