@@ -4,20 +4,29 @@ The watcher has parsed and counted the packets; here they get a name, a reason, 
 the line that would allow them, and the process where it can still be found.
 """
 
+import asyncio
+import logging
 import time
+from collections import Counter
 from dataclasses import asdict
 from ipaddress import IPv4Address
 from typing import Any, Final
 
 from netmgr.core import Core, Resident
+from netmgr.errors import NetmgrError
 from netmgr.ipc import Body
 from netmgr.kernel.facts import Flow, Netns, NetnsId
-from netmgr.kernel.ruleset import GROUP_SPOOFED
+from netmgr.kernel.ruleset import GROUP_DENIED, GROUP_SPOOFED
 from netmgr.model import Destination, Record
 from netmgr.policy.decision import Decision, Target
 from netmgr.reasons import Kind, Reason, Verdict
 from netmgr.tasks import TaskSet
 
+log = logging.getLogger(__name__)
+
+COUNT_EVERY_S: Final = (
+    12.0  # longer than the watcher keeps repeats: what it saw it has told by then
+)
 MAX_LOOKUPS: Final = 64  # owners looked for at the same time; beyond it a record has no process
 
 
@@ -28,15 +37,58 @@ class KernelDenials:
         self._core = core
         self._tasks = tasks
         self._lookups = 0
+        self._told: Counter[str] = Counter()  # refused packets that have a record, by link
+        self._before: dict[str, int] = {}  # the kernel's exact number of them, one look ago
 
     def on_denied(self, body: Body) -> None:
         """Record one aggregated denial: {address, group, ip, port, protocol, sport, count}."""
         resident = self._resident(body)
+        if body["group"] != GROUP_SPOOFED:
+            self._told[body["link"]] += body["count"]
         if resident is None or body["group"] == GROUP_SPOOFED or self._lookups >= MAX_LOOKUPS:
             self._core.journal.append(self._record(body, resident).to_wire())
             return
         self._lookups += 1
         self._tasks.start(self._record_with_owner(body, resident), name="owner of a denied packet")
+
+    def on_spoofing(self, body: Body) -> None:
+        """A link sends so many false sources that the kernel shall count instead of log."""
+        links = [body["link"]]
+        self._tasks.start(
+            self._core.on_kernel(self._core.kernel.mute_spoofing, links), name="mute a link"
+        )
+
+    async def keep_counting(self) -> None:
+        """For ever: what the log's budget left out becomes records with the kernel's counts."""
+        core = self._core
+        while True:
+            await asyncio.sleep(COUNT_EVERY_S)
+            try:
+                spoofed = await core.on_kernel(core.kernel.unmute_spoofing)
+                refused = await core.on_kernel(core.kernel.refusals)
+            except NetmgrError as failure:
+                log.warning("refused packets could not be counted: %s", failure.message)
+                continue
+            for link, count in spoofed.items():
+                if count:
+                    body = _unseen(GROUP_SPOOFED, count, link=link)
+                    core.journal.append(self._record(body, self._resident(body)).to_wire())
+            self._report_unlogged({le.link: c.denied_packets for le, c in refused.items()})
+
+    def _report_unlogged(self, exact: dict[str, int]) -> None:
+        """One record per sandbox whose refused packets were more than could be logged.
+
+        Packets of the last look are compared, not of this one: by now the watcher has told all of
+        them that it saw. Links are never used twice, so the counts need no reset.
+        """
+        for link, total in self._before.items():
+            unlogged = total - self._told[link]
+            if unlogged > 0:
+                body = _unseen(GROUP_DENIED, unlogged, link=link)
+                self._core.journal.append(self._record(body, self._resident(body)).to_wire())
+                self._told[link] += unlogged
+        self._before = exact
+        self._told = Counter({link: self._told[link] for link in exact})
 
     def _resident(self, body: Body) -> Resident | None:
         """By link: the address may be a lie, told to put the blame on a neighbour. Only where the
@@ -78,9 +130,15 @@ class KernelDenials:
 
     def _judge(self, body: Body, resident: Resident | None) -> tuple[Decision, str | None]:
         """(the decision that the packet met, the name that its destination stands for)."""
+        if body["ip"] is None and body["group"] == GROUP_DENIED:
+            said = (
+                "refused packets beyond what the kernel logs of one sandbox, by their exact number"
+            )
+            return _denied(Reason.LIMIT_EXCEEDED, said), None
         where = f"{body['ip']}:{body['port']}" if body["port"] else str(body["ip"])
         if body["group"] == GROUP_SPOOFED:
-            said = f"a packet from {body['address']}, which is not this link's address"
+            source = body["address"] or "many addresses"
+            said = f"packets from {source}, which is not this link's address"
             return _denied(Reason.SPOOFED_SOURCE, said), None
         if resident is None:
             return _denied(Reason.UNKNOWN_CALLER, f"no sandbox has {body['address']}"), None
@@ -122,6 +180,12 @@ async def find_process(core: Core, resident: Resident, body: Body) -> dict[str, 
     process = asdict(owners.processes[0])
     process["ancestors"] = [ancestor["exe"] for ancestor in process["ancestors"]]
     return process
+
+
+def _unseen(group: int, count: int, *, link: str) -> Body:
+    """A report of packets that were counted but not looked at."""
+    nothing = dict.fromkeys(("address", "ip", "port", "protocol", "sport"))
+    return {**nothing, "link": link, "group": group, "count": count}
 
 
 def _name_of(resident: Resident, ip: str | None) -> str | None:

@@ -5,23 +5,22 @@ Every worker is a fresh process; proxies and the dialer get a channel to each ot
 again whenever one of them is started anew.
 """
 
-import asyncio
 import logging
 import socket
-import time
+from functools import partial
 from typing import Any, Final
 
 from netmgr.core import Core
 from netmgr.errors import BadInput
-from netmgr.ipc import Answer, Body, Peer, PeerClosed, PeerRefused
+from netmgr.ipc import Body, Peer, PeerClosed, PeerRefused
 from netmgr.journal.wire import parse_record
 from netmgr.kernel.facts import Listeners
-from netmgr.kernel_denials import KernelDenials, find_process
+from netmgr.kernel_denials import KernelDenials
+from netmgr.questions import Questions
 from netmgr.settings import Settings
 from netmgr.settings_values import Account
 from netmgr.status import Status
 from netmgr.supervise import Launch, Worker, WorkerSpec
-from netmgr.wildcard_names import WildcardNames
 from netmgr_cli.surroundings import Surroundings
 
 log = logging.getLogger(__name__)
@@ -45,6 +44,13 @@ PROXY_LIMITS: Final = (
     "response_head_timeout_s",
 )
 
+# What workers may tell, each kind its own; a hijacked one that tells another thing loses its channel.
+MAY_TELL: Final = {
+    "dns": frozenset({"record"}),
+    "proxy": frozenset({"record"}),
+    "watch": frozenset({"denied", "spoofing"}),
+}
+
 
 class Crew:
     """Adds every worker to the supervisor and answers what they ask."""
@@ -63,7 +69,7 @@ class Crew:
         self.surroundings = surroundings
         self._denials = denials
         self._status = status
-        self._names = WildcardNames(core)
+        self._questions = Questions(core)
         self._empty = str(core.settings.run_dir / "empty")
 
     # -- signing on ------------------------------------------------------------------------
@@ -88,8 +94,8 @@ class Crew:
             index=index,
             launch=launch,
             full_state=lambda: self._core.roster.full_state(kind),
-            on_ask=self._on_ask,
-            on_tell=self._on_tell,
+            on_ask=lambda what, body, _: self._questions.answer(kind, what, body),
+            on_tell=partial(self._on_tell, kind),
             on_ready=self._on_ready(kind, index),
         )
         return self._core.supervisor.add(spec)
@@ -170,45 +176,21 @@ class Crew:
             if worker.ready.is_set():
                 await worker.peer.ask("settings", changed)
 
-    # -- questions -------------------------------------------------------------------------
+    # -- what they tell ----------------------------------------------------------------------
 
-    async def _on_ask(self, what: str, body: Body, fds: tuple[int, ...]) -> Answer:
-        match what:
-            case "name":
-                return await self._names.on_name(body)
-            case "leaf":
-                return await self._leaf(body)
-            case "owner":
-                return await self._owner(body)
-            case _:
-                raise PeerRefused("unsupported", f"the daemon does not answer {what!r}")
-
-    async def _leaf(self, body: Body) -> Answer:
-        resident = self._names.resident_at(body["address"])
-        leaf = await asyncio.to_thread(resident.authority.sign_leaf, body["name"], time.time())
-        return Answer({"chain": leaf.chain_pem, "key": leaf.key_pem.reveal()})
-
-    async def _owner(self, body: Body) -> Answer:
-        resident = self._names.resident_at(body["address"])
-        flow = {"protocol": "tcp", "port": body["dport"], **body}
-        return Answer({"process": await find_process(self._core, resident, flow)})
-
-    def _on_tell(self, what: str, body: Body, fds: tuple[int, ...]) -> None:
+    def _on_tell(self, kind: str, what: str, body: Body, fds: tuple[int, ...]) -> None:
+        if what not in MAY_TELL.get(kind, ()):
+            raise BadInput(f"{kind} told {what!r:.40}, which is not its to tell")
         match what:
             case "record":
                 self._take_record(body)
             case "denied":
                 self._denials.on_denied(body)
-            case _:
-                log.warning("a worker told %r, which nobody understands", what)
+            case "spoofing":
+                self._denials.on_spoofing(body)
 
     def _take_record(self, body: Body) -> None:
-        """A hijacked worker may send anything: what is no record is logged and dropped."""
-        try:
-            record = parse_record(body)
-        except BadInput as misbehaviour:
-            log.error("a worker sent what is no record: %s", misbehaviour.message)
-            return
+        record = parse_record(body)  # BadInput: no honest worker tells it, and this one is ended
         self._core.journal.append(record)
         self._status.count(record)
 
