@@ -15,7 +15,7 @@ from netmgr_proxy.wire.face import Refusal
 
 async def serve(room: Room, sock: socket.socket, caller: Caller) -> None:
     """Serve one connection to its end. Owns the socket."""
-    gate = room.judge(caller)
+    gate = room.judge_new(caller)
     account = room.account(caller, room.view.get(caller.address), gate.target)
     if isinstance(gate, Deny):
         account.refused(Kind.CONNECTION, gate.refusal)

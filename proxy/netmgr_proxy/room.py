@@ -43,10 +43,14 @@ class Room:
     id_prefix: str
     numbers: "count[int]"
 
-    def judge(self, caller: Caller) -> Gate:
-        """What is to be done with that connection, now."""
+    def judge_new(self, caller: Caller) -> Gate:
+        """What is to be done with a connection that has just come."""
         sandbox = self.view.get(caller.address)
         return judge_caller(sandbox, caller, journal=self.view.journal_available)
+
+    def judge_live(self, caller: Caller) -> Gate:
+        """What would be done now with a connection that was let in and recorded."""
+        return judge_caller(self.view.get(caller.address), caller, journal=True)
 
     def account(self, caller: Caller, sandbox: SandboxView | None, target: Target) -> Account:
         """The records of a new connection. Asks at once which process it is: it may exit soon."""

@@ -112,9 +112,9 @@ class HttpFlow:
             self._client.stop(DeadlinePassed())
 
     def judge_again(self) -> None:
-        gate = self._room.judge(self.caller)
+        gate = self._room.judge_live(self.caller)
         refusal: Refusal | None = None
-        if isinstance(gate, Deny) and gate.refusal.reason is not Reason.JOURNAL_UNAVAILABLE:
+        if isinstance(gate, Deny):
             refusal = gate.refusal
         elif self._exchange is not None:
             refusal = self._exchange.judge_again()

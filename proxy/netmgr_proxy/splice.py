@@ -87,18 +87,16 @@ class SpliceFlow:
 
     def _judge(self) -> Refusal | None:
         """Why the flow may not go on; None where it may."""
-        gate = self._room.judge(self.caller)
+        gate = self._room.judge_live(self.caller)
         sandbox = self._room.view.get(self.caller.address)
         if sandbox is not None:
             self._account.moved_to(sandbox)
         match gate:
-            case Deny(_, refusal) if refusal.reason is not Reason.JOURNAL_UNAVAILABLE:
+            case Deny(_, refusal):
                 return refusal
             case Splice(target, decision) if target == self._target:
                 self._decision = decision
                 return None
-            case Deny():
-                return None  # a live flow is no new one
         why = f"the policy now looks inside connections to {self._target}; connect again"
         return Refusal(Reason.POLICY_STALE, why)
 

@@ -269,6 +269,28 @@ def test_a_policy_change_cuts_only_what_is_now_denied(tmp_path: Path) -> None:
     run(story())
 
 
+def test_a_full_journal_keeps_live_flows_and_still_cuts_what_is_denied(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            await r.origin("mail.test", 25, echo)
+            loop = asyncio.get_running_loop()
+            sock = await r.connect("mail.test", 25)
+            await loop.sock_sendall(sock, b"\0x")
+            assert await loop.sock_recv(sock, 2) == b"\0x"
+            r.role.apply({"op": "journal", "available": False})
+            r.set_policy(POLICY)
+            await loop.sock_sendall(sock, b"\0y")
+            assert await loop.sock_recv(sock, 2) == b"\0y"
+            with pytest.raises(ConnectionResetError):
+                await r.touch("mail.test", 25)  # nothing new
+            r.set_policy(POLICY.replace("      - {host: mail.test, port: 25}\n", ""))
+            with pytest.raises(ConnectionResetError):
+                await loop.sock_recv(sock, 1)
+            sock.close()
+
+    run(story())
+
+
 def test_a_spliced_flow_is_cut_when_its_endpoint_is_to_be_inspected(tmp_path: Path) -> None:
     async def story() -> None:
         async with rig(tmp_path, POLICY) as r:
