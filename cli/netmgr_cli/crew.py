@@ -44,7 +44,7 @@ PROXY_LIMITS: Final = (
     "response_head_timeout_s",
 )
 
-# What workers may tell, each kind its own; a hijacked one that tells another thing loses its channel.
+# What workers may tell, each kind its own. Who tells another thing is hijacked: its channel ends.
 MAY_TELL: Final = {
     "dns": frozenset({"record"}),
     "proxy": frozenset({"record"}),

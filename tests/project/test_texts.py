@@ -31,7 +31,7 @@ REVEALERS = {
     "netmgr/secret.py": "defines it",
     "netmgr/vault.py": "encrypts it",
     "netmgr/authority.py": "loads a sandbox's CA key to sign with it",
-    "cli/netmgr_cli/crew.py": "hands a leaf's key to the proxy worker that asked",
+    "netmgr/questions.py": "hands a leaf's key to the proxy worker that asked",
     "netmgr/inference/profiles.py": "judges a new credential's form",
     "netmgr/inference/route.py": "puts it into the proxy workers' copy of a route",
     "netmgr/inference_desk.py": "tells an empty value from none",
