@@ -53,13 +53,12 @@ def private_daemon() -> Iterator[PrivateDaemon]:
     try:
         (root / "state").mkdir(mode=0o700)
         (root / "run").mkdir(mode=0o755)
-        child = _start(root)
-        try:
+        with contextlib.ExitStack() as undo:
+            with undisturbed():  # between its start and the promise to end it nothing may come
+                child = _start(root)
+                undo.callback(_stop, child, daemon.socket)
             _await_answer(child, daemon)
             yield daemon
-        finally:
-            with undisturbed():
-                _stop(child, daemon.socket)
     finally:
         shutil.rmtree(root, ignore_errors=True)
 
@@ -108,6 +107,11 @@ def _tail(root: Path) -> str:
 
 def _stop(child: subprocess.Popen[bytes], socket_path: Path) -> None:
     """Ask it to remove everything and end; where it does not, end it."""
+    with undisturbed():
+        _end(child, socket_path)
+
+
+def _end(child: subprocess.Popen[bytes], socket_path: Path) -> None:
     if child.poll() is None:
         try:
             with Client(str(socket_path)) as client:

@@ -48,27 +48,49 @@ def run(session: Session, name: str | None, user: str | None, **given: Any) -> i
     }
     from netmgr_cli.enter import Errand, enter
 
-    with _ending_in_order(), _some_daemon(session) as (socket_path, private):
+    with _ending_in_order() as ending, _some_daemon(session) as (socket_path, private):
+        ending.check()
         here = Session(socket_path)
         with _sandbox(here, name, wanted) as (box, secret_names):
             errand = Errand.into(box, given["command"], identity, hide=secret_names, cover=private)
+            ending.check()
             return enter(errand)
 
 
+class _Ending:
+    """A signal that asks netmgr to end, while no command runs that it would be passed on to.
+
+    It is raised at once and kept: Python prints and forgets what a handler raises while a finalizer
+    or an import's callback runs (sys.unraisablehook). `check` raises it again.
+    """
+
+    def __init__(self) -> None:
+        self._number: int | None = None
+
+    def take(self, number: int, _: FrameType | None) -> None:
+        """Be the handler."""
+        self._number = number
+        self.check()
+
+    def check(self) -> None:
+        """Leave, by way of every undoing, where a signal came."""
+        if self._number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self._number is not None:
+            raise SystemExit(128 + self._number)
+
+
 @contextlib.contextmanager
-def _ending_in_order() -> Iterator[None]:
-    """SIGTERM and SIGHUP leave by way of the undoing, as Ctrl-C does."""
-
-    def leave(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
+def _ending_in_order() -> Iterator[_Ending]:
+    """SIGINT, SIGTERM and SIGHUP leave by way of the undoing."""
+    ending = _Ending()
     before = {
-        number: signal.signal(number, leave)
-        for number in (signal.SIGTERM, signal.SIGHUP)
+        number: signal.signal(number, ending.take)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
-        yield
+        yield ending
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -76,14 +98,21 @@ def _ending_in_order() -> Iterator[None]:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """An undoing that a second Ctrl-C does not cut short. Every step of it has a deadline."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    """Steps that no signal cuts short, each with a deadline of its own. What came meanwhile is
+    delivered afterwards. (By handlers, not SIG_IGN: that a child would inherit.)"""
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda got, _frame: came.append(got))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
 
 
 @contextlib.contextmanager

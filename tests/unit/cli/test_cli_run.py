@@ -1,6 +1,7 @@
 """`run`: which daemon, which sandbox, and that it is gone afterwards. tests/netns enters in
 earnest; here the command is not started."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from netmgr.errors import Conflict, HostFailed, NotFound
 from netmgr_cli import enter, private
 from netmgr_cli.enter import Errand
+from netmgr_cli.run import _Ending, undisturbed
 
 Netmgr = Callable[..., Any]
 
@@ -132,3 +134,23 @@ def test_a_private_daemon_that_does_not_start_says_why(
 def test_no_command(words: list[str], netmgr: Netmgr, daemon: Any) -> None:
     assert netmgr(*words).status == 2
     assert daemon.asked == []
+
+
+def test_what_comes_while_undisturbed_is_delivered_afterwards() -> None:
+    steps = []
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - the order is what is tested
+        with undisturbed():
+            signal.raise_signal(signal.SIGINT)
+            steps.append("not cut short")
+        steps.append("not reached")
+    assert steps == ["not cut short"]
+
+
+def test_a_signal_that_python_swallows_is_raised_again() -> None:
+    """An exception out of a finalizer is printed and forgotten; the signal must not be."""
+    ending = _Ending()
+    with pytest.raises(SystemExit):
+        ending.take(signal.SIGTERM, None)
+    with pytest.raises(SystemExit) as again:
+        ending.check()
+    assert again.value.code == 128 + signal.SIGTERM
