@@ -2,18 +2,23 @@
 
 A network namespace does not hold every kind of socket: AF_VSOCK reaches the hypervisor or the
 machine's guests from any namespace (vsock(7)), and modules add families of their own. Only unix,
-IP and netlink sockets may be made. io_uring can make sockets past any filter on socket(2), so it
-answers ENOSYS, for which programs that use it have a way around.
+IP and netlink sockets may be made; by workers no netlink, with which they could list every flow of
+the hub; by the dialer no unix socket either, since the abstract ones of the host's namespace have
+no permissions (unix(7)) and need no file. io_uring can make sockets past any filter on socket(2),
+so it answers ENOSYS, for which programs that use it have a way around.
 
 Source: Documentation/userspace-api/seccomp_filter.rst, include/uapi/linux/{audit,bpf_common}.h.
 """
 
 import errno
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 ALLOWED_FAMILIES: Final = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
+HUB_FAMILIES: Final = (1, 2, 10)  # if_indextoname(3) asks over any socket, unix ones first
+DIALER_FAMILIES: Final = (2, 10)
 
 _LOAD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS
 _EQUAL: Final = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
@@ -58,8 +63,8 @@ def _when(test: int, value: int, then: bytes) -> bytes:
     return _op(test, value, 0, len(then) // 8) + then
 
 
-def _judge_family() -> bytes:
-    allowed = b"".join(_when(_EQUAL, f, _op(_RETURN, _ALLOW)) for f in ALLOWED_FAMILIES)
+def _judge_family(families: Sequence[int]) -> bytes:
+    allowed = b"".join(_when(_EQUAL, f, _op(_RETURN, _ALLOW)) for f in families)
     return _op(_LOAD, _FIRST_ARGUMENT) + allowed + _refuse(errno.EAFNOSUPPORT)
 
 
@@ -70,23 +75,23 @@ def _judge_socketcall() -> bytes:
     return _op(_LOAD, _FIRST_ARGUMENT) + making + _op(_RETURN, _ALLOW)
 
 
-def _judge_abi(abi: Abi) -> bytes:
+def _judge_abi(abi: Abi, families: Sequence[int]) -> bytes:
     code = _op(_LOAD, _NUMBER)
     if abi.has_x32:
         code += _when(_AT_LEAST, _X32_BIT, _refuse(errno.ENOSYS))
     code += _when(_EQUAL, abi.io_uring_setup, _refuse(errno.ENOSYS))
     if abi.socketcall is not None:
         code += _when(_EQUAL, abi.socketcall, _judge_socketcall())
-    code += _when(_EQUAL, abi.socket, _judge_family())
+    code += _when(_EQUAL, abi.socket, _judge_family(families))
     return code + _op(_RETURN, _ALLOW)
 
 
-def socket_filter(machine: str) -> bytes:
-    """The filter for a machine (as os.uname() names it).
+def socket_filter(machine: str, families: Sequence[int] = ALLOWED_FAMILIES) -> bytes:
+    """The filter for a machine (as os.uname() names it) that lets sockets of `families` be made.
 
     Raises:
         KeyError: the machine is not in ABIS.
     """
-    judged = b"".join(_when(_EQUAL, abi.audit, _judge_abi(abi)) for abi in ABIS[machine])
+    judged = b"".join(_when(_EQUAL, abi.audit, _judge_abi(abi, families)) for abi in ABIS[machine])
     # Each ABI's block ends in a return, so the loaded arch word is still there for the next test.
     return _op(_LOAD, _ARCH) + judged + _refuse(errno.ENOSYS)

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 
 from netmgr.confine import install_filter
-from netmgr.seccomp import ABIS, socket_filter
+from netmgr.seccomp import ABIS, DIALER_FAMILIES, HUB_FAMILIES, socket_filter
 from netmgr.worker import Role, WorkerLife
 
 
@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> int:
     machine = os.uname().machine
     if machine not in ABIS:
         raise SystemExit(f"no socket filter for {machine}: known are {', '.join(ABIS)}")
-    install_filter(socket_filter(machine))
+    install_filter(socket_filter(machine, DIALER_FAMILIES if kind == "dialer" else HUB_FAMILIES))
     sock = socket.socket(fileno=fd)
     life = WorkerLife
     role = ROLES[kind]()

@@ -4,13 +4,23 @@ tests/netns tries it on the kernel; here are the ABIs that this kernel may not h
 """
 
 import errno
+import os
+import socket
 import struct
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netmgr.seccomp import ABIS, ALLOWED_FAMILIES, Abi, socket_filter
+from netmgr.confine import install_filter, set_no_new_privs
+from netmgr.seccomp import (
+    ABIS,
+    ALLOWED_FAMILIES,
+    DIALER_FAMILIES,
+    HUB_FAMILIES,
+    Abi,
+    socket_filter,
+)
 
 ALLOWED = 0x7FFF_0000
 REFUSED = 0x0005_0000
@@ -39,11 +49,12 @@ def run(program: bytes, arch: int, number: int, first: int = 0) -> int:
 EVERY_ABI = [(machine, abi) for machine, abis in ABIS.items() for abi in abis]
 
 
+@pytest.mark.parametrize("families", [ALLOWED_FAMILIES, HUB_FAMILIES, DIALER_FAMILIES])
 @pytest.mark.parametrize(("machine", "abi"), EVERY_ABI)
-def test_families(machine: str, abi: Abi) -> None:
-    program = socket_filter(machine)
+def test_families(machine: str, abi: Abi, families: tuple[int, ...]) -> None:
+    program = socket_filter(machine, families)
     for family in range(64):
-        wanted = ALLOWED if family in ALLOWED_FAMILIES else REFUSED | errno.EAFNOSUPPORT
+        wanted = ALLOWED if family in families else REFUSED | errno.EAFNOSUPPORT
         assert run(program, abi.audit, abi.socket, family) == wanted
 
 
@@ -82,3 +93,29 @@ def test_every_other_call_passes(case: tuple[str, Abi], number: int, first: int)
 def test_no_jump_is_too_far(machine: str) -> None:
     """Jumps of classic BPF are one byte; struct.pack would have refused more."""
     assert len(socket_filter(machine)) < 256 * 8
+
+
+def may_make(family: socket.AddressFamily, families: tuple[int, ...]) -> bool:
+    """Tried on the kernel, in a child that has the filter."""
+    child = os.fork()
+    if child == 0:
+        try:
+            set_no_new_privs()
+            install_filter(socket_filter(os.uname().machine, families))
+            socket.socketpair()[0].close()  # an event loop's own pair is no way to anybody
+            socket.socket(family, socket.SOCK_DGRAM).close()
+        except OSError as refusal:
+            os._exit(1 if refusal.errno == errno.EAFNOSUPPORT else 2)
+        except BaseException:
+            os._exit(3)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, 1)
+    return status == 0
+
+
+def test_on_the_kernel() -> None:
+    unix, netlink, inet = socket.AF_UNIX, socket.AF_NETLINK, socket.AF_INET
+    assert [may_make(family, DIALER_FAMILIES) for family in (unix, netlink, inet)] == [0, 0, 1]
+    assert [may_make(family, HUB_FAMILIES) for family in (unix, netlink, inet)] == [1, 0, 1]
+    assert [may_make(family, ALLOWED_FAMILIES) for family in (unix, netlink, inet)] == [1, 1, 1]
