@@ -8,7 +8,6 @@ It races with exit by nature: a process may connect, pass the socket on and end.
 means "unknown", which a policy that names binaries denies.
 """
 
-import hashlib
 import os
 import time
 from collections import OrderedDict
@@ -18,19 +17,16 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from netmgr.kernel.facts import Ancestor, NetnsId, Owners, Process
+from netmgr.kernel.hashes import ProgramHashes
 
 BUDGET_S: Final = 0.020  # a connection waits for this; a scan of 500 processes takes 11 ms
 MAX_ANCESTORS: Final = (
     32  # beyond it nobody reads them; a loop cannot be, but a bound costs nothing
 )
-MAX_HASHES: Final = 1024  # executables seen; 100 bytes each
 MAX_LAST: Final = 4096  # namespaces with a last owner
-HASH_CHUNK: Final = 1 << 20
-MAX_HASHED_BYTES: Final = 1 << 30  # nobody may make us read without end: no hash beyond it
 
 K = TypeVar("K")
 V = TypeVar("V")
-_FileKey = tuple[int, int, int, int]
 
 
 class ProcessTable:
@@ -42,7 +38,7 @@ class ProcessTable:
         self._root = str(root)
         self._clock = clock
         self._last: OrderedDict[NetnsId, tuple[int, ...]] = OrderedDict()
-        self._hashes: OrderedDict[_FileKey, str] = OrderedDict()
+        self._hashes = ProgramHashes(self._root)
 
     def owners(self, netns: NetnsId, inode: int, uid: int) -> Owners:
         """Every process of a namespace that holds the socket `inode`, newest first.
@@ -104,7 +100,7 @@ class ProcessTable:
         exe = self._exe(pid)
         if exe is None:
             return None
-        return Process(pid, exe, tuple(self._ancestors(pid)), self._hash(pid))
+        return Process(pid, exe, tuple(self._ancestors(pid)), self._hashes.of(pid))
 
     def _exe(self, pid: int) -> str | None:
         try:
@@ -128,23 +124,6 @@ class ProcessTable:
             with open(f"{self._root}/{pid}/stat", "rb") as file:
                 return int(file.read().rpartition(b")")[2].split()[1])
         except (OSError, IndexError, ValueError):
-            return None
-
-    def _hash(self, pid: int) -> str | None:
-        """SHA-256 of the executable, read through /proc: of the very file that runs."""
-        try:
-            with open(f"{self._root}/{pid}/exe", "rb") as file:
-                found = os.fstat(file.fileno())
-                key = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
-                if key not in self._hashes:
-                    if found.st_size > MAX_HASHED_BYTES:
-                        return None
-                    digest = hashlib.sha256()
-                    while chunk := file.read(HASH_CHUNK):
-                        digest.update(chunk)
-                    _remember(self._hashes, key, digest.hexdigest(), MAX_HASHES)
-                return self._hashes[key]
-        except OSError:
             return None
 
 
