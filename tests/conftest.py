@@ -1,7 +1,9 @@
 """Owns: what holds for every test: where `world` is found, who may run what, and what a skip is."""
 
+import gc
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ sys.path.insert(0, str(TESTS))  # `import world`; pyproject's pythonpath serves 
 
 from world.environment import clean_this_process  # noqa: E402
 from world.fixtures import make_sandbox, make_world, world  # noqa: E402, F401
+from world.leaks import held_files  # noqa: E402
 
 # Set by `make test`: the set-up has installed every tool, so a skip hides something.
 STRICT = os.environ.get("NETMGR_TEST_STRICT") == "1"
@@ -26,6 +29,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("root"):
             item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def no_descriptor_is_left() -> Iterator[None]:
+    """A test leaves no pipe and no open file. (Sockets may be a shared world's new servers: its own
+    end looks for those.)"""
+    before = held_files()
+    yield
+    left = held_files() - before
+    if left:
+        gc.collect()  # what only a cycle holds is not held
+        left &= held_files()
+    assert not left, f"the test leaves descriptors behind: {sorted(left)}"
 
 
 @pytest.hookimpl(trylast=True)

@@ -63,3 +63,4 @@ def test_deviations_are_reasoned_and_tables_known() -> None:
     known = yaml.safe_load((HERE / "deviations.yaml").read_text())
     assert all(entry["why"] and entry["instead"] for entry in known["deviations"])
     assert all(entry["why"] and entry["cases"] for entry in known["later"])
+    assert all((HERE.parents[1] / entry["where"]).exists() for entry in known["elsewhere"])

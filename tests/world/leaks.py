@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Final
 
@@ -94,12 +95,21 @@ def left_mounts(words: tuple[str, ...]) -> list[str]:
 
 def _descriptors() -> dict[int, str]:
     found = {}
+    # Made once by the first process that multiprocessing spawns, and kept for the interpreter's life.
+    tracker = resource_tracker._resource_tracker._fd  # type: ignore[attr-defined]
     for entry in os.listdir("/proc/self/fd"):
+        if int(entry) == tracker:
+            continue
         try:
             found[int(entry)] = os.readlink(f"/proc/self/fd/{entry}")
         except OSError:  # the descriptor of the listing itself
             continue
     return found
+
+
+def held_files() -> set[tuple[int, str]]:
+    """Descriptors of the test process that are pipes or files: (number, what)."""
+    return {(fd, what) for fd, what in _descriptors().items() if what.startswith(("pipe:", "/"))}
 
 
 def _command(pid: int) -> str:
