@@ -95,7 +95,7 @@ def left_mounts(words: tuple[str, ...]) -> list[str]:
 
 def _descriptors() -> dict[int, str]:
     found = {}
-    # Made once by the first process that multiprocessing spawns, and kept for the interpreter's life.
+    # Made by the first process that multiprocessing spawns, kept for the interpreter's life.
     tracker = resource_tracker._resource_tracker._fd  # type: ignore[attr-defined]
     for entry in os.listdir("/proc/self/fd"):
         if int(entry) == tracker:
