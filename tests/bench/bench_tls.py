@@ -139,7 +139,8 @@ def nginx_row(world: World, place: Namespace, origin: str) -> Iterator[Contender
                 proxy_ssl_protocols TLSv1.2 TLSv1.3;
             }}
         }}"""
-    command = nginx_command(world, "nginx", http)
+    workers = len(netmgr_processes(world)["proxy"])  # as many as we have
+    command = nginx_command(world, "nginx", http, workers=workers)
     with started(world.host, (PROXY_ADDRESS, 443), command) as pid:
         yield peer_row(world, place, "nginx, access log on", 443, pid)
 
@@ -233,7 +234,8 @@ def print_table(rows: list[Contender]) -> None:
 def print_ratios(rows: list[Contender]) -> None:
     """Ours over each of the others, median over rounds of the ratio within a round."""
     ours = rows[0].costs["proxy"]
-    for row, target in ((rows[2], 3.5), *((r, 0.1) for r in rows[3:])):
+    peers = [row for row in rows if "proxy" not in row.processes]
+    for row, target in zip(peers, (3.5, 0.1), strict=False):
         theirs = row.costs[row.name]
         ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
         print(f"\nnetmgr : {row.name} = {ratio:.3g} (target: {target} at most)")
