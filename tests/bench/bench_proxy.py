@@ -9,6 +9,7 @@ and a uvloop protocol relay for spliced bytes. Reports, never judges: the machin
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import shutil
@@ -75,6 +76,7 @@ def worker_main(name: str, listener: int, daemon: int, dialer: int, roots: str) 
         return Caller(ADDRESS, sock.getpeername()[1], NAMES[name], PORTS[name])
 
     async def serve() -> None:
+        gc.freeze()  # as the real worker does
         role = ProxyRole(find)
         ended = asyncio.Event()
         peer = Peer(socket.socket(fileno=daemon), on_ask=role.on_ask, on_close=ended.set)

@@ -14,7 +14,7 @@ import h11
 from netmgr.reasons import Reason
 
 # Any byte that makes two parsers disagree: controls, a bare CR or LF, a folded line.
-_BAD_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n)|\n[ \t]")
+BAD_HEAD: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n)|\n[ \t]")
 _HEAD_END: Final = b"\r\n\r\n"
 HOP_BY_HOP: Final = frozenset(
     (
@@ -157,6 +157,8 @@ class RequestReader:
         buffer = self._buffer
         while buffer.startswith(b"\r\n"):  # an empty line before a request: RFC 9112 §2.2
             del buffer[:2]
+        if not buffer:
+            return NEED_DATA
         end = buffer.find(_HEAD_END, self._searched)
         if end < 0 and self._is_bad_already(buffer):
             raise BadRequest(400, _BAD_HEAD_WHY)
@@ -206,10 +208,10 @@ class RequestReader:
     def _is_bad_already(self, buffer: bytearray) -> bool:
         """Whether an unfinished head is lost: no client waits for a deadline to learn it."""
         known = len(buffer) - buffer.endswith(b"\r")  # what follows this CR is not known yet
-        return _BAD_HEAD.search(buffer, max(self._searched - 1, 0), known) is not None
+        return BAD_HEAD.search(buffer, max(self._searched - 1, 0), known) is not None
 
     def _parse_head(self, raw: bytes) -> Head:
-        if _BAD_HEAD.search(raw):
+        if BAD_HEAD.search(raw):
             raise BadRequest(400, _BAD_HEAD_WHY)
         if raw.count(b"\r\n") - 2 > self._max_fields:
             why = f"the request has more than {self._max_fields} header fields"

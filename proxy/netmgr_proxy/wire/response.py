@@ -5,15 +5,19 @@ head is written anew without hop-by-hop fields. Pure: bytes in, bytes and states
 Sources: RFC 9112 §6.3 (message body length), RFC 9110 §7.6.1 (hop by hop), §15.2 (1xx).
 """
 
+import re
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
 
 import httptools
 
-from netmgr_proxy.wire.request import HOP_BY_HOP
+from netmgr_proxy.wire.request import BAD_HEAD, HOP_BY_HOP
 
 _HEAD_END: Final = b"\r\n\r\n"
+_CHUNKS_END: Final = re.compile(rb"[^\r\n]\r\n\r\n")  # of the last chunk or the last trailer
+_END_BYTES: Final = 5  # what that matches
+_FRAMING_FIELDS: Final = frozenset((b"transfer-encoding", b"content-length"))
 _NO_BODY: Final = frozenset((204, 304))
 # The body is relayed as framed by the upstream, so its Transfer-Encoding is kept. Alt-Svc names
 # other ports and HTTP/3, which a sandbox cannot reach: a client would only lose time there.
@@ -44,6 +48,7 @@ class ResponseHead:
         framing: how the body ends.
         length: bytes of the body where `framing` is LENGTH.
         keep_alive: the upstream takes another request after this response.
+        nominated: fields that Connection declares to be meant for this hop only.
     """
 
     status: int
@@ -52,6 +57,7 @@ class ResponseHead:
     framing: Framing
     length: int
     keep_alive: bool
+    nominated: frozenset[bytes] = frozenset()
 
     @property
     def interim(self) -> bool:
@@ -70,15 +76,13 @@ def render_relayed_head(head: ResponseHead, *, close: bool, dechunk: bool = Fals
         close: the client connection ends after this response.
         dechunk: an HTTP/1.0 client: the body is sent bare and ended by closing.
     """
-    drop = _DROPPED
-    for name, value in head.fields:
-        if name.lower() == b"connection":
-            drop = drop | {word.strip().lower() for word in value.split(b",")}
-            drop -= {b"transfer-encoding", b"content-length"}
-    if dechunk:
-        drop = drop | {b"transfer-encoding"}
+    drop = _DROPPED | {b"transfer-encoding"} if dechunk else _DROPPED
     lines = [b"HTTP/1.1 %d %b" % (head.status, head.phrase)]
-    lines += [name + b": " + value for name, value in head.fields if name.lower() not in drop]
+    nominated = head.nominated
+    for name, value in head.fields:
+        lowered = name.lower()
+        if lowered not in drop and lowered not in nominated:
+            lines.append(name + b": " + value)
     if close and not head.interim:
         lines.append(b"connection: close")
     return b"\r\n".join(lines) + _HEAD_END
@@ -92,6 +96,7 @@ class _Heard:
     fields: list[tuple[bytes, bytes]] = field(default_factory=list)
     pieces: list[bytes] = field(default_factory=list)
     begun: int = 0
+    headed: bool = False
     complete: bool = False
 
     def on_message_begin(self) -> None:
@@ -101,7 +106,8 @@ class _Heard:
         self.phrase += status
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name, value))
+        if not self.headed:  # trailers are relayed as they are, and are no part of the head
+            self.fields.append((name, value))
 
     def on_body(self, body: bytes) -> None:
         self.pieces.append(body)
@@ -118,7 +124,18 @@ class ResponseReader:
         max_head: bytes of one head.
     """
 
-    __slots__ = ("_bodyless", "_buffer", "_heard", "_left", "_max_head", "_parser", "done", "head")
+    __slots__ = (
+        "_behind_body",
+        "_bodyless",
+        "_buffer",
+        "_heard",
+        "_left",
+        "_max_head",
+        "_parser",
+        "_tail",
+        "done",
+        "head",
+    )
 
     def __init__(self, max_head: int, *, bodyless: bool) -> None:
         self._bodyless = bodyless
@@ -127,6 +144,8 @@ class ResponseReader:
         self._heard = _Heard()
         self._parser: httptools.HttpResponseParser | None = None
         self._left = 0
+        self._behind_body = 0  # bytes since the last one of a chunked body
+        self._tail = b""
         self.head: ResponseHead | None = None
         self.done = False
 
@@ -141,7 +160,8 @@ class ResponseReader:
         """
         buffer = self._buffer + data if self._buffer else data
         end = buffer.find(_HEAD_END)
-        if max(end, 0 if end >= 0 else len(buffer)) > self._max_head:
+        # Of a head without an end, the last three bytes may be the beginning of it.
+        if (end if end >= 0 else len(buffer) - len(_HEAD_END) + 1) > self._max_head:
             raise BadResponse(f"its response head is longer than {self._max_head} bytes")
         if end < 0:
             self._buffer = buffer
@@ -156,6 +176,8 @@ class ResponseReader:
         return head, buffer[end:]
 
     def _parse(self, raw: bytes) -> ResponseHead:
+        if BAD_HEAD.search(raw):  # httptools lets some pass, in the reason phrase
+            raise BadResponse("its response head holds a control byte, a bare CR or LF, or a fold")
         self._heard = heard = _Heard()
         self._parser = parser = httptools.HttpResponseParser(heard)
         try:
@@ -164,28 +186,37 @@ class ResponseReader:
             raise BadResponse("it switched protocols without having been asked") from None
         except httptools.HttpParserError as fault:
             raise BadResponse(f"its response head is not valid HTTP: {fault}") from None
+        heard.headed = True
         status = parser.get_status_code()
         if status == 101 or not 100 <= status <= 999:
             raise BadResponse(f"its response has the status {status}")
-        framing, length = self._framing(status)
+        framing, length, nominated = self._framing(status)
         keep = parser.should_keep_alive() if framing is not Framing.CLOSE else False
-        return ResponseHead(status, heard.phrase, heard.fields, framing, length, keep)
+        return ResponseHead(status, heard.phrase, heard.fields, framing, length, keep, nominated)
 
-    def _framing(self, status: int) -> tuple[Framing, int]:
-        if self._bodyless or status < 200 or status in _NO_BODY:
-            return Framing.NONE, 0
+    def _framing(self, status: int) -> tuple[Framing, int, frozenset[bytes]]:
+        """How the body ends, its length, and the fields that Connection nominates."""
         length: int | None = None
+        chunked = False
+        nominated: frozenset[bytes] = frozenset()
         for name, value in self._heard.fields:
-            lowered = name.lower()
-            if lowered == b"transfer-encoding":
-                if value.lower() != b"chunked":
-                    raise BadResponse("its response has a transfer coding other than chunked")
-                return Framing.CHUNKED, 0
-            if lowered == b"content-length":
-                length = int(value)  # httptools has refused what is no number, and repetition
+            match name.lower():
+                case b"transfer-encoding":
+                    if value.lower() != b"chunked":
+                        raise BadResponse("its response has a transfer coding other than chunked")
+                    chunked = True
+                case b"content-length":
+                    length = int(value)  # httptools has refused what is no number, and repetition
+                case b"connection":
+                    words = (word.strip().lower() for word in value.split(b","))
+                    nominated |= frozenset(words) - _FRAMING_FIELDS
+        if self._bodyless or status < 200 or status in _NO_BODY or length == 0:
+            return Framing.NONE, 0, nominated
+        if chunked:
+            return Framing.CHUNKED, 0, nominated
         if length is None:
-            return Framing.CLOSE, 0
-        return (Framing.LENGTH, length) if length else (Framing.NONE, 0)
+            return Framing.CLOSE, 0, nominated
+        return Framing.LENGTH, length, nominated
 
     def take_body(self, data: bytes) -> bytes:
         """Add bytes behind the head; `done` tells when the body has ended.
@@ -216,9 +247,15 @@ class ResponseReader:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as fault:
             raise BadResponse(f"its chunked body is broken: {fault}") from None
-        if self._heard.begun > 1:
-            raise BadResponse("it sent bytes behind the end of its response")
+        # httptools gathers a trailer's bytes without a bound until its line ends.
+        self._behind_body = 0 if self._heard.pieces else self._behind_body + len(data)
+        if self._behind_body > self._max_head:
+            raise BadResponse(f"its trailers are longer than {self._max_head} bytes")
+        self._tail = (self._tail + data[-_END_BYTES:])[-_END_BYTES:]
         self.done = self._heard.complete
+        # httptools skips empty lines behind the end; a client would take them for the next answer.
+        if self._heard.begun > 1 or (self.done and not _CHUNKS_END.fullmatch(self._tail)):
+            raise BadResponse("it sent bytes behind the end of its response")
 
     def bare(self) -> bytes:
         """The body bytes of the last `take_body` of a chunked response, without framing."""
