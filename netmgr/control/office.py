@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import Request
 
-from netmgr.control.access import Identity, Need, check
+from netmgr.control.access import Caller, Identity, Need, check
 from netmgr.control.server import caller_in
 from netmgr.inference_desk import InferenceDesk
 from netmgr.inspection import Inspection
@@ -34,11 +34,18 @@ class Office:
     home: Identity
     shut_down: Callable[[bool], Awaitable[Any]]
 
-    def is_inside(self, netns: Identity) -> bool:
-        """Whether a network namespace is the hub's or a sandbox's. Most callers share the daemon's,
-        which is neither."""
+    def is_inside(self, caller: Caller) -> bool:
+        """Whether a caller stands in the hub or in a sandbox. Most share the daemon's network
+        namespace, which is neither.
+
+        Whoever is in a sandbox can make a network namespace of its own there, but no capability
+        over ours: it needs a user namespace of its own first. So one of both is inside, too.
+        """
+        netns = caller.netns
         return netns != self.home and (
-            netns == self.status.hub_namespace or netns in self.lifecycle.namespaces()
+            caller.own_users
+            or netns == self.status.hub_namespace
+            or netns in self.lifecycle.namespaces()
         )
 
     def allow(self, request: Request, need: Need) -> None:
