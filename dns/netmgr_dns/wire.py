@@ -29,6 +29,8 @@ HEADER_SIZE: Final = 12  # RFC 1035 §4.1.1
 MAX_QUERY: Final = 1232  # a question needs 271 bytes; EDNS padding (RFC 8467) some hundred more
 MAX_RESPONSE: Final = 8192  # from an upstream server over TCP: some hundred addresses
 MAX_ADDITIONAL: Final = 3  # OPT, and a signature that is not looked at
+MAX_RECORDS: Final = 256  # of a response's sections that are read; 16 addresses are used
+MAX_POINTERS: Final = 16  # for one name (RFC 1035 §4.1.4); servers write one or two
 PLAIN_UDP_SIZE: Final = 512  # RFC 1035 §4.2.1
 EDNS_UDP_SIZE: Final = 1232  # no fragments on any link (DNS flag day 2020)
 MAX_EDE_TEXT: Final = 160  # with the longest question it still fits into 512 bytes
@@ -40,6 +42,7 @@ _SOA_NAMES: Final = tuple(
     dnslib.DNSLabel(name) for name in (b"netmgr.invalid.", b"hostmaster.netmgr.invalid.")
 )
 _MAX_LABEL: Final = 63
+_POINTER: Final = 0xC0  # RFC 1035 §4.1.4
 _MAX_NAME: Final = 255  # on the wire, RFC 1035 §2.3.4
 _QR: Final = 0x8000
 _OPCODE: Final = 0x7800
@@ -82,6 +85,44 @@ class Response:
     negative_ttl: int | None
 
 
+class _Buffer(dnslib.DNSBuffer):  # type: ignore[misc]  # dnslib has no types
+    """Reads names itself. dnslib follows a thousand pointers for each of a message's names, which
+    took a second for 8 KiB, and takes the reserved label types 01 and 10 for lengths."""
+
+    offset: int
+
+    def decode_name(self, last: int = -1) -> Any:
+        """The name at the current offset, which then is behind it."""
+        labels: list[bytes] = []
+        size = 1
+        behind: int | None = None
+        pointers = 0
+        while length := self.get(1)[0]:
+            if length < _POINTER:
+                labels.append(self._label(length))
+                size += length + 1
+                if size > _MAX_NAME:
+                    raise MalformedMessage("a name is too long")
+                continue
+            at = self.offset - 1
+            target = (length & ~_POINTER) << 8 | self.get(1)[0]
+            behind = self.offset if behind is None else behind
+            pointers += 1
+            if target >= at or pointers > MAX_POINTERS:
+                raise MalformedMessage("a name's pointers lead nowhere")
+            self.offset = target
+        if behind is not None:
+            self.offset = behind
+        return dnslib.DNSLabel(labels)
+
+    def _label(self, length: int) -> bytes:
+        if length > _MAX_LABEL:
+            raise MalformedMessage("a label of a reserved type")
+        label = bytes(self.get(length))
+        label.decode()  # dnslib writes no other labels, and no host name has one
+        return label
+
+
 # -- what sandboxes send ---------------------------------------------------------------------
 
 
@@ -107,7 +148,7 @@ def parse_query(data: bytes) -> Query | None:
             f"{additional} additional records"
         )
     with _only_malformed():
-        buffer = dnslib.DNSBuffer(data)
+        buffer = _Buffer(data)
         buffer.offset = HEADER_SIZE
         question = _read_question(buffer)
         edns = _read_edns(buffer, additional)
@@ -117,13 +158,9 @@ def parse_query(data: bytes) -> Query | None:
 def _read_question(buffer: Any) -> Question:
     start = buffer.offset
     parsed = dnslib.DNSQuestion.parse(buffer)
-    labels: tuple[bytes, ...] = tuple(bytes(label) for label in parsed.qname.label)
-    length = sum(len(label) + 1 for label in labels) + 1
-    # dnslib takes the reserved label types 01 and 10 for lengths; and a question has nothing in
-    # front of it that a compression pointer could mean.
-    if any(len(label) > _MAX_LABEL for label in labels) or length > _MAX_NAME:
-        raise MalformedMessage("a name or label is too long")
-    if buffer.offset - start != length + 4:
+    labels: tuple[bytes, ...] = tuple(parsed.qname.label)
+    # A question has nothing in front of it that a compression pointer could mean.
+    if buffer.offset - start != sum(len(label) + 1 for label in labels) + 1 + 4:
         raise MalformedMessage("a compressed question")
     return Question(labels, parsed.qtype, parsed.qclass)
 
@@ -257,24 +294,25 @@ def parse_response(data: bytes) -> Response:
     """
     if not HEADER_SIZE <= len(data) <= MAX_RESPONSE:
         raise MalformedMessage(f"a response of {len(data)} bytes", rcode=None)
-    number, flags, questions, *_ = _HEADER.unpack_from(data)
+    number, flags, questions, answered, authorities, _ = _HEADER.unpack_from(data)
     if not flags & _QR or flags & _OPCODE or questions != 1:
         raise MalformedMessage("no response to a query", rcode=None)
     truncated = bool(flags & _TC)
+    if truncated:  # what follows the question may be cut anywhere
+        answered = authorities = 0
+    if answered + authorities > MAX_RECORDS:
+        raise MalformedMessage(f"a response of {answered + authorities} records", rcode=None)
     with _only_malformed():
-        if truncated:  # what follows the question may be cut anywhere
-            buffer = dnslib.DNSBuffer(data)
-            buffer.offset = HEADER_SIZE
-            question, answers, authority = _read_question(buffer), [], []
-        else:
-            record = dnslib.DNSRecord.parse(data)
-            question = Question(record.q.qname.label, record.q.qtype, record.q.qclass)
-            answers, authority = record.rr, record.auth
+        buffer = _Buffer(data)
+        buffer.offset = HEADER_SIZE
+        question = _read_question(buffer)
+        answers = [dnslib.RR.parse(buffer) for _ in range(answered)]
+        authority = [dnslib.RR.parse(buffer) for _ in range(authorities)]
         if question.qclass != CLASS_IN:
             raise MalformedMessage("the answer to a question of another class", rcode=None)
         return Response(
             id=number,
-            labels=tuple(bytes(label) for label in question.labels),
+            labels=question.labels,
             qtype=question.qtype,
             rcode=flags & 0xF,
             truncated=truncated,

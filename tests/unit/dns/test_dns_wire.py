@@ -18,7 +18,9 @@ from netmgr_dns.messages import (
     Rcode,
 )
 from netmgr_dns.wire import (
+    MAX_POINTERS,
     MAX_QUERY,
+    MAX_RECORDS,
     parse_query,
     parse_response,
     render_answer,
@@ -180,3 +182,40 @@ def test_an_escaped_label_is_shown_as_text() -> None:
     question = Question((b"a.b", b"\x00\xff", b"com"), 1, 1)
     assert question.shown == "a\\046b.\\000\\255.com"
     assert question.name is None
+
+
+def response_of(records: bytes, count: int) -> bytes:
+    return HEADER.pack(7, 0x8180, 1, count, 0, 0) + b"\1a\0\0\1\0\1" + records
+
+
+def test_a_response_has_a_bound_of_records() -> None:
+    record = b"\xc0\x0c\0\1\0\1\0\0\0\5\0\4\xc0\0\2\1"
+    assert len(parse_response(response_of(record * 256, 256)).records) == MAX_RECORDS == 256
+    with pytest.raises(MalformedMessage, match="257 records"):
+        parse_response(response_of(record * 257, 257))
+
+
+@pytest.mark.parametrize(("count", "good"), [(MAX_POINTERS, True), (MAX_POINTERS + 1, False)])
+def test_a_name_has_a_bound_of_pointers(count: int, good: bool) -> None:
+    """A thousand for each name of a message, and 8 KiB cost the dialer a second."""
+    start = HEADER.size + 7 + 12  # the first record's data
+    targets = [HEADER.size, *range(start, start + 2 * (count - 2), 2)]
+    chain = b"".join(struct.pack("!H", 0xC000 | at) for at in targets)
+    first = b"\xc0\x0c" + struct.pack("!HHIH", 99, 1, 0, len(chain)) + chain
+    last = struct.pack("!H", 0xC000 | start + len(chain) - 2)
+    second = last + struct.pack("!HHIH", 1, 1, 5, 4) + b"\xc0\0\2\1"
+    data = response_of(first + second, 2)
+    if good:
+        assert [record.owner for record in parse_response(data).records] == ["a"]
+    else:
+        with pytest.raises(MalformedMessage, match="pointers"):
+            parse_response(data)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"\x41" + b"a" * 65 + b"\0", b"\xc0\x13", b"\xc0\xff", (b"\x3f" + b"a" * 63) * 4 + b"\0"],
+)
+def test_a_name_that_is_none_is_malformed(name: bytes) -> None:
+    with pytest.raises(MalformedMessage):
+        parse_response(response_of(name + b"\0\1\0\1\0\0\0\5\0\4\xc0\0\2\1", 1))
