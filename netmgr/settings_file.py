@@ -149,6 +149,7 @@ def _read(path: Path, required: bool) -> str:
 def _entries(text: str, source: str) -> Iterator[tuple[str, int, Any]]:
     """(key, line, plain value) of each entry of the file's mapping."""
     try:
+        _refuse_unfolding(text, source)
         loader = yaml.SafeLoader(text)
         try:
             yield from _entries_of(loader, source)
@@ -159,7 +160,8 @@ def _entries(text: str, source: str) -> Iterator[tuple[str, int, Any]]:
         where = f"{source}:{mark.line + 1}" if mark else source
         raise BadInput(f"{where}: not valid YAML: {problem.problem}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
-        raise BadInput(f"{source}: not valid YAML: {problem}") from None
+        why = " ".join(str(problem).split())
+        raise BadInput(f"{source}: not valid YAML: {why}") from None
 
 
 def _entries_of(loader: yaml.SafeLoader, source: str) -> Iterator[tuple[str, int, Any]]:
@@ -171,6 +173,22 @@ def _entries_of(loader: yaml.SafeLoader, source: str) -> Iterator[tuple[str, int
     for key, value in root.value:
         name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
         yield name, _line(key), loader.construct_object(value, deep=True)
+
+
+def _refuse_unfolding(text: str, source: str) -> None:
+    """Settings are words and short lists: aliases could unfold a few lines to gigabytes, and a tag
+    on a value that does not fit it raises what it likes in PyYAML.
+
+    Raises:
+        BadInput: the text has one of them.
+    """
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        where = f"{source}:{event.start_mark.line + 1 if event.start_mark else 0}"
+        if isinstance(event, yaml.AliasEvent):
+            raise BadInput(f"{where}: write out what the alias *{event.anchor} stands for")
+        tag = getattr(event, "tag", None)
+        if tag not in (None, "!"):
+            raise BadInput(f"{where}: the tag {tag!r} means nothing here; remove it")
 
 
 def _line(node: yaml.Node) -> int:

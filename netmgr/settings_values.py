@@ -126,7 +126,10 @@ def parse_seconds(raw: Any) -> float:
     """A finite number of seconds."""
     if isinstance(raw, bool) or not isinstance(raw, int | float) or raw != raw:
         raise ValueError(f"expected a number of seconds, found {raw!r}")
-    return float(raw)
+    try:
+        return float(raw)
+    except OverflowError:
+        raise ValueError("expected a number of seconds, found one beyond all bounds") from None
 
 
 def parse_text(raw: Any) -> str:

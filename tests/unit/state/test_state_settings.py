@@ -122,7 +122,7 @@ def test_a_wrong_value_says_what_was_expected(line: str, words: str) -> None:
         ("a: [\n", "f.yaml:2: not valid YAML"),
         ("log_level: info\nlog_level: debug\n", "given twice, first in line 1"),
         ("? [1]\n: 2\n", "f.yaml:1: ?: unknown key"),
-        ("log_level: !!python/object:os.system x\n", "not valid YAML"),
+        ("log_level: !!python/object:os.system x\n", "means nothing here; remove it"),
         ("a: \x00", "not valid YAML"),
     ],
 )
@@ -224,3 +224,26 @@ def test_the_hosts_nameservers_are_the_default(tmp_path: Path) -> None:
 def test_a_resolv_conf_of_hundreds_of_servers_is_cut() -> None:
     text = "".join(f"nameserver 192.0.2.{n}\n" for n in range(200))
     assert len(parse_resolv_conf(text)) == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("log_level: !!bool x", "f.yaml:1: the tag 'tag:yaml.org,2002:bool' means nothing here"),
+        ("a: 1\nlog_level: !!timestamp x", "f.yaml:2: the tag"),
+        ("log_level: !!int ''", "f.yaml:1: the tag"),
+        ("dns_servers: &a\n  - *a", "f.yaml:2: write out what the alias *a stands for"),
+        ("log_level: \x07", "f.yaml: not valid YAML: unacceptable character"),
+        ("dns_try_s: " + "9" * 400, "f.yaml:1: dns_try_s: expected a number of seconds"),
+    ],
+)
+def test_what_yaml_can_do_beyond_settings_is_refused(text: str, words: str) -> None:
+    (problem,) = problems_of(text)
+    assert problem.startswith(words)
+
+
+def test_a_few_lines_do_not_unfold_to_gigabytes() -> None:
+    levels = [f"  - &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 12)]
+    text = "\n".join(["dns_servers:", "  - &l0 [x]", *levels])
+    (problem,) = problems_of(text)
+    assert len(problem) < 200
