@@ -11,6 +11,7 @@ from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
+from netmgr.errors import HostFailed
 from netmgr.kernel.netlink import NLA_F_NET_BYTEORDER as NET
 from netmgr.kernel.netlink import pack_attr, pack_message, pack_nested, parse_attrs
 
@@ -19,6 +20,7 @@ _PROTOCOL: Final = 7
 _SUBSYSTEM: Final = 6  # NFNL_SUBSYS_IPSET
 _WITH_COUNTERS: Final = 1 << 3  # IPSET_FLAG_WITH_COUNTERS
 _IPV4: Final = 1  # IPSET_ATTR_IPADDR_IPV4
+_PORT: Final = struct.Struct("!H")
 NFGEN: Final = struct.pack("!BBH", socket.AF_INET, 0, 0)
 
 
@@ -78,6 +80,9 @@ class SetType(IntEnum):
     def kernel_name(self) -> str:
         """As ipset(8) writes it."""
         return "hash:" + self.name.lower().replace("_", ",")
+
+
+_TYPES: Final = {kind.kernel_name: kind for kind in SetType}
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +175,7 @@ def pack_entry(entry: Entry) -> bytes:
     if entry.net.prefixlen != 32:
         data += pack_attr(Data.CIDR, bytes([entry.net.prefixlen]))
     if entry.port is not None:
-        data += pack_attr(Data.PORT | NET, struct.pack("!H", entry.port)) + _TCP
+        data += pack_attr(Data.PORT | NET, _PORT.pack(entry.port)) + _TCP
     if entry.net2 is not None:
         data += _pack_ip(Data.IP2, entry.net2)
         if entry.net2.prefixlen != 32:
@@ -201,24 +206,39 @@ def pack_spec(spec: SetSpec) -> bytes:
 
 
 def parse_listed(data: memoryview) -> Listed:
-    """One entry of a listing."""
+    """One entry of a listing.
+
+    Raises:
+        HostFailed: it is none.
+    """
     attrs = parse_attrs(data)
-    entry = Entry(
-        net=_parse_net(attrs, Data.IP, Data.CIDR),
-        port=_number(attrs.get(Data.PORT)),
-        net2=_parse_net(attrs, Data.IP2, Data.CIDR2) if Data.IP2 in attrs else None,
-        iface=parse_text(attrs[Data.IFACE]) if Data.IFACE in attrs else None,
-    )
+    try:
+        entry = Entry(
+            net=_parse_net(attrs, Data.IP, Data.CIDR),
+            port=_PORT.unpack(attrs[Data.PORT])[0] if Data.PORT in attrs else None,
+            net2=_parse_net(attrs, Data.IP2, Data.CIDR2) if Data.IP2 in attrs else None,
+            iface=parse_text(attrs[Data.IFACE]) if Data.IFACE in attrs else None,
+        )
+    except (LookupError, ValueError, struct.error) as fault:
+        raise HostFailed("ipset: the kernel lists an entry of another form") from fault
     return Listed(entry, _number(attrs.get(Data.PACKETS)), _number(attrs.get(Data.BYTES)))
 
 
 def parse_spec(attrs: dict[int, memoryview]) -> SetSpec:
-    """A set out of the attributes of a listing."""
-    data = parse_attrs(attrs[Attr.DATA])
-    kernel_name = parse_text(attrs[Attr.TYPENAME])
+    """A set out of the attributes of a listing.
+
+    Raises:
+        HostFailed: it is none, or of a type that is not in use here.
+    """
+    try:
+        data = parse_attrs(attrs[Attr.DATA])
+        name = parse_text(attrs[Attr.SETNAME])
+        kind = _TYPES[parse_text(attrs[Attr.TYPENAME])]
+    except LookupError as fault:
+        raise HostFailed("ipset: the kernel lists a set of another form") from fault
     return SetSpec(
-        name=parse_text(attrs[Attr.SETNAME]),
-        type=next(kind for kind in SetType if kind.kernel_name == kernel_name),
+        name=name,
+        type=kind,
         max_entries=_number(data.get(Data.MAXELEM)) or 0,
         counters=bool((_number(data.get(Data.CADT_FLAGS)) or 0) & _WITH_COUNTERS),
         timeout=_number(data.get(Data.TIMEOUT)),

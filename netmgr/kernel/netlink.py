@@ -28,6 +28,7 @@ _NLA_TYPE: Final = 0x3FFF
 WINDOW: Final = 100  # messages in one send: their answers fit a default receive buffer (measured)
 DEADLINE_S: Final = 5  # the kernel answers in microseconds; beyond this something holds its lock
 RECEIVE_SIZE: Final = 1 << 18  # one datagram of a dump is at most 32 KiB; several fit
+MAX_ERRNO: Final = 4095  # include/linux/err.h
 DUMP_ATTEMPTS: Final = 20  # a table that changes under each of 20 dumps is a fault, not bad luck
 
 HEAD: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
@@ -229,4 +230,4 @@ def _raise_error(payload: memoryview) -> None:
     if len(payload) >= _ERROR.size:
         number = -_ERROR.unpack_from(payload)[0]
         if number > 0:
-            raise OSError(number, os.strerror(number))
+            raise OSError(number, os.strerror(min(number, MAX_ERRNO)))

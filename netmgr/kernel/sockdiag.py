@@ -30,6 +30,7 @@ _ANY_COOKIE: Final = 0xFFFF_FFFF  # INET_DIAG_NOCOOKIE
 _ANSWER: Final = struct.Struct("=BBBB")  # family, state, timer, retransmits
 _OWNER: Final = struct.Struct("=IIIII")  # expires, rqueue, wqueue, uid, inode
 _IDENTITY_SIZE: Final = _IDENTITY.size + _TAIL.size
+_ANSWER_SIZE: Final = _ANSWER.size + _IDENTITY_SIZE + _OWNER.size
 
 _OPERATION: Final = struct.Struct("=BBH")  # code, yes, no
 _CONDITION: Final = struct.Struct("=BBxxi")  # family, prefix length, port (-1 for any)
@@ -187,6 +188,8 @@ def _bytecode(
 
 
 def _parse(reply: memoryview) -> DiagSocket:
+    if len(reply) < _ANSWER_SIZE:
+        raise HostFailed(f"sock_diag: an answer of {len(reply)} bytes; expected {_ANSWER_SIZE}")
     _, state, _, _ = _ANSWER.unpack_from(reply)
     start = _ANSWER.size
     sport, dport, source, destination = _IDENTITY.unpack_from(reply, start)
