@@ -3,7 +3,6 @@ hijacked: what it tells is parsed here, once, before anything is believed of it.
 """
 
 import json
-import math
 from typing import Any, Final
 
 from netmgr.errors import BadInput, did_you_mean
@@ -87,7 +86,7 @@ def _is_leaf(value: Any) -> bool:
 def _is_number(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return math.isfinite(value) and abs(value) <= MAX_COUNT
+    return abs(value) <= MAX_COUNT  # false for what is no number, too
 
 
 def _is_count(value: Any) -> bool:
