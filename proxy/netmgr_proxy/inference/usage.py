@@ -13,6 +13,8 @@ from typing import Any, Final
 MAX_USAGE: Final = 4096  # bytes of one usage object; OpenAI's with all details has about 400
 # Of a compressed answer at most this much is looked at: it bounds the CPU that a provider can burn.
 MAX_INFLATED: Final = 64 * 1024 * 1024
+MAX_TOKENS: Final = 10**12  # no request costs more; a larger count fits into no record
+MAX_MISSES: Final = 64  # what begins like a usage object and is none: then nothing is believed
 _INFLATE_STEP: Final = 64 * 1024  # bytes inflated at a time: the memory that one answer can take
 
 _KEY: Final = b'"usage"'
@@ -31,7 +33,7 @@ _OUT: Final = ("completion_tokens", "output_tokens")
 class UsageMeter:
     """Feed it an answer's body, in any pieces; read the counts at the end."""
 
-    __slots__ = ("_counts", "_inflater", "_left", "_open", "_pending")
+    __slots__ = ("_counts", "_inflater", "_left", "_misses", "_open", "_pending")
 
     def __init__(self, coding: bytes = b"") -> None:
         """A meter for one answer, whose content-encoding is `coding` (lower case, b'' for none).
@@ -42,6 +44,7 @@ class UsageMeter:
         self._pending = b""  # the end of what was fed, while it may hold part of a usage object
         self._inflater = _inflater(coding)
         self._left = MAX_INFLATED
+        self._misses = 0
         self._open = not coding or self._inflater is not None
 
     @property
@@ -79,13 +82,13 @@ class UsageMeter:
             chunk = inflater.unconsumed_tail
             more = bool(chunk) or len(plain) == _INFLATE_STEP
             self._left -= len(plain)
-            self._open = self._left > 0 and not inflater.eof
             self._scan(plain)
+            self._open = self._open and self._left > 0 and not inflater.eof
 
     def _scan(self, chunk: bytes) -> None:
         text = self._pending + chunk
         here = 0
-        while (at := text.find(_KEY, here)) >= 0:
+        while self._open and (at := text.find(_KEY, here)) >= 0:
             here = at + len(_KEY)
             if not at or text[at - 1] not in _BEFORE_KEY:
                 continue
@@ -113,14 +116,19 @@ class UsageMeter:
         try:
             usage, length = _DECODER.raw_decode(piece.decode("latin-1"))
         except (ValueError, RecursionError):
-            return None if len(piece) < MAX_USAGE else behind_key
+            if len(piece) < MAX_USAGE:
+                return None
+            # Keys nested in one another would have the same bytes read again for each of them.
+            self._misses += 1
+            self._open = self._misses < MAX_MISSES
+            return behind_key
         self._count(usage)
         return start + length
 
     def _count(self, usage: dict[str, Any]) -> None:
         for key in (*_IN, *_IN_CACHED, *_OUT):
             value = usage.get(key)
-            if type(value) is int and value >= 0:
+            if type(value) is int and 0 <= value <= MAX_TOKENS:
                 self._counts[key] = value  # streams repeat it: the last one is the whole
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from netmgr.testing.model_answers import default_answer
 from netmgr.testing.model_script import parse_reply
-from netmgr_proxy.inference.usage import MAX_USAGE, UsageMeter
+from netmgr_proxy.inference.usage import MAX_MISSES, MAX_USAGE, UsageMeter
 
 
 def counted(body: bytes, coding: bytes = b"") -> tuple[int | None, int | None]:
@@ -88,3 +88,24 @@ def test_an_endless_object_is_given_up() -> None:
     meter.feed(b'{"usage":{"a":"' + b"x" * MAX_USAGE)
     meter.feed(b'"},"usage":{"prompt_tokens":5}}')
     assert meter.tokens_in == 5
+
+
+def test_a_count_that_no_record_can_hold_is_none() -> None:
+    body = b'{"usage":{"prompt_tokens":%d,"completion_tokens":7}}' % 10**30
+    assert counted(body) == (None, 7)
+
+
+@pytest.mark.parametrize("step", [1, 4096, 1 << 20])
+def test_keys_within_keys_are_not_read_for_ever(step: int) -> None:
+    """Each would have had the next 4 KiB parsed: five seconds of CPU for a MiB."""
+    nested = b'{"usage":' * (MAX_MISSES + MAX_USAGE)
+    meter = UsageMeter()
+    for at in range(0, len(nested), step):
+        meter.feed(nested[at : at + step])
+    meter.feed(b'{"usage":{"prompt_tokens":5}}')
+    assert meter.tokens_in is None
+
+
+def test_a_few_false_starts_do_no_harm() -> None:
+    false = (b'{"usage":{"x":"' + b"y" * MAX_USAGE) * (MAX_MISSES - 1)
+    assert counted(false + b'"}}{"usage":{"prompt_tokens":5}}') == (5, None)
