@@ -83,9 +83,11 @@ class ModelCall(Exchange):
         self._attempts = 0
 
     async def run(self) -> bool:
-        live = self._admit()
+        self._admit()
+        body = await self._read_body()
+        live = self._admit()  # again: a body may take its time, and the route change meanwhile
         assert self._admitted is not None
-        await self._read_body(self._admitted)
+        self._pin(body, self._admitted)
         origin = origin_of(self.account.caller.address, live)
         request = render_call(self._admitted, self.head.fields, self._pinned)
         try:
@@ -123,11 +125,13 @@ class ModelCall(Exchange):
         self._tracker = SseTracker(self.shape)
         return live
 
-    async def _read_body(self, admitted: Admitted) -> None:
+    async def _read_body(self) -> bytes:
         most = self.room.limits.inference_body_bytes
         if self.head.expects_continue and (self.head.length or 0) <= most:
             self.client.write(_CONTINUE)
-        body = await self.read_whole_body(most)
+        return await self.read_whole_body(most)
+
+    def _pin(self, body: bytes, admitted: Admitted) -> None:
         if not admitted.pattern.has_body:
             return  # what came all the same is not sent on
         try:
@@ -147,6 +151,7 @@ class ModelCall(Exchange):
             self.client.deadline = clock.connecting(self.room.now())
             connect = self.connect_anew if fresh else self.connect
             self.upstream = upstream = await connect(origin, revision, live.context)
+            self._check_still_in_force(live)
             upstream.begin(self, bodyless=self.head.method == "HEAD")
             upstream.write(request)
             self.client.deadline = clock.sent(self.room.now())
@@ -161,6 +166,16 @@ class ModelCall(Exchange):
         if self._refused is not None:
             raise ModelRefused(self._refused)
         await self.until_over()
+
+    def _check_still_in_force(self, live: LiveRoute) -> None:
+        """Before the first byte: no key and no model is used that was taken away meanwhile.
+
+        Raises:
+            Refused: policy_stale; or the sandbox is gone.
+        """
+        if self.room.routes.get(self.sandbox().name) is not live:
+            why = "the inference route was changed while the provider was connected to; try again"
+            raise Refused(Refusal(Reason.POLICY_STALE, why))
 
     def _late(self) -> Refused | CutShort:
         assert self._clock is not None
