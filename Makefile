@@ -2,13 +2,13 @@
 # CI calls the same verbs and nothing else. CONTRIBUTING.md says what each is for.
 #
 #   PYTHON=/path/to/python3    the interpreter that .venv is made from (3.11 or later)
-#   ARGS="-k name -x"          further words for pytest, in unit, netns and bench
+#   ARGS="-k name -x"          further words for pytest, in unit, netns and bench; words for fuzz
 
 BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run check test unit netns bench fmt clean
+.PHONY: help setup setup-test run check test unit netns bench fuzz fmt clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -41,6 +41,9 @@ netns: setup-test ## root: the tests on the real kernel
 bench: ## root: measurements beside their competitors; reports, never fails on a time
 	@packaging/setup.sh bench
 	$(BIN)/python tests/bench/run.py $(ARGS)
+
+fuzz: setup-test ## fuzz the parsers, a minute each: ARGS="--target path --seconds 600"
+	$(BIN)/python -I tests/fuzz/run.py $(ARGS)
 
 fmt: setup-test ## put every file into the one format
 	$(BIN)/ruff format .
