@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 
 TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))  # `import world`; pyproject's pythonpath serves the product's rooms
@@ -19,6 +20,8 @@ from world.leaks import held_files  # noqa: E402
 STRICT = os.environ.get("NETMGR_TEST_STRICT") == "1"
 
 clean_this_process()
+# libuv keeps one pipe for signals, made with a process's first loop: it is no test's to close.
+uvloop.new_event_loop().close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
