@@ -1,4 +1,4 @@
-"""The OpenAI SDK inside a sandbox, unmodified: what it returns, and what it raises when we refuse."""
+"""The OpenAI SDK inside a sandbox, unmodified: what it returns, and what it raises."""
 
 import json
 import sys

@@ -3,12 +3,14 @@
 Verbs of `commands` and `steps` (one per item; what else it has are expectations):
 
 set, update, delete, provider_get, provider_delete     netmgr commands: exit, says, never_says
+netmgr              any other command line; {oai} stands for the name of that route's provider
 request             one call from the sandbox
 open_stream_s       a stream of that length begins
 provider_update     a new key
 set_model           the model of the route in force
 """
 
+import shlex
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -28,9 +30,6 @@ Words = dict[str, Any]
 def play_command_case(stage: ModelStage, case: Case) -> None:
     """Play the commands or the steps of a case."""
     stage.put_in_force(None)
-    for sandbox in ("a", "b"):
-        if any(sandbox == step.get("sandbox") for step in _steps(case)):
-            stage.put_in_force(None, stage.talker(sandbox).sandbox.name)
     stage.forget_routes()
     scene = Scene(stage, case)
     stage.provider.play([])
@@ -39,6 +38,8 @@ def play_command_case(stage: ModelStage, case: Case) -> None:
         VERBS[verb](scene, step)
     if "steps" in case:
         scene.check()
+    for sandbox in {step["sandbox"] for step in _steps(case) if "sandbox" in step}:
+        stage.put_in_force(None, sandbox)
     if "then" in case:
         (other,) = (other for other in TABLE["cases"] if other["id"] == case["then"])
         play_wire(stage, other)
@@ -140,7 +141,7 @@ def _delete(scene: Scene, words: Words) -> None:
 
 def _provider_get(scene: Scene, words: Words) -> None:
     name = scene.provider_name(words["provider_get"])
-    for argv in (["get", name], ["list"], ["get", name, "-o", "json"], ["list", "-o", "yaml"]):
+    for argv in (["get", name], ["get", name, "-o", "json"], ["list", "-o", "yaml"]):
         scene.netmgr(["provider", *argv], words)
     log = scene.stage.world.netmgrd.log.read_text()
     for text in words["never_says"]:
@@ -148,9 +149,19 @@ def _provider_get(scene: Scene, words: Words) -> None:
 
 
 def _provider_delete(scene: Scene, words: Words) -> None:
-    name = scene.provider_name(words["provider_delete"])
-    scene.netmgr(["provider", "delete", name], words)
-    scene.netmgr(["provider", "get", name], {"exit": 0})
+    route = scene.stage.route(words["provider_delete"])
+    name = scene.stage.provider_of(route)
+    force = ["--force"] if words.get("force") else []
+    scene.netmgr(["provider", "delete", name, *force], words)
+    gone = words.get("exit") == 0
+    scene.netmgr(["provider", "get", name], {"exit": 3 if gone else 0})
+    if gone:
+        scene.stage.forget_provider(route)
+
+
+def _netmgr(scene: Scene, words: Words) -> None:
+    line = words["netmgr"].replace("{oai}", scene.provider_name("oai"))
+    scene.netmgr(shlex.split(line), words)
 
 
 # -- changes -------------------------------------------------------------------------------
@@ -199,6 +210,7 @@ VERBS: Final[dict[str, Callable[[Scene, Words], None]]] = {
     "delete": _delete,
     "provider_get": _provider_get,
     "provider_delete": _provider_delete,
+    "netmgr": _netmgr,
     "request": _request,
     "open_stream_s": _open_stream,
     "provider_update": _provider_update,

@@ -11,6 +11,7 @@ A conversation: id, to (host:port), tls (the name in the ClientHello; absent: pl
     {"drip": text, "gap_s": s}           byte by byte, until something comes back
     {"read": until, "wait_s": s}         until is {"responses": n}, {"count": [text, n]} or
                                          {"end": true}; silence of wait_s ends it, too
+    {"pause": s}                         do nothing
     {"leave": true}                      close at once, without a good-bye
 
 The answer: received (latin-1), pieces ([seconds, bytes] as they came), fails, end (open, closed,
@@ -116,6 +117,8 @@ class Conversation:
             sock.settimeout(act["wait_s"])
             while self.said["end"] == "open" and not self.enough(act["read"]):
                 self.read(sock)
+        elif "pause" in act:
+            time.sleep(act["pause"])
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.said["end"] = "left"

@@ -6,9 +6,11 @@ expected failures and not run.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from acceptance.inference.commands import play_command_case
 from acceptance.inference.inside import play_inside
 from acceptance.inference.model_stage import TABLE, ModelStage, model_stage
@@ -17,6 +19,7 @@ from acceptance.inference.wire import play_wire
 
 pytestmark = pytest.mark.root
 
+SANDBOXES = ("agent", "a", "b")
 PLAYERS = {
     "pure": play_wire,
     "wire": play_wire,
@@ -39,11 +42,22 @@ def cases() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[ModelStage]:
-    """The world of all cases."""
+    """The world of all cases, with every sandbox that one of them speaks from."""
     with model_stage() as made:
+        for sandbox in SANDBOXES:
+            made.talker(sandbox)
         yield made
 
 
 @pytest.mark.parametrize("case", list(cases()))
 def test_case(case: dict[str, Any], stage: ModelStage) -> None:
     PLAYERS[case["level"]](stage, case)
+
+
+def test_deviations_are_reasoned_and_name_cases() -> None:
+    path = Path(__file__).parents[1] / "deviations.yaml"
+    known = {case["id"] for case in TABLE["cases"]}
+    for entry in yaml.safe_load(path.read_text())["inference"]:
+        assert entry["why"], entry
+        assert entry["instead"], entry
+        assert entry["case"] in known, entry

@@ -5,7 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from acceptance.inference.checks import check_answer, check_conversation, check_sent
+from acceptance.inference.checks import (
+    check_answer,
+    check_conversation,
+    check_sent,
+    contains,
+)
 from acceptance.inference.model_stage import OTHER, TABLE, ModelStage, Route
 from acceptance.inference.talk import INFERENCE, Act, Said
 
@@ -61,6 +66,9 @@ def check_turn(stage: ModelStage, case: Case, route: Route | None, turn: Turn, s
             check_answer(answer, part)
         check_conversation(said, wanted[-1])
     check_provider(stage, case, route, turn, said)
+    if "record" in case:
+        sandbox = stage.talker().sandbox
+        sandbox.wait_record(lambda record: contains(record, case["record"]))
 
 
 def check_provider(
@@ -151,6 +159,8 @@ def more_acts(case: Case) -> list[Act]:
 def reading(case: Case, count: int) -> list[Act]:
     """Read what is wanted, and to the connection's end where that is wanted."""
     if "client" in case:
+        if "leaves_after_s" in case["client"]:
+            return [{"pause": case["client"]["leaves_after_s"]}, {"leave": True}]
         events = case["client"]["leaves_after_events"]
         return [{"read": {"count": ["data:", events]}, "wait_s": WAIT_S}, {"leave": True}]
     last = case.get("answers", [case.get("answer", {})])[-1]
