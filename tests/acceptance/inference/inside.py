@@ -11,10 +11,13 @@ from acceptance.inference.model_stage import ModelStage
 from acceptance.inference.talk import INSIDE_PYTHON
 from acceptance.inference.wire import WAIT_S
 
+HOLDERS: Final = ("main", "proxy")  # the first keeps it, the second sends it
+
 Case = dict[str, Any]
 
-# Searches what a program inside can read: every environment, and every file that was written since
-# the world began in the places that programs write to. The key comes spelt backwards: the search must not find itself.
+# Searches what a program inside can read: every environment, and in the places that programs write
+# to every file that was written since the world began. The key comes spelt backwards: the search
+# must not find itself.
 SEARCH: Final = r"""
 import glob, subprocess, sys
 key = sys.argv[1][::-1].encode()
@@ -89,6 +92,25 @@ def check_key_is_outside(stage: ModelStage) -> None:
     assert "found in" not in done.stdout, done.stdout
     for process in sandbox.namespace.processes():
         assert key.encode() not in memory(process), f"the key is in process {process}"
+    check_key_on_host(stage, key)
+
+
+def check_key_on_host(stage: ModelStage, key: str) -> None:
+    """On the host it is in the two kinds of process that need it, and in clear in no file."""
+    daemon = stage.world.netmgrd
+    processes = daemon.processes()
+    assert {"main", "proxy", "dialer", "dns"} <= set(processes.values()), processes
+    proxies = [process for process, kind in processes.items() if kind == "proxy"]
+    assert any(key.encode() in memory(p) for p in proxies), "this search would not find a key"
+    for process, kind in processes.items():
+        assert key not in Path(f"/proc/{process}/cmdline").read_text(), kind
+        assert key not in Path(f"/proc/{process}/environ").read_text(), kind
+        if kind not in HOLDERS:
+            assert key.encode() not in memory(process), f"the key is in {kind}, process {process}"
+    for path in daemon.directory.rglob("*"):
+        assert not path.is_file() or key.encode() not in path.read_bytes(), path
+    for argv in (["observe"], ["status"], ["inference", "get"]):
+        assert key not in stage.netmgr(*argv, "-o", "json").stdout, argv
 
 
 def memory(process: int) -> bytes:
