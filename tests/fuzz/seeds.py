@@ -36,7 +36,7 @@ ANSWER: Final = b'{"id":"x","usage":{"prompt_tokens":5,"completion_tokens":7},"c
 def dns_queries() -> dict[str, bytes]:
     """As resolver libraries ask."""
     plain = render_query(7, (b"Api", b"Example", b"test"), QType.A)
-    record = dnslib.DNSRecord.question("a.example.test", "AAAA")
+    record = _question("a.example.test", "AAAA")
     record.add_ar(dnslib.EDNS0(udp_len=1400, opts=[dnslib.EDNSOption(10, b"cookie!!")]))
     root = HEADER.pack(1, 0x0100, 1, 0, 0, 0) + b"\0\0\2\0\1"
     pointers = b"".join(struct.pack("!H", 0xC000 | at) for at in range(12, 1200, 2))
@@ -48,15 +48,21 @@ def dns_queries() -> dict[str, bytes]:
     }
 
 
+def _question(name: str, qtype: str = "A") -> dnslib.DNSRecord:
+    record = dnslib.DNSRecord.question(name, qtype)
+    record.header.id = 7
+    return record
+
+
 def dns_responses() -> dict[str, bytes]:
     """As recursive servers answer; and the dearest answers that fit."""
-    record = dnslib.DNSRecord.question("www.example.test").reply()
+    record = _question("www.example.test").reply()
     zone = "www.example.test. 60 CNAME a.example.test.\na.example.test. 5 A 192.0.2.1"
     record.add_answer(*dnslib.RR.fromZone(zone))
-    negative = dnslib.DNSRecord.question("no.example.test", "AAAA").reply()
+    negative = _question("no.example.test", "AAAA").reply()
     negative.header.rcode = 3
     negative.add_auth(*dnslib.RR.fromZone("example.test. 60 SOA ns.example.test. h.example.test."))
-    loop = dnslib.DNSRecord.question("a.example.test").reply()
+    loop = _question("a.example.test").reply()
     loop.add_answer(*dnslib.RR.fromZone("a.example.test. 9 CNAME b.example.test."))
     loop.add_answer(*dnslib.RR.fromZone("b.example.test. 9 CNAME a.example.test."))
     found = {"alias": record, "nxdomain": negative, "alias-loop": loop}
@@ -67,8 +73,8 @@ def dns_responses() -> dict[str, bytes]:
 
 
 def _chained_names() -> bytes:
-    """The longest name, and as many records as are read, whose names all point to it."""
-    labels = 120
+    """A long name, and as many records as are read, whose names all point to it."""
+    labels = 60
     question = b"\1a" * labels + b"\0\0\1\0\1"
     start = 12 + 2 * labels
     record = struct.pack("!HHHIH", 0xC00C, 5, 1, 60, 2) + struct.pack("!H", 0xC00C)
@@ -77,7 +83,7 @@ def _chained_names() -> bytes:
 
 
 def hello() -> bytes:
-    """As OpenSSL says it."""
+    """As OpenSSL says it, with other random bytes each time."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     context = ssl.create_default_context()
     context.set_alpn_protocols(["h2", "http/1.1"])
@@ -149,7 +155,7 @@ def frames() -> dict[str, bytes]:
 
 def nested_usage() -> bytes:
     """What makes the meter look again and again at the same bytes, were nothing to stop it."""
-    return b'{"usage":' * 450 + b"1" + b"}" * 30
+    return b'{"usage":' * 100 + b"1" + b"}" * 30
 
 
 def all_seeds() -> dict[str, dict[str, bytes]]:
@@ -184,7 +190,7 @@ def all_seeds() -> dict[str, dict[str, bytes]]:
             "gzip": b"\1" + gzip.compress(ANSWER, mtime=0),
             "deflate": b"\2" + zlib.compress(ANSWER),
             "nested": b"\0" + nested_usage(),
-            "zeros": b"\1" + gzip.compress(bytes(100_000), mtime=0),
+            "zeros": b"\1" + gzip.compress(bytes(20_000), mtime=0),
             "stream": b"\0data: " + ANSWER + b"\n\ndata: [DONE]\n\n",
         },
         "record": {"denied": json.dumps(_record()).encode()},

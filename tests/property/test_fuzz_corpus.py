@@ -5,6 +5,7 @@ The digging is done by `make fuzz`; this keeps targets alive and what was once f
 
 import random
 import time
+import tracemalloc
 
 import pytest
 from fuzz import catalogue, run
@@ -12,6 +13,7 @@ from fuzz.mutate import mutations
 
 SECONDS = 0.3  # of mutations for each target: all together stay below ten
 MUTATIONS = 200  # at most, so that a fast machine does not try other inputs than a slow one
+MAX_MEMORY = 16 * 1024 * 1024  # for one input; the dearest, a full DNS response, takes three MiB
 
 by_target = pytest.mark.parametrize("name", catalogue.names())
 
@@ -23,6 +25,17 @@ def test_the_corpus_holds(name: str) -> None:
     assert seeds, "a target without an example is not exercised"
     for data in (b"", *seeds.values()):
         target.run(data)
+        assert memory_taken(target, data) <= MAX_MEMORY
+
+
+def memory_taken(target: catalogue.Target, data: bytes) -> int:
+    """Bytes that Python held at the most."""
+    tracemalloc.start()
+    try:
+        target.fuzz(data)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 @by_target
