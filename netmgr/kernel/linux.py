@@ -16,6 +16,7 @@ from pyroute2 import IPRoute
 
 from netmgr.errors import Conflict, LimitExceeded, NotFound
 from netmgr.kernel import hub, netns, sysctls
+from netmgr.kernel.evict import evict
 from netmgr.kernel.facts import (
     AllowEntry,
     Counters,
@@ -110,6 +111,7 @@ class LinuxKernel:
     def open_listeners(self, proxies: int) -> Listeners:
         """The workers' sockets."""
         if self._listeners is None:
+            evict(self._hub.identity)
             with netns.entered(self._hub.fd):
                 self._listeners = hub.open_listeners(self.spec, proxies)
         elif len(self._listeners.proxy) != proxies:
