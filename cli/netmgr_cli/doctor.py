@@ -48,6 +48,10 @@ def _daemon(session: Session) -> "Check":
 
 
 def _blocks(checks: "list[Check]") -> list[render.Block]:
+    from netmgr_cli.hostchecks import State
+
+    order = (State.FAIL, State.WARN, State.OK)  # what has to be mended first stands first
+    checks = sorted(checks, key=lambda check: order.index(check.state))
     rows = tuple((check.state.value, check.name, render.cell(check.found)) for check in checks)
     remedies = tuple((check.name, check.remedy) for check in checks if check.remedy)
     blocks: list[render.Block] = [render.Grid(("", "CHECK", "FOUND"), rows)]

@@ -2,7 +2,7 @@
 
 import click
 
-from netmgr_cli import render, screen
+from netmgr_cli import health, screen
 from netmgr_cli.options import Format, Session, shows, speaks
 
 
@@ -31,4 +31,4 @@ def show(session: Session, output: Format) -> None:
 
     with session.client() as client:
         answer = client.send(calls.hub())
-    screen.show(answer, render.anything(answer), output)
+    screen.show(answer, health.hub(answer), output)

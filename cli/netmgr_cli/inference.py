@@ -49,10 +49,7 @@ def _timeouts(command: Any) -> Any:
 
 
 def _show_change(answer: Any, output: Format) -> None:
-    validated = [dict(item) for item in answer.get("validated") or ()]
-    head = {key: value for key, value in answer.items() if key != "validated"}
-    blocks = render.anything({**head, "validated": validated} if validated else head)
-    screen.show(answer, blocks, output)
+    screen.show(answer, render.route_blocks(answer), output)
 
 
 @inference.command(name="set")

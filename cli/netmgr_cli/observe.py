@@ -20,6 +20,7 @@ HISTORY: Final = 100  # records that are shown where neither --since nor --limit
 RECONNECT_S: Final = 30.0  # a restart of the daemon takes a second or two
 PAUSE_S: Final = 0.5
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DEEDS: Final = frozenset({Kind.CONFIG, Kind.LIFECYCLE, Kind.FINDING})
 _COLOURS: Final = {"denied": "red", "failed": "yellow", "audited": "magenta", "allowed": "green"}
 
 
@@ -115,23 +116,41 @@ def parse_since(text: str, now: float) -> float:
 
 
 def lines_of(record: Mapping[str, Any], *, colour: bool) -> list[str]:
-    """One record for people: time, verdict, kind, sandbox, destination, reason; a remedy below."""
+    """One record for people: time, verdict, kind, sandbox, destination, reason; below it, where
+    something was not let through as it was asked for, by which rule and what would allow it.
+
+    Records of what netmgr did itself (_DEEDS) have no verdict that says anything: their message
+    stands in the line."""
+    deed = record["kind"] in _DEEDS
     verdict = str(record["verdict"])
-    shown = click.style(f"{verdict:<8}", fg=_COLOURS.get(verdict)) if colour else f"{verdict:<8}"
-    count = f" x{record['count']}" if record.get("count", 1) != 1 else ""
-    rule = f" by {record['rule']}" if record.get("rule") else ""
-    place = _destination(record)
-    if place == NOTHING and record.get("message"):  # no traffic: what happened is the message
-        what = str(record["message"])
-    else:
-        what = f"{place}  {record['reason']}{rule}"
+    word = NOTHING if deed and verdict == Verdict.ALLOWED else verdict
+    shown = click.style(f"{word:<8}", fg=_COLOURS.get(word)) if colour else f"{word:<8}"
+    what = record.get("message") or record["reason"] if deed else _decision(record, verdict)
+    count = f" x{record['count']}" if record.get("count", 1) != 1 and not deed else ""
     words = f"{record['kind']:<10} {record.get('sandbox') or NOTHING}  {what}{count}"
-    lines = [f"{clock(record['time'])} {shown} {printable(words)}"]
+    below = [] if deed or verdict == Verdict.ALLOWED else _below(record, verdict)
+    return [
+        f"{clock(record['time'])} {shown} {printable(words)}",
+        *(printable(f"    {line}") for line in below),
+    ]
+
+
+def _decision(record: Mapping[str, Any], verdict: str) -> str:
+    """What was tried, and why it was decided so."""
+    if verdict != Verdict.ALLOWED:
+        return f"{_destination(record)}  {record['reason']}"
+    rule = f"  by {record['rule']}" if record.get("rule") else ""
+    return f"{_destination(record)}{rule}"
+
+
+def _below(record: Mapping[str, Any], verdict: str) -> Iterator[str]:
+    """The lines below one that is not plainly allowed."""
+    if record.get("rule"):
+        yield f"rule: {record['rule']}"
     if verdict == Verdict.DENIED and record.get("remedy"):
-        lines.append(printable(f"    allow it: {record['remedy']}"))
-    elif verdict != Verdict.ALLOWED and record.get("message"):
-        lines.append(printable(f"    {record['message']}"))
-    return lines
+        yield f"allow it: {record['remedy']}"
+    elif record.get("message"):
+        yield str(record["message"])
 
 
 def _destination(record: Mapping[str, Any]) -> str:
@@ -149,8 +168,12 @@ def _destination(record: Mapping[str, Any]) -> str:
     return place
 
 
-def clock(value: object) -> str:
-    """The time of a record in the reader's zone, to the millisecond."""
+def clock(value: object, now: float | None = None) -> str:
+    """The time of a record in the reader's zone: to the millisecond, or of another day, with it.
+
+    Args:
+        now: seconds since the epoch; None asks the clock.
+    """
     if isinstance(value, str):
         try:
             moment = datetime.fromisoformat(value)
@@ -160,4 +183,8 @@ def clock(value: object) -> str:
         moment = datetime.fromtimestamp(value, UTC)
     else:
         return NOTHING
-    return moment.astimezone().strftime("%H:%M:%S.%f")[:-3]
+    local = moment.astimezone()
+    today = datetime.fromtimestamp(time.time() if now is None else now, UTC).astimezone()
+    if local.date() != today.date():
+        return local.strftime("%Y-%m-%d %H:%M:%S")
+    return local.strftime("%H:%M:%S.%f")[:-3]

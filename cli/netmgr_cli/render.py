@@ -83,7 +83,14 @@ def age(created: object, now: float) -> str:
     """How long ago: `12s`, `5m`, `3h`, `9d`; what is no time stays as it is."""
     if not isinstance(created, int | float):
         return cell(created)
-    seconds = max(0, int(now - created))
+    return duration(now - created)
+
+
+def duration(length: object) -> str:
+    """Seconds in their largest whole unit: `12s`, `5m`, `3h`, `9d`."""
+    if not isinstance(length, int | float):
+        return cell(length)
+    seconds = max(0, int(length))
     for unit, letter in ((DAY, "d"), (HOUR, "h"), (MINUTE, "m")):
         if seconds >= unit:
             return f"{seconds // unit}{letter}"
@@ -125,7 +132,7 @@ def sandbox(answer: Json) -> list[Block]:
         "policy": _policy_in_short(answer.get("policy")),
     }
     names = [key for key in (*_SANDBOX_HEAD, *_SANDBOX_TAIL) if key in record]
-    rest = {key: value for key, value in answer.items() if key not in names and key != "env"}
+    rest = {k: v for k, v in answer.items() if k not in names and k not in ("env", "kernel")}
     return [Fields(tuple((key, cell(record[key])) for key in names)), *anything(rest)]
 
 
@@ -240,12 +247,13 @@ def provider_list(answer: Json) -> list[Block]:
         (
             cell(p.get("name")),
             cell(p.get("type")),
+            cell(p.get("used_by")),
             _keys(p.get("credentials")),
             cell(p.get("config")),
         )
         for p in answer["providers"]
     )
-    return [Grid(("NAME", "TYPE", "CREDENTIALS", "CONFIG"), rows, "no providers")]
+    return [Grid(("NAME", "TYPE", "USED BY", "CREDENTIALS", "CONFIG"), rows, "no providers")]
 
 
 def provider(answer: Json) -> list[Block]:
@@ -273,11 +281,36 @@ def _keys(credentials: object) -> str:
     return cell(list(credentials) if isinstance(credentials, Mapping) else credentials)
 
 
+# What a person looks for in a route, in that order; what is not named here follows.
+_ROUTE_HEAD: Final = ("model", "provider", "health", "type", "base_url", "protocols")
+
+
 def inference(answer: Json) -> list[Block]:
     """Routes of inference.local, one after the other: URLs are long."""
-    blocks: list[Block] = []
-    for route in answer["routes"]:
-        blocks.append(Title(f"inference.local ({cell(route.get('scope') or 'every sandbox')})"))
-        pairs = tuple((key, cell(item)) for key, item in route.items() if key != "scope")
-        blocks.append(Fields(pairs))
+    blocks = [block for route in answer["routes"] for block in route_blocks(route)]
     return blocks or [Text("inference.local is not configured")]
+
+
+def route_blocks(route: Json) -> list[Block]:
+    """One route, and what its verification found where it was just verified."""
+    scope = route.get("scope")
+    where = "every sandbox" if scope in (None, "all") else f"sandbox {cell(scope)}"
+    hidden = {"scope", "validated"}
+    names = [*(n for n in _ROUTE_HEAD if n in route), *(n for n in route if n not in _ROUTE_HEAD)]
+    pairs = tuple(_route_pair(name, route[name]) for name in names if name not in hidden)
+    blocks: list[Block] = [Title(f"inference.local ({where})"), Fields(pairs)]
+    if validated := route.get("validated"):
+        rows = tuple((cell(item.get("protocol")), cell(item.get("url"))) for item in validated)
+        blocks += [Title("verified just now"), Grid(("PROTOCOL", "URL"), rows)]
+    return blocks
+
+
+def _route_pair(name: str, value: object) -> tuple[str, str]:
+    match name, value:
+        case "health", {"verified": verified, "at": at}:
+            return "verified", moment(at) if verified else "no: `netmgr inference test` does it"
+        case (("timeout_s" | "total_timeout_s"), int() | float() | None):
+            return name.removesuffix("_s").replace(
+                "_", " "
+            ), f"{cell(value)} s" if value else "none"
+    return printable(name.replace("_", " ")), cell(value)

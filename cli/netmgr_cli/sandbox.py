@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from netmgr.errors import BadInput
-from netmgr_cli import render, screen
+from netmgr_cli import health, render, screen
 from netmgr_cli.options import Format, Session, need_root, parse_pairs, read_policy, shows, speaks
 
 
@@ -117,7 +117,7 @@ def show(session: Session, name: str, output: Format) -> None:
 
     with session.client() as client:
         answer = client.send(calls.sandbox_show(name))
-    screen.show(answer, render.sandbox(answer), output)
+    screen.show(answer, [*render.sandbox(answer), *health.kernel(answer)], output)
 
 
 @sandbox.command()

@@ -5,7 +5,7 @@ import sys
 import click
 
 from netmgr import __version__
-from netmgr_cli import render, screen
+from netmgr_cli import health, render, screen
 from netmgr_cli.options import Format, Session, shows, speaks
 
 
@@ -24,7 +24,7 @@ def status(session: Session, output: Format) -> int:
 
     with session.client() as client:
         answer = client.send(calls.status())
-    screen.show(answer, render.anything(answer), output)
+    screen.show(answer, health.status(answer), output)
     return 1 if answer.get("ok") is False else 0
 
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from netmgr.errors import BadInput, NotFound
-from netmgr_cli.observe import lines_of, parse_since
+from netmgr_cli.observe import clock, lines_of, parse_since
 
 Netmgr = Callable[..., Any]
 
@@ -40,7 +40,7 @@ def test_the_latest_hundred_unless_told(netmgr: Netmgr, daemon: Any) -> None:
 
 def test_a_denial_shows_what_would_allow_it(netmgr: Netmgr) -> None:
     head, remedy = netmgr("observe").out.splitlines()
-    assert head.split()[1:] == ["denied", "dns", "demo", "evil.example", "no_matching_rule", "x3"]
+    assert head.split()[2:] == ["denied", "dns", "demo", "evil.example", "no_matching_rule", "x3"]
     assert remedy == "    allow it: netmgr policy update demo x"
 
 
@@ -63,7 +63,11 @@ def test_yaml_is_one_document_each(netmgr: Netmgr, daemon: Any) -> None:
         ({"inference": {"model": "m"}}, "a.example:443 model=m"),
         ({"destination": {"ip": "192.0.2.1", "port": 53, "protocol": "udp"}}, "192.0.2.1:53/udp"),
         ({"destination": None, "sandbox": None}, "connection - -"),
-        ({"rule": "x"}, "allowed by x"),
+        ({"rule": "x"}, "a.example:443 by x"),
+        (
+            {"rule": "x", "verdict": "denied", "reason": "deny_rule"},
+            "a.example:443 deny_rule rule: x",
+        ),
         (
             {"destination": {"name": None}, "kind": "lifecycle", "message": "sandbox created"},
             "lifecycle demo sandbox created",
@@ -74,6 +78,25 @@ def test_yaml_is_one_document_each(netmgr: Netmgr, daemon: Any) -> None:
 def test_lines(more: dict[str, Any], words: str) -> None:
     text = "\n".join(lines_of(record(**more), colour=False))
     assert " ".join(words.split()) in " ".join(text.split())
+
+
+DEEDS = {"destination": {"name": None}, "rule": None, "message": "it is so"}
+
+
+@pytest.mark.parametrize("kind", ["config", "lifecycle", "finding"])
+def test_what_netmgr_did_itself_is_told_by_its_message(kind: str) -> None:
+    (line,) = lines_of(record(**DEEDS, kind=kind), colour=False)
+    assert line.split()[2:] == ["-", kind, "demo", "it", "is", "so"]
+    (line,) = lines_of(record(**DEEDS, kind=kind, verdict="failed", count=7), colour=False)
+    assert line.split()[2:] == ["failed", kind, "demo", "it", "is", "so"]
+
+
+def test_the_date_is_shown_where_it_is_not_today() -> None:
+    at = 1_700_000_000.25
+    assert clock(at, at + 1).endswith(".250")
+    assert clock(at, at + 86400).startswith("2023-11-1")
+    assert clock(None) == "-"
+    assert clock("soon") == "soon"
 
 
 def test_what_a_sandbox_says_cannot_drive_the_terminal() -> None:
