@@ -49,13 +49,13 @@ class Sandbox:
         return self.run("sh", "-c", script, **options)
 
     def enter(
-        self, *argv: str, timeout: float = COMMAND_DEADLINE_S
+        self, *argv: str, stdin: str = "", timeout: float = COMMAND_DEADLINE_S
     ) -> subprocess.CompletedProcess[str]:
         """Run a program in the sandbox's network namespace alone, with *every* privilege.
 
         This is the attacker of the attack tests: uid 0, raw sockets, the machine's files.
         """
-        return self.namespace.run(*argv, timeout=timeout, env=clean_environment())
+        return self.namespace.run(*argv, timeout=timeout, input=stdin)
 
     def start(self, *argv: str, **options: Any) -> "subprocess.Popen[str]":
         """Like `enter`, without waiting; the caller ends it."""
