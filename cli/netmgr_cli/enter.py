@@ -4,8 +4,9 @@
                                                               └─ fork ──> the command
 
 This process stays on the host, forwards signals and, on a terminal, relays bytes to a pseudo
-terminal of the sandbox's own: the command never holds a descriptor of the host's terminal, so it
-cannot push input into it (TIOCSTI) nor read what is typed elsewhere.
+terminal of the sandbox's own, or to pipes where only some streams are one: the command never holds
+a descriptor of the host's terminal, so it cannot push input into it (TIOCSTI) nor read what is
+typed elsewhere.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from netmgr.kernel import netns
 from netmgr.kernel.syscalls import setns, unshare
 from netmgr_cli.identity import Identity, environment
 from netmgr_cli.linux import CLONE_NEWPID
+from netmgr_cli.streams import Streams
 
 # What a command may hold as uid 0: enough for a package manager, nothing that reaches the network,
 # the kernel or another process. Everything else leaves the bounding set for good.
@@ -118,9 +120,10 @@ def enter(errand: Errand) -> int:
     namespace = open_namespace(errand.netns)
     interactive = os.isatty(0) and os.isatty(1)
     ours, theirs = socket.socketpair()
+    streams = Streams(interactive=interactive)
     try:
         with _signals() as wake:
-            pid = _fork_into_new_pids(errand, namespace, theirs, interactive)
+            pid = _fork_into_new_pids(errand, namespace, theirs, None if interactive else streams)
             theirs.close()
             try:
                 terminal = _await_ready(ours, interactive)
@@ -130,8 +133,9 @@ def enter(errand: Errand) -> int:
                 raise
             from netmgr_cli.relay import attend
 
-            return attend(pid, wake, terminal)
+            return attend(pid, wake, terminal, streams)
     finally:
+        streams.close()
         os.close(namespace)
         ours.close()
         theirs.close()
@@ -146,8 +150,9 @@ def _fill_standard_descriptors() -> None:
 
 
 def _fork_into_new_pids(
-    errand: Errand, namespace: int, report: socket.socket, interactive: bool
+    errand: Errand, namespace: int, report: socket.socket, streams: Streams | None
 ) -> int:
+    """Fork init; `streams` stand for the standard ones, None: it opens a terminal."""
     own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     try:
         unshare(CLONE_NEWPID)  # takes effect for the next child only: that one is init
@@ -159,7 +164,7 @@ def _fork_into_new_pids(
             if pid == 0:
                 from netmgr_cli.inside import be_init
 
-                be_init(errand, namespace, report, interactive)
+                be_init(errand, namespace, report, streams)
         finally:
             setns(own_pids, CLONE_NEWPID)
     except OSError as error:

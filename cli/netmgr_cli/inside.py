@@ -29,6 +29,7 @@ from netmgr_cli.linux import (
     leave_session_keyring,
 )
 from netmgr_cli.scenery import Scene, build, listening_sockets
+from netmgr_cli.streams import Streams
 
 if TYPE_CHECKING:
     from netmgr_cli.enter import Errand
@@ -40,15 +41,23 @@ FAILED: Final = 1
 PYTHON_IGNORES: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
-def be_init(errand: "Errand", namespace: int, report: socket.socket, interactive: bool) -> NoReturn:
-    """Be process 1 until the command has ended."""
+def be_init(
+    errand: "Errand", namespace: int, report: socket.socket, streams: Streams | None
+) -> NoReturn:
+    """Be process 1 until the command has ended.
+
+    Args:
+        streams: what stands for the standard ones; None: the command gets a terminal of its own.
+    """
     status = FAILED
     try:
         signal.set_wakeup_fd(-1)
         gc.disable()  # a collected socket object would close a number that means something else now
+        if streams is not None:
+            streams.take()
         _close_all_but({0, 1, 2, namespace, report.fileno()})  # not least the daemon's connection
         confine.die_with_parent(signal.SIGKILL)
-        terminals = _prepare(errand, namespace, interactive)
+        terminals = _prepare(errand, namespace, interactive=streams is None)
         status = _attend_command(errand, report, terminals)
     except Exception as error:  # a fork's last frame: what is not told here is told nowhere
         told = str(error) if isinstance(error, OSError | NetmgrError) else repr(error)
@@ -58,7 +67,7 @@ def be_init(errand: "Errand", namespace: int, report: socket.socket, interactive
         os._exit(status)
 
 
-def _prepare(errand: "Errand", namespace: int, interactive: bool) -> tuple[int, int] | None:
+def _prepare(errand: "Errand", namespace: int, *, interactive: bool) -> tuple[int, int] | None:
     """From root on the host to nobody in the sandbox; master and slave of its terminal."""
     machine = os.uname().machine
     if machine not in ABIS:

@@ -16,26 +16,29 @@ import tty
 from collections.abc import Iterator
 from typing import Final
 
+from netmgr_cli.streams import Streams
+
 CHUNK: Final = 64 * 1024
 MAX_TYPED: Final = 256 * 1024  # bytes typed or pasted that the command has not read yet
 DRAIN_S: Final = 2.0  # what a terminal still holds after its last writer has gone comes at once
 
 
-def attend(pid: int, wake: socket.socket, terminal: int | None) -> int:
+def attend(pid: int, wake: socket.socket, terminal: int | None, streams: Streams) -> int:
     """Wait for init (`pid`) to end.
 
     Args:
         wake: gives a byte per signal that this process got.
         terminal: master of the sandbox's pseudo terminal; closed here.
+        streams: where there is none: what stands for those streams that are the host's.
 
     Returns:
         The exit status, as `enter` has it.
     """
     if terminal is None:
-        return _Attendance(pid, wake, None).run()
+        return _Attendance(pid, wake, None, streams).run()
     try:
         with _raw_terminal(terminal):
-            return _Attendance(pid, wake, terminal).run()
+            return _Attendance(pid, wake, terminal, streams).run()
     finally:
         os.close(terminal)
 
@@ -60,10 +63,13 @@ def _copy_size(master: int) -> None:
 class _Attendance:
     """One loop over signals, keyboard and inner terminal."""
 
-    def __init__(self, pid: int, wake: socket.socket, terminal: int | None) -> None:
+    def __init__(
+        self, pid: int, wake: socket.socket, terminal: int | None, streams: Streams
+    ) -> None:
         self._pid = pid
         self._wake = wake
         self._terminal = terminal
+        self._streams = streams
         self._terminal_ended = terminal is None
         self._typed = b""
         self._status: int | None = None
@@ -73,6 +79,7 @@ class _Attendance:
             os.set_blocking(terminal, False)
             self._selector.register(0, selectors.EVENT_READ, self._keyboard)
             self._selector.register(terminal, selectors.EVENT_READ, self._inner)
+        streams.attend(self._selector)
 
     def run(self) -> int:
         """Until init has ended and its last words are out."""
@@ -93,6 +100,8 @@ class _Attendance:
                 if self._terminal is not None:
                     _copy_size(self._terminal)
             else:
+                if number == signal.SIGCONT:
+                    self._streams.listen(self._selector)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self._pid, number)
 
@@ -179,3 +188,4 @@ class _Attendance:
         deadline = time.monotonic() + DRAIN_S
         while not self._terminal_ended and time.monotonic() < deadline:
             self._show()
+        self._streams.drain()
