@@ -12,6 +12,7 @@ from dnslib import QTYPE, DNSRecord
 from world import World, web
 from world.environment import clean_environment
 from world.internet import DNS_SERVERS
+from world.leaks import sweep
 from world.namespaces import NETNS_DIR, inside
 
 pytestmark = pytest.mark.root
@@ -217,6 +218,21 @@ def test_a_leaked_descriptor_is_found() -> None:
         assert f"descriptor {descriptor}: /dev/null" in leaks_of(world)
     finally:
         os.close(descriptor)
+
+
+def test_what_a_killed_run_left_is_swept() -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    names = [f"w{dead.pid}n1.host", f"w{dead.pid}n1-hub"]
+    kept = f"w{os.getpid()}n999-hub"
+    for name in [*names, kept]:
+        subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        sweep()
+        assert [name for name in names if (NETNS_DIR / name).exists()] == []
+        assert (NETNS_DIR / kept).exists()
+    finally:
+        subprocess.run(["ip", "netns", "del", kept], check=True)
 
 
 def fail_in_a_leaking_world(opened: list[int]) -> None:

@@ -66,12 +66,14 @@ class Daemon:
             AssertionError: it ended, or did not answer in time; with the end of its log.
         """
         self.config_file.write_text(yaml.safe_dump(self.config))
+        # A daemon never outlives the tests that started it, however they end.
+        leash = ["setpriv", "--pdeathsig", "KILL", "--"]
         command = [sys.executable, "-I", "-m", "netmgr_cli", "daemon"]
         command += ["--config", str(self.config_file), "--instance", self.instance]
         command += ["--state-dir", str(self.state_dir), "--run-dir", str(self.run_dir)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.host.command(*command),
+                leash + self.host.command(*command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from world.leaks import sweep
 from world.sandbox import Sandbox
 from world.world import World
 
@@ -20,6 +21,7 @@ _names = itertools.count(1)
 @pytest.fixture(scope="session")
 def world() -> Iterator[World]:
     """A world with a running daemon and default settings, shared by the run."""
+    sweep()
     with World() as shared:
         shared.daemon()
         yield shared

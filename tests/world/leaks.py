@@ -6,6 +6,9 @@ and threads of the test process, links and set entries in the hub.
 
 import gc
 import os
+import re
+import shutil
+import tempfile
 import threading
 import time
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ from typing import Final
 
 from world.namespaces import NETNS_DIR, Namespace, processes_in
 
+_WORLD = re.compile(r"w(\d+)n\d+[-.]")  # the names that a world makes begin so
 SETTLE_DEADLINE_S: Final = 2.0  # kernel objects of a namespace go away a moment after it
 
 
@@ -91,6 +95,19 @@ def left_mounts(words: tuple[str, ...]) -> list[str]:
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     places = [line.split()[4] for line in lines]
     return [f"mount {place}" for place in places if any(word in place for word in words)]
+
+
+def sweep() -> None:
+    """Remove what worlds of test processes left that were killed: names and directories."""
+    for folder in (NETNS_DIR, Path(tempfile.gettempdir())):
+        for entry in folder.iterdir() if folder.is_dir() else ():
+            owner = _WORLD.match(entry.name)
+            if owner is None or Path("/proc", owner[1]).exists():
+                continue
+            if folder == NETNS_DIR:
+                Namespace(entry.name).delete()
+            else:
+                shutil.rmtree(entry, ignore_errors=True)
 
 
 def _descriptors() -> dict[int, str]:
