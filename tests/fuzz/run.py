@@ -70,7 +70,11 @@ def _guided(name: str, seconds: int) -> None:
     with atheris.instrument_imports(include=_GUIDED):
         target = catalogue.load(name)
     kept = _kept(name)
-    (kept / "new").mkdir(exist_ok=True)
+    new = kept / "new"  # what libFuzzer finds to be of interest, beside the seeds
+    new.mkdir(exist_ok=True)
+    for seed, data in target.seeds().items():
+        if len(data) <= catalogue.MAX_INPUT:
+            (new / seed).write_bytes(data)
     options = [
         f"-max_total_time={seconds}",
         f"-max_len={catalogue.MAX_INPUT}",
@@ -83,9 +87,7 @@ def _guided(name: str, seconds: int) -> None:
         words = kept / "words"
         words.write_text("".join(f'"{_escape(word)}"\n' for word in target.words))
         options.append(f"-dict={words}")
-    atheris.Setup(
-        [sys.argv[0], *options, str(kept / "new"), str(catalogue.CORPUS / name)], target.fuzz
-    )
+    atheris.Setup([sys.argv[0], *options, str(new)], target.fuzz)
     atheris.Fuzz()
 
 
