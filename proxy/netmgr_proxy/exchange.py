@@ -129,7 +129,7 @@ class Exchange:
         Raises:
             Refused: there is none.
         """
-        idle = self.room.upstreams.take_idle(origin)
+        idle = self.room.upstreams.take_idle(origin, revision)
         if idle is not None:
             return idle
         return await self.connect_anew(origin, revision, context)

@@ -56,6 +56,7 @@ class UpstreamConnection(Inbox):
         self.blocked = False
         self.heard = False  # whether any byte of the present response has come
         self.used = 0  # exchanges before the present one
+        self.revision = 0  # of the policy by which it was opened
         self.parked_at = 0.0
 
     # -- for its user ----------------------------------------------------------------------

@@ -64,15 +64,20 @@ class Upstreams:
         """Connections that wait for use."""
         return len(self._idle)
 
-    def take_idle(self, origin: Origin) -> UpstreamConnection | None:
-        """The connection to that origin that was used last, if one waits."""
-        waiting = self._by_origin.get(origin)
-        if not waiting:
-            return None
-        connection = waiting[-1]
-        self._remove(connection)
-        self.reused += 1
-        return connection
+    def take_idle(self, origin: Origin, revision: int) -> UpstreamConnection | None:
+        """The connection to that origin that was used last, if one waits.
+
+        One that was opened under another policy is closed: the dialer has not judged by the new
+        one whether this name may be at that address.
+        """
+        while waiting := self._by_origin.get(origin):
+            connection = waiting[-1]
+            self._remove(connection)
+            if connection.revision == revision:
+                self.reused += 1
+                return connection
+            connection.abort()
+        return None
 
     async def open(
         self, origin: Origin, revision: int, context: ssl.SSLContext | None = None
@@ -91,6 +96,7 @@ class Upstreams:
         self.opened += 1
         name = origin.target.name or str(origin.target.ip)
         connection = UpstreamConnection(name, self._limits.response_head_bytes)
+        connection.revision = revision
         loop = asyncio.get_running_loop()
         try:
             if origin.tls:

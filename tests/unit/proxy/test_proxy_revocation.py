@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.proxy.rig import read_response, rig, run
+from tests.unit.proxy.rig import answer_each, read_response, rig, run
 from tests.unit.proxy.test_proxy_model_call import (
     CHAT,
     POLICY,
@@ -65,5 +65,37 @@ def test_a_route_that_changes_under_a_slow_connection_is_not_used(tmp_path: Path
             assert status == 503
             assert b"policy_stale" in body
             assert origin.bytes == b""
+
+    run(story())
+
+
+REST = """
+version: 1
+network_policies:
+  web:
+    endpoints: [{host: api.example.com, port: 443, protocol: rest, access: %s}]
+    binaries: [{path: /**}]
+"""
+
+
+def test_a_connection_of_an_older_policy_is_not_used_again(tmp_path: Path) -> None:
+    """The name may no longer be where that connection leads."""
+
+    async def story() -> None:
+        async with rig(tmp_path, REST % "read-only") as r:
+            answer = answer_each(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            await r.origin("api.example.com", 443, answer, tls="api.example.com")
+            reader, writer = await r.open("api.example.com", 443, tls=True)
+            request = b"GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n"
+            for dials in (1, 1):
+                writer.write(request)
+                assert (await read_response(reader))[0] == 200
+                assert len(r.dials) == dials
+            r.set_policy(REST % "full")
+            writer.write(request)
+            assert (await read_response(reader))[0] == 200
+            assert len(r.dials) == 2
+            assert r.dials[1]["revision"] == 2
+            writer.close()
 
     run(story())
