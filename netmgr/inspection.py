@@ -14,6 +14,7 @@ from netmgr.kernel.facts import Netns
 from netmgr.kernel.pictures import SandboxPicture
 from netmgr.lifecycle import Lifecycle
 from netmgr.model import SandboxName
+from netmgr.status import Status
 
 JsonObject = dict[str, Any]
 
@@ -23,8 +24,9 @@ TRUST_FILES: Final = ("resolv.conf", "hosts", "nsswitch.conf", "ca.pem", "ca-bun
 class Inspection:
     """Looks at one sandbox."""
 
-    def __init__(self, core: Core, lifecycle: Lifecycle) -> None:
+    def __init__(self, core: Core, lifecycle: Lifecycle, status: Status) -> None:
         self._core = core
+        self._status = status
         self._lifecycle = lifecycle
 
     async def show(self, name: str) -> JsonObject:
@@ -61,6 +63,7 @@ class Inspection:
             return {"ok": False, "differences": [gone]}
         differences = self._differences(resident, picture)
         differences += await core.on_kernel(self._entries, resident)
+        differences += await self._rules()
         differences += self._files(resident)
         return {"ok": not differences, "differences": differences}
 
@@ -91,6 +94,13 @@ class Inspection:
         return found + [
             _difference("namespace", "as it was set up", text, restart) for text in rest
         ]
+
+    async def _rules(self) -> list[JsonObject]:
+        """The hub's rule set is no sandbox's own, but none is safe without it."""
+        found = await self._status.rules("verify")
+        restart = "restart the daemon: it installs the rule set anew"
+        told = found.get("differences") or ([found["error"]] if "error" in found else [])
+        return [_difference("hub rules", "as they were installed", text, restart) for text in told]
 
     def _entries(self, resident: Resident) -> list[JsonObject]:
         core = self._core

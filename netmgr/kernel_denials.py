@@ -54,6 +54,8 @@ class KernelDenials:
     def on_spoofing(self, body: Body) -> None:
         """A link sends so many false sources that the kernel shall count instead of log."""
         links = [body["link"]]
+        if all(resident.row.link not in links for resident in self._core.residents.values()):
+            return  # it is gone, or going
         self._tasks.start(
             self._core.on_kernel(self._core.kernel.mute_spoofing, links), name="mute a link"
         )

@@ -254,19 +254,28 @@ class Lifecycle:
     async def _end(self, resident: Resident, *, stored: bool) -> None:
         """Tolerant, in the written order, to the end; the lease goes last."""
         core, row = self._core, resident.row
+        core.residents.pop(row.name, None)  # what is told of it from now on comes too late
+        try:
+            failures = await self._take_down(resident)
+            if stored:
+                await core.on_store(core.store.sandboxes.remove, row.id, time.time())
+        except BaseException:
+            core.residents[row.name] = resident  # it is still there: whoever asks may try again
+            raise
+        core.addresses.release(row.address, time.time())
+        if failures:
+            raise HostFailed(f"sandbox {row.name}: {'; '.join(failures)}")
+
+    async def _take_down(self, resident: Resident) -> list[str]:
+        """Kernel, workers and files; what failed, in words."""
+        core, row = self._core, resident.row
         failures = await core.on_kernel(
             shut_door, core.kernel, resident.lease, core.entries(resident)
         )
         await core.announce(core.roster.remove(row.name))
         failures += await core.on_kernel(clear_away, core.kernel, row.name, row.address)
         core.trust.remove(row.name)
-        now = time.time()
-        if stored:
-            await core.on_store(core.store.sandboxes.remove, row.id, now)
-        core.residents.pop(row.name, None)
-        core.addresses.release(row.address, now)
-        if failures:
-            raise HostFailed(f"sandbox {row.name}: {'; '.join(failures)}")
+        return failures
 
     # -- looking ---------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ class Status:
     async def status(self) -> JsonObject:
         """Health of every part; `ok` only where all are well."""
         core = self._core
-        rules = await self._rules("verify")
+        rules = await self.rules("verify")
         workers = [self._worker(worker) for worker in core.supervisor.workers]
         differences = rules.get("differences", [])
         return {
@@ -80,7 +80,7 @@ class Status:
             "instance": core.settings.instance,
             "netns": str(core.settings.netns_path("hub")),
             **asdict(picture),
-            "rules": await self._rules("show"),
+            "rules": await self.rules("show"),
             "workers": [await self._numbers(worker) for worker in core.supervisor.workers],
         }
 
@@ -111,7 +111,8 @@ class Status:
             return self._worker(worker) | {"statistics": None, "error": str(silence)}
         return self._worker(worker) | {"statistics": answer.body}
 
-    async def _rules(self, verb: str) -> JsonObject:
+    async def rules(self, verb: str) -> JsonObject:
+        """What the rules helper answers to `verify` or `show`; `error` where it does not."""
         try:
             worker = self._core.supervisor.of_kind("rules")[0]
             answer = await worker.peer.ask(verb)

@@ -197,6 +197,9 @@ class Worker:
                 await self._live_once()
             except (TimeoutError, PeerClosed, PeerRefused, OSError) as cause:
                 log.error("%s failed: %s", self.spec.name, cause or type(cause).__name__)
+            except Exception:
+                # A fault of ours in its settings or state must not leave it unattended.
+                log.exception("%s cannot be started", self.spec.name)
             finally:
                 await self._clean_up()
             if self._stopping:

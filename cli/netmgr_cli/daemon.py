@@ -19,7 +19,7 @@ from typing import Final
 
 from netmgr.addresses import AddressPool, check_routes
 from netmgr.adoption import adopt
-from netmgr.confine import held_capabilities, keep_capabilities
+from netmgr.confine import held_capabilities, keep_capabilities, no_core_dumps
 from netmgr.control.app import make_app
 from netmgr.control.office import Office
 from netmgr.control.server import ControlServer, bind_control_socket
@@ -91,6 +91,7 @@ def run(
     if missing:
         raise HostFailed(f"the daemon lacks capabilities: {', '.join(missing)}")
     keep_capabilities(NEEDED_CAPABILITIES)
+    no_core_dumps()  # every credential and every authority's key is in this memory
     asyncio.run(_Daemon(settings, read).live())
     return 0
 
@@ -199,7 +200,7 @@ class _Daemon:
         await core.supervisor.wait_ready()
         tasks.start(denials.keep_counting(), name="count refused packets")
         lifecycle = Lifecycle(core)
-        inspection = Inspection(core, lifecycle)
+        inspection = Inspection(core, lifecycle, status)
         own = os.stat("/proc/self/ns/net")
         office = Office(
             lifecycle=lifecycle,

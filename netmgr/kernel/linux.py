@@ -163,8 +163,9 @@ class LinuxKernel:
 
     def del_bind(self, lease: Lease) -> None:
         """Take them no longer."""
-        entries = lease_entries(self._names, lease)
-        self._hub.ipsets.run([("del", name, entry) for name, entry in reversed(entries)])
+        muted = (self._names.muted, Entry(EVERYWHERE, iface=lease.link))
+        entries = (*reversed(lease_entries(self._names, lease)), muted)
+        self._hub.ipsets.run([("del", name, entry) for name, entry in entries])
 
     def add_allow(self, entries: Iterable[AllowEntry]) -> None:
         """Lead destinations to the proxy."""
