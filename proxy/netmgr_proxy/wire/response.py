@@ -191,8 +191,16 @@ class ResponseReader:
         if status == 101 or not 100 <= status <= 999:
             raise BadResponse(f"its response has the status {status}")
         framing, length, nominated = self._framing(status)
-        keep = parser.should_keep_alive() if framing is not Framing.CLOSE else False
+        keep = framing is not Framing.CLOSE and self._keeps_alive(parser.get_http_version())
         return ResponseHead(status, heard.phrase, heard.fields, framing, length, keep, nominated)
+
+    def _keeps_alive(self, version: str) -> bool:
+        """RFC 9112 §9.3. (llhttp forgets what it read once a message without a body is whole.)"""
+        words: set[bytes] = set()
+        for name, value in self._heard.fields:
+            if name.lower() == b"connection":
+                words.update(word.strip().lower() for word in value.split(b","))
+        return b"close" not in words and (version == "1.1" or b"keep-alive" in words)
 
     def _framing(self, status: int) -> tuple[Framing, int, frozenset[bytes]]:
         """How the body ends, its length, and the fields that Connection nominates."""
