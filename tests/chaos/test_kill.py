@@ -3,26 +3,17 @@
 import os
 import signal
 import socket
-import time
 from collections.abc import Callable
 
 import pytest
+from chaos.talk import NAME, POLICY, talk, wait_until
 from dnslib import DNSRecord
 from world import Sandbox, World
 from world.namespaces import inside
 
 pytestmark = pytest.mark.root
 
-NAME = "echo.chaos.test"
-POLICY = f"""\
-version: 1
-network_policies:
-  db:
-    endpoints: [{{host: {NAME}, port: 5432}}]
-    binaries: [{{path: "/**"}}]
-"""
 PUBLIC = "198.51.100.99"
-RECOVERY_S = 8.0  # a worker starts in about a second on two busy cores; a second try backs off
 
 
 @pytest.fixture
@@ -33,30 +24,6 @@ def broken(make_world: Callable[[], World]) -> tuple[World, Sandbox]:
     world.internet.tcp(NAME, 5432)
     world.internet.tcp("public.test", 443, address=PUBLIC)
     return world, world.sandbox("a", POLICY)
-
-
-def talk(box: Sandbox, timeout: float = 1.0) -> bool:
-    """One new conversation: resolve, connect, echo."""
-    try:
-        with inside(box.namespace.path):
-            raw = DNSRecord.question(NAME).send("169.254.77.1", timeout=timeout)
-        address = str(DNSRecord.parse(raw).rr[0].rdata)
-        with box.namespace.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
-            sock.settimeout(timeout)
-            sock.connect((address, 5432))
-            sock.sendall(b"\0hello")
-            return sock.recv(100) == b"\0hello"
-    except (OSError, IndexError):
-        return False
-
-
-def wait_until(fits: Callable[[], bool], deadline_s: float = RECOVERY_S) -> float:
-    """How long it took until `fits`."""
-    began = time.monotonic()
-    while not fits():
-        assert time.monotonic() - began < deadline_s, "no recovery"
-        time.sleep(0.05)
-    return time.monotonic() - began
 
 
 def assert_fenced(world: World, box: Sandbox, since: float) -> None:
