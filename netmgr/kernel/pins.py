@@ -13,6 +13,7 @@ from netmgr.errors import BadInput, Conflict, NotFound
 from netmgr.kernel import netns
 from netmgr.kernel.facts import NO_NETNS, HubSpec, Netns, NetnsId
 from netmgr.kernel.links import foreign_links_in
+from netmgr.kernel.powers import refuse_powers
 from netmgr.model import SandboxName, parse_sandbox_name
 
 
@@ -41,6 +42,7 @@ class Pins:
             NotFound: no such path or process.
             BadInput: no network namespace.
             Conflict: the name is taken, it is known or another sandbox's, or has links.
+            Refused: a process in it could reach past its door (powers.py).
         """
         path = self._free_path(sandbox)
         origin = Path(f"/proc/{source}/ns/net") if isinstance(source, int) else source
@@ -51,6 +53,7 @@ class Pins:
                 raise Conflict(f"{origin} is {known[identity]} network namespace")
             self._refuse_taken(origin, identity)
             _refuse_doors(origin, foreign_links_in(fd))
+            refuse_powers(origin, identity)
             netns.pin(fd, path)
             return Netns(sandbox, path, identity)
         finally:
