@@ -117,7 +117,7 @@ class ModelCall(Exchange):
         if isinstance(admitted, errors.Refusal):
             raise ModelRefused(admitted)
         assert live is not None  # admit refuses where no route is
-        self.shape = admitted.pattern.shape
+        self.shape = admitted.shape
         objection = judge_request_headers(self.head.fields, self.shape)
         if objection is not None:
             raise ModelRefused(objection)

@@ -150,7 +150,7 @@ class HttpFlow:
         except BadRequest as fault:
             refusal = Refusal(fault.reason, str(fault), status=fault.status)
             self._account.refused(self._kind, refusal)
-            return await self._good_bye(self._render(refusal, bodyless=False, close=True))
+            return await self._good_bye(self._render_broken(refusal))
         if head is None:
             return False
         exchange = self._exchange = self._begin(head)
@@ -288,6 +288,14 @@ class HttpFlow:
                 await self._client.wait()
         except (ClientGone, DeadlinePassed, Cut):
             return False
+
+    def _render_broken(self, refusal: Refusal) -> bytes:
+        """The answer to what is no request. A model's client reads errors in its own words only."""
+        if not self._inference:
+            return self._render(refusal, bodyless=False, close=True)
+        shaped = errors.Refusal(refusal.http_status, refusal.reason, refusal.message)
+        fields, body = render_error(shaped, self._room.next_request_id())
+        return render_head(shaped.status, fields, len(body), close=True) + body
 
     def _render(self, refusal: Refusal, *, bodyless: bool, close: bool) -> bytes:
         request_id = self._room.next_request_id()

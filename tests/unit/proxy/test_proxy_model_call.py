@@ -207,6 +207,12 @@ def test_a_provider_that_does_not_answer_is_a_504_in_the_protocols_shape(tmp_pat
             "limit_exceeded",
         ),
         (call().replace(b"Cookie: ", b"Content-Encoding: gzip\r\nX: "), 415, "malformed_request"),
+        (
+            call().replace(b"Cookie: ", b"Transfer-Encoding: chunked\r\nX: "),
+            400,
+            "malformed_request",
+        ),
+        (call().replace(b"Cookie: ", b"X-Many: 1\r\n" * 101 + b"X: "), 431, "limit_exceeded"),
     ],
 )
 def test_what_is_refused_has_the_protocols_shape(
