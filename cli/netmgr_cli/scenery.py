@@ -51,6 +51,12 @@ READ_ONLY: Final = ("sys", "sysrq-trigger", "irq", "bus", "fs")
 MASKED: Final = ("kcore", "keys", "timer_list", "latency_stats", "sched_debug", "kmsg")
 MASKED_TREES: Final = ("acpi", "scsi")
 
+# What shows or moves the host's kernel, and where a scene mounts its own.
+KERNEL_VIEWS: Final = frozenset(
+    ("proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "bpf")
+)
+KERNEL_PLACES: Final = tuple(map(Path, ("/proc", "/sys", "/dev", "/run")))
+_OCTAL: Final = re.compile(r"\\([0-7]{3})")  # how mountinfo writes blanks and backslashes
 _HOSTS_LINE: Final = re.compile(r"^[ \t]*hosts[ \t]*:.*$", re.MULTILINE)
 
 
@@ -97,8 +103,11 @@ def build(scene: Scene) -> None:
     mount(Path("/"), MS_REC | MS_PRIVATE)
     files = _open_files(scene.run_dir)
     name_service = _name_service()
+    elsewhere = kernel_views_elsewhere(Path("/proc/self/mountinfo").read_text("utf-8", "replace"))
     roots = _hide_directories(scene)
     _cover(scene.sockets)
+    for path in elsewhere:
+        _hide_view(path, roots)
     _mount_kernel_views()
     for name, fd in files.items():
         _bind(fd, scene.run_dir / name, roots)
@@ -170,6 +179,28 @@ def _cover(sockets: Iterable[Path]) -> None:
             continue  # gone, or below a directory that is covered already
         if is_socket:
             mount(path, MS_BIND, source="/dev/null")
+
+
+def kernel_views_elsewhere(mountinfo: str) -> tuple[Path, ...]:
+    """Mount points of the kernel's views at unusual places, as chroots and containers
+    of the host have them: a second procfs shows the host's processes. No I/O.
+
+    Args:
+        mountinfo: as proc_pid_mountinfo(5) describes it.
+    """
+    found = set()
+    for line in mountinfo.splitlines():
+        fields, _, rest = line.partition(" - ")
+        path = Path(_OCTAL.sub(lambda m: chr(int(m[1], 8)), fields.split()[4]))
+        usual = any(path.is_relative_to(place) for place in KERNEL_PLACES)
+        if rest.split()[0] in KERNEL_VIEWS and not usual:
+            found.add(path)
+    return tuple(sorted(found))
+
+
+def _hide_view(path: Path, hidden: Iterable[Path]) -> None:
+    if path.is_dir() and not _is_below(path, hidden):
+        mount(path, PLAIN, kind="tmpfs", data=RUN_OPTIONS)
 
 
 def _mount_kernel_views() -> None:

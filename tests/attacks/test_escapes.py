@@ -4,7 +4,10 @@ Commands run as `netmgr sandbox exec` starts them, as nobody and as root.
 """
 
 import socket
+import subprocess
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from world import Sandbox, World
@@ -58,6 +61,19 @@ def test_no_abstract_socket_of_the_host_can_be_reached(box: Sandbox, user: str) 
         script = "import socket; socket.socket(socket.AF_UNIX).connect('\\0netmgr-escape-test')"
         done = box.run(PYTHON, "-I", "-c", script, user=user)
         assert "ConnectionRefusedError" in done.stderr
+
+
+def test_a_second_procfs_of_the_host_is_covered(box: Sandbox, user: str) -> None:
+    """As a chroot of the host has one: through it every process of the host would be seen."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        subprocess.run(["mount", "-t", "proc", "proc", name], check=True)
+        try:
+            assert Path(name, "1").exists()
+            done = box.run("ls", name, user=user)
+            assert (done.returncode, done.stdout) == (0, "")
+        finally:
+            subprocess.run(["umount", name], check=True)
 
 
 def test_no_process_of_the_host_is_visible(world: World, box: Sandbox, user: str) -> None:

@@ -40,3 +40,19 @@ def test_too_many_sockets_start_nothing(tmp_path: Path, monkeypatch: pytest.Monk
         server.bind(str(tmp_path / "s"))
         with pytest.raises(HostFailed, match="more than 0"):
             scenery.listening_sockets()
+
+
+MOUNTINFO = """\
+22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+23 22 0:21 / /proc rw,nosuid - proc proc rw
+24 22 0:22 / /sys ro,nosuid - sysfs sysfs ro
+25 24 0:23 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup rw
+26 22 0:21 / /srv/a\\040chroot/proc rw,nosuid master:1 - proc proc rw
+27 22 0:22 / /srv/root/sys rw,nosuid - sysfs sysfs rw
+28 22 0:30 / /srv/data rw - tmpfs data rw
+"""
+
+
+def test_kernel_views_of_chroots_are_found_and_the_usual_ones_left() -> None:
+    found = scenery.kernel_views_elsewhere(MOUNTINFO)
+    assert found == (Path("/srv/a chroot/proc"), Path("/srv/root/sys"))
