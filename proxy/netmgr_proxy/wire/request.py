@@ -34,6 +34,9 @@ _REFRAMED: Final = HOP_BY_HOP | {b"host", b"content-length"}
 _NEVER_NOMINATED: Final = frozenset((b"host", b"content-length", b"transfer-encoding"))
 # The same client sends nearly the same head again and again; only this number differs.
 _MAX_DIGITS: Final = 12
+# A petabyte. A number that an origin's 64 bits do not hold would wrap round there, and what follows
+# the short body that it then sees would be its next request, which nobody has judged.
+MAX_LENGTH: Final = 10**15
 _LENGTH_FIELD = re.compile(rb"\r\nContent-Length: ([0-9]{1,12})\r\n", re.IGNORECASE)
 _MEMO_BYTES: Final = 2048  # a longer head is not kept: every idle connection would hold it
 # h11 starts with room for a head; chunk sizes and trailers stay below this as well.
@@ -84,8 +87,19 @@ class Head:
         """The first field called `name` (lower case)."""
         return next((v for n, v in self.fields if n.lower() == name), None)
 
+    def is_like(self, other: "Head") -> bool:
+        """Whether the two are equal but for the body's length, if it has one at all."""
+        return self is other or (
+            self.fields == other.fields
+            and self.target == other.target
+            and self.method == other.method
+            and self.host == other.host
+            and self.http10 == other.http10
+            and self.upgrade == other.upgrade
+        )
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)  # not frozen: one is made for every piece, and that costs three times less
 class Body:
     """A piece of the request's body, without its framing."""
 
@@ -98,6 +112,7 @@ class End:
 
 
 NEED_DATA: Final = None
+_END: Final = End()  # all are equal
 Event = Head | Body | End | None
 
 
@@ -240,7 +255,7 @@ class RequestReader:
     def _next_of_length(self, left: int) -> Event:
         if left == 0:
             self._left = None
-            return End()
+            return _END
         if not self._buffer:
             return NEED_DATA
         piece = bytes(self._buffer[:left])
@@ -258,7 +273,7 @@ class RequestReader:
         if isinstance(event, h11.EndOfMessage):
             self._buffer += connection.trailing_data[0]
             self._h11 = None
-            return End()  # trailers are dropped: they are hop by hop for our re-framed request
+            return _END  # trailers are dropped: they are hop by hop for our re-framed request
         return NEED_DATA
 
 
@@ -316,5 +331,8 @@ def _head_from(event: h11.Request) -> Head:
 def _check_framing(chunked: bool, length: int | None, http10: bool) -> None:
     if chunked and length is not None:
         raise BadRequest(400, "Content-Length beside Transfer-Encoding (RFC 9112 §6.3)")
+    if length is not None and length > MAX_LENGTH:
+        why = f"Content-Length beyond {MAX_LENGTH}"
+        raise BadRequest(413, why, Reason.LIMIT_EXCEEDED)
     if chunked and http10:
         raise BadRequest(400, "Transfer-Encoding in an HTTP/1.0 request (RFC 9112 §6.1)")
