@@ -27,6 +27,7 @@ class ClientConnection(Inbox):
 
     def __init__(self, limits: Limits) -> None:
         self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
         self._limits = limits
         self._reader = RequestReader(limits.request_head_bytes, limits.request_headers)
         self._transport: asyncio.Transport | None = None
@@ -49,7 +50,7 @@ class ClientConnection(Inbox):
 
     def within(self, seconds: float) -> None:
         """Set the deadline; it replaces the one before."""
-        self.deadline = self._loop.time() + seconds
+        self.deadline = self._now() + seconds
 
     async def wait(self) -> None:
         """Wait until anything has happened.

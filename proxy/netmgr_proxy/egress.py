@@ -6,15 +6,13 @@ before that, and what is sent is written anew from what was judged. Knows nothin
 
 from typing import Any, Final
 
-from netmgr.policy.decision import Decision, Request, Target
-from netmgr.policy.path import MalformedTarget, canonical_path
+from netmgr.policy.decision import Decision
 from netmgr.reasons import Kind, Reason
 from netmgr_proxy.account import Account
-from netmgr_proxy.authority import canonical_authority, check_authority
 from netmgr_proxy.client import ClientConnection, DeadlinePassed
 from netmgr_proxy.exchange import CutShort, Exchange, slow_body
+from netmgr_proxy.judged import REPEATABLE, Endpoint, Judged
 from netmgr_proxy.room import Room
-from netmgr_proxy.upstreams import Origin
 from netmgr_proxy.wire.face import Refusal, Refused, refusal_of
 from netmgr_proxy.wire.request import Body, End, Head
 from netmgr_proxy.wire.response import (
@@ -24,8 +22,6 @@ from netmgr_proxy.wire.response import (
     render_relayed_head,
 )
 
-# Sent again on a new connection when a pooled one turns out to be dead (RFC 9110 §9.2.2).
-_REPEATABLE: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 _STALE_TRIES: Final = 3  # the dialer may hear of a policy change a moment before or after us
 
 
@@ -33,7 +29,7 @@ class EgressExchange(Exchange):
     """One request on a terminated connection.
 
     Args:
-        scheme: `https` where the client's TLS was ended here; the origin is asked likewise.
+        endpoint: where its requests go, and what is known from the one before.
     """
 
     def __init__(
@@ -42,13 +38,11 @@ class EgressExchange(Exchange):
         client: ClientConnection,
         account: Account,
         head: Head,
-        scheme: str,
+        endpoint: Endpoint,
     ) -> None:
         super().__init__(room, client, account, head)
-        self._scheme = scheme
-        self._target: Target = account.target
-        self._origin = Origin(account.caller.address, account.target, tls=scheme == "https")
-        self._request: Request | None = None
+        self._endpoint = endpoint
+        self._judged: Judged | None = None
         self._decision: Decision | None = None
         self._revision = -1
         self._pending = b""  # the response's head, until there is something to send it with
@@ -56,25 +50,25 @@ class EgressExchange(Exchange):
         self._start_recorded = False
 
     async def run(self) -> bool:
-        self._request = self._read_request()
-        self._judge()
+        self._judged = judged = self._endpoint.read(self.head)
+        self._judge(judged)
         try:
-            await self._send()
+            await self._send(judged)
             while await self._is_to_be_repeated():
-                await self._connect(fresh=True)
-                self._send_start()
+                await self._connect(judged, fresh=True)
+                self._send_start(judged)
             await self._answer()
         finally:
-            self.release(self._origin)
+            self.release(self._endpoint.origin)
             if self.progress.status is not None:
                 self._record()
         return self.keep_client and self.progress.request_sent
 
     def judge_again(self) -> Refusal | None:
         sandbox = self.room.view.get(self.account.caller.address)
-        if sandbox is None or self._request is None:
+        if sandbox is None or self._judged is None:
             return None
-        decision = sandbox.policy.judge_request(self._target, self._request)
+        decision = sandbox.policy.judge_request(self._endpoint.target, self._judged.request)
         return None if decision.permits else refusal_of(decision, sandbox.name)
 
     def record_start(self) -> None:
@@ -84,37 +78,17 @@ class EgressExchange(Exchange):
 
     # -- judging ---------------------------------------------------------------------------
 
-    def _read_request(self) -> Request:
-        if self.head.upgrade is not None:
-            protocol = self.head.upgrade.decode("latin-1")
-            why = (
-                f"an upgrade to {protocol} is not possible on an endpoint whose requests are judged"
-            )
-            raise Refused(Refusal(Reason.UNSUPPORTED_PROTOCOL, why))
-        target = check_authority(self.head, self._target, self._scheme)
-        try:
-            path, query = canonical_path(target)
-        except MalformedTarget as fault:
-            raise Refused(Refusal(Reason.MALFORMED_REQUEST, f"request target: {fault}")) from None
-        return Request(self.head.method, path, query)
-
-    def _judge(self) -> None:
+    def _judge(self, judged: Judged) -> None:
         """Judge, unless that was done under the policy in force."""
         sandbox = self.sandbox()
-        if sandbox.revision == self._revision:
-            return
-        assert self._request is not None
-        decision = sandbox.policy.judge_request(self._target, self._request)
-        if not decision.permits:
-            raise Refused(refusal_of(decision, sandbox.name))
-        self._decision = decision
+        self._decision = judged.judge(sandbox, self._endpoint.target)
         self._revision = sandbox.revision
 
     # -- sending ---------------------------------------------------------------------------
 
-    async def _send(self) -> None:
-        await self._connect(fresh=False)
-        self._send_start()
+    async def _send(self, judged: Judged) -> None:
+        await self._connect(judged, fresh=False)
+        self._send_start(judged)
         if not self.progress.request_sent:
             try:
                 await self.send_body(self._frame, self._last())
@@ -122,25 +96,26 @@ class EgressExchange(Exchange):
                 limit = self.room.limits.request_body_timeout_s
                 raise self._too_late(slow_body(limit)) from None
 
-    async def _connect(self, *, fresh: bool) -> None:
+    async def _connect(self, judged: Judged, *, fresh: bool) -> None:
+        origin = self._endpoint.origin
         for attempt in range(_STALE_TRIES):
             try:
                 if fresh:
-                    self.upstream = await self.connect_anew(self._origin, self._revision)
+                    self.upstream = await self.connect_anew(origin, self._revision)
                 else:
-                    self.upstream = await self.connect(self._origin, self._revision)
+                    self.upstream = await self.connect(origin, self._revision)
                 break
             except Refused as refused:
                 if refused.refusal.reason is not Reason.POLICY_STALE or attempt == _STALE_TRIES - 1:
                     raise
-            self._judge()
-        self._judge()  # again: the policy may have changed while the connection was made
+            self._judge(judged)
+        self._judge(judged)  # again: the policy may have changed while the connection was made
 
-    def _send_start(self) -> None:
+    def _send_start(self, judged: Judged) -> None:
         """The head, and as much of the body as is there, in one write."""
         assert self.upstream is not None
         self.upstream.begin(self, bodyless=self.head.method == "HEAD")
-        start = [self._render_head()]
+        start = [judged.render(self.head)]
         while not self.progress.request_sent:
             event = self.client.next_event_nowait()
             if isinstance(event, Body):
@@ -153,19 +128,6 @@ class EgressExchange(Exchange):
                 break
         self.client.within(self.room.limits.response_head_timeout_s)
         self.write_upstream(b"".join(start))
-
-    def _render_head(self) -> bytes:
-        head, request = self.head, self._request
-        assert request is not None
-        query = f"?{request.query}" if request.query else ""
-        authority = canonical_authority(self._target, self._scheme)
-        lines = [f"{request.method} {request.path}{query} HTTP/1.1\r\nHost: {authority}".encode()]
-        lines += [name + b": " + value for name, value in head.fields]
-        if head.length is None:
-            lines.append(b"Transfer-Encoding: chunked")
-        elif head.length or head.method not in _REPEATABLE:
-            lines.append(b"Content-Length: %d" % head.length)
-        return b"\r\n".join(lines) + b"\r\n\r\n"
 
     def _frame(self, data: bytes) -> bytes:
         return b"%x\r\n%b\r\n" % (len(data), data) if self.head.length is None else data
@@ -180,7 +142,7 @@ class EgressExchange(Exchange):
             return False
         while not self.over and not upstream.heard:
             await self._wait()
-        if upstream.heard or self.failure is None or self.head.method not in _REPEATABLE:
+        if upstream.heard or self.failure is None or self.head.method not in REPEATABLE:
             return False
         self.failure = None
         self.over = False
@@ -205,7 +167,7 @@ class EgressExchange(Exchange):
         limits = self.room.limits
         begun = self.progress.answered
         late = limits.flow_idle_timeout_s if begun else limits.response_head_timeout_s
-        why = f"{self._target} sent nothing for {late:g} s"
+        why = f"{self._endpoint.target} sent nothing for {late:g} s"
         return self._too_late(Refusal(Reason.UPSTREAM_TIMEOUT, why))
 
     def _too_late(self, refusal: Refusal) -> Refused | CutShort:
@@ -261,10 +223,11 @@ class EgressExchange(Exchange):
 
     @property
     def http(self) -> dict[str, Any]:
-        if self._request is None:
+        if self._judged is None:
             return super().http
+        request = self._judged.request
         return {
-            "method": self._request.method,
-            "path": self._request.path,
+            "method": request.method,
+            "path": request.path,
             "status": self.progress.status,
         }

@@ -18,6 +18,7 @@ from netmgr_proxy.gate import Deny, Inference, Terminate
 from netmgr_proxy.greeting import Welcome, greet
 from netmgr_proxy.inference import errors
 from netmgr_proxy.inference.errors import render_error
+from netmgr_proxy.judged import Endpoint
 from netmgr_proxy.model_call import ModelCall, ModelRefused
 from netmgr_proxy.peer import Caller
 from netmgr_proxy.room import Room
@@ -48,6 +49,7 @@ class HttpFlow:
         self._inference = isinstance(gate, Inference)
         self._kind = Kind.INFERENCE if self._inference else Kind.HTTP
         self._scheme = ""
+        self._endpoint: Endpoint | None = None  # once a request came that is no model call
         self._client = ClientConnection(room.limits)
         self._greeting: asyncio.Task[None] | None = None  # the task, until a transport is there
         self._exchange: Exchange | None = None
@@ -192,7 +194,9 @@ class HttpFlow:
             return ModelCall(self._room, self._client, self._account, head)
         if self._inference:
             return _HttpsOnly(self._room, self._client, self._account, head)
-        return EgressExchange(self._room, self._client, self._account, head, self._scheme)
+        if self._endpoint is None:
+            self._endpoint = Endpoint(self.caller.address, self._account.target, self._scheme)
+        return EgressExchange(self._room, self._client, self._account, head, self._endpoint)
 
     async def _run(self, exchange: Exchange) -> bool:
         """One exchange with whatever comes of it."""

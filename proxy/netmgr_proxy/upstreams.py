@@ -9,7 +9,7 @@ import ssl
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from netmgr.policy.decision import Target
 from netmgr.reasons import Reason
@@ -34,6 +34,15 @@ class Origin:
     target: Target
     tls: bool
     route: tuple[str, int] | None = None
+    _hash: int = field(default=0, init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Looked up with every request, and kept as long as a connection lives.
+        known = hash((self.address, self.target, self.tls, self.route))
+        object.__setattr__(self, "_hash", known)
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 class Upstreams:

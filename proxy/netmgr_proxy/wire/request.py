@@ -113,6 +113,7 @@ class End:
 
 NEED_DATA: Final = None
 _END: Final = End()  # all are equal
+_END: Final = End()  # all are equal
 Event = Head | Body | End | None
 
 

@@ -1,0 +1,112 @@
+"""Owns: what was derived from a request's head: what is judged, the decision, the head sent on.
+
+The same client sends nearly the same head again and again. What follows from it is kept for the
+next request of the same connection, which is judged anew only under another policy. Nothing is
+shared between connections. Knows nothing of sockets.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from netmgr.policy.decision import Decision, Request, Target
+from netmgr.policy.path import MalformedTarget, canonical_path
+from netmgr.reasons import Reason
+from netmgr.view import SandboxView
+from netmgr_proxy.authority import canonical_authority, check_authority
+from netmgr_proxy.upstreams import Origin
+from netmgr_proxy.wire.face import Refusal, Refused, refusal_of
+from netmgr_proxy.wire.request import Head
+
+# Sent again on a new connection when a pooled one turns out to be dead (RFC 9110 §9.2.2).
+REPEATABLE: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
+
+
+@dataclass(slots=True)
+class Judged:
+    """A head and what follows from it.
+
+    Attributes:
+        start: the head as the origin gets it, without its framing field.
+        decision: by the policy that `judge` was asked with last; None before.
+        sandbox: the view by which it was judged; views are replaced, never changed.
+    """
+
+    head: Head
+    request: Request
+    start: bytes
+    decision: Decision | None = None
+    sandbox: SandboxView | None = None
+
+    def judge(self, sandbox: SandboxView, target: Target) -> Decision:
+        """The decision of the policy in force.
+
+        Raises:
+            Refused: it does not permit this request.
+        """
+        if sandbox is self.sandbox and self.decision is not None:
+            return self.decision
+        self.sandbox = None  # a refusal is never kept
+        decision = sandbox.policy.judge_request(target, self.request)
+        if not decision.permits:
+            raise Refused(refusal_of(decision, sandbox.name))
+        self.decision, self.sandbox = decision, sandbox
+        return decision
+
+    def render(self, head: Head) -> bytes:
+        """The head as the origin gets it; `head` is this one or differs in its length only."""
+        if head.length is None:
+            return self.start + b"Transfer-Encoding: chunked\r\n\r\n"
+        if head.length or head.method not in REPEATABLE:
+            return b"%bContent-Length: %d\r\n\r\n" % (self.start, head.length)
+        return self.start + b"\r\n"
+
+
+class Endpoint:
+    """What all requests of one connection have in common, and the last of them.
+
+    Args:
+        address: the sandbox's address.
+        scheme: `https` where the client's TLS was ended here; the origin is asked likewise.
+    """
+
+    __slots__ = ("_last", "origin", "scheme", "target")
+
+    def __init__(self, address: str, target: Target, scheme: str) -> None:
+        self.target = target
+        self.scheme = scheme
+        self.origin = Origin(address, target, tls=scheme == "https")
+        self._last: Judged | None = None
+
+    def read(self, head: Head) -> Judged:
+        """What follows from `head`; it is still to be judged.
+
+        Raises:
+            Refused: it is no request that may be sent to this target.
+        """
+        last = self._last
+        if last is not None and head.is_like(last.head):
+            return last
+        request = self._read_request(head)
+        self._last = judged = Judged(head, request, self._render_start(head, request))
+        return judged
+
+    def _read_request(self, head: Head) -> Request:
+        if head.upgrade is not None:
+            protocol = head.upgrade.decode("latin-1")
+            why = (
+                f"an upgrade to {protocol} is not possible on an endpoint whose requests are judged"
+            )
+            raise Refused(Refusal(Reason.UNSUPPORTED_PROTOCOL, why))
+        target = check_authority(head, self.target, self.scheme)
+        try:
+            path, query = canonical_path(target)
+        except MalformedTarget as fault:
+            raise Refused(Refusal(Reason.MALFORMED_REQUEST, f"request target: {fault}")) from None
+        return Request(head.method, path, query)
+
+    def _render_start(self, head: Head, request: Request) -> bytes:
+        query = f"?{request.query}" if request.query else ""
+        authority = canonical_authority(self.target, self.scheme)
+        lines = [f"{request.method} {request.path}{query} HTTP/1.1\r\nHost: {authority}".encode()]
+        lines += [name + b": " + value for name, value in head.fields]
+        return b"\r\n".join(lines) + b"\r\n"
