@@ -8,7 +8,7 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run check test unit netns bench fuzz fmt clean
+.PHONY: help setup setup-test run install uninstall purge check test unit netns bench fuzz fmt clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -21,6 +21,15 @@ setup-test: ## the same, and what the tests use
 
 run: setup ## root: set up, start a private netmgr and show the main job
 	@$(BIN)/python -I packaging/demo.py
+
+install: ## root: netmgr as a service of this host: /opt/netmgr, a systemd unit, the group netmgr
+	@packaging/install.sh install
+
+uninstall: ## root: take it away again, with its sandboxes; configuration and state stay
+	@packaging/install.sh uninstall
+
+purge: ## root: uninstall, and configuration, state and journal too
+	@packaging/install.sh purge
 
 check: setup-test ## format, lint, types, layers, unit and property tests: no root, about a minute
 	$(BIN)/ruff format --check .

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Installs what netmgr needs on a Debian or Ubuntu host, and nothing that is already there.
 #
-#   packaging/setup.sh run     what the daemon needs, and netmgr itself in .venv
+#   packaging/setup.sh python  nothing: prints the interpreter that it would use
+#   packaging/setup.sh packages  what the daemon needs of the distribution
+#   packaging/setup.sh run     the same, and netmgr itself in .venv
 #   packaging/setup.sh test    the same, and what the tests use besides
 #   packaging/setup.sh bench   the same, and what the benchmarks compare with
 #
@@ -88,7 +90,7 @@ install_packages() {
   [ -n "$missing" ] || return 0
   command -v apt-get >/dev/null ||
     fail "this host has no apt-get; install what Debian calls: $missing"
-  [ "$(id -u)" = 0 ] || fail "missing: $missing- run this as root (sudo make $what) to install it"
+  [ "$(id -u)" = 0 ] || fail "missing: $missing- run this as root (with sudo) to install it"
   say "installing $missing"
   export DEBIAN_FRONTEND=noninteractive
   local options=(-q -y -o "DPkg::Lock::Timeout=$lock_wait_s" --no-install-recommends)
@@ -114,6 +116,8 @@ install_netmgr() {
 
 python=$(find_python)
 case $what in
+  python) echo "$python" ;;
+  packages) install_packages "$needed_to_run" ;;
   run)
     install_packages "$needed_to_run"
     install_netmgr ''
@@ -126,5 +130,5 @@ case $what in
     install_packages "$needed_to_run$needed_to_test$needed_to_bench"
     install_netmgr -test
     ;;
-  *) fail "usage: packaging/setup.sh run|test|bench" ;;
+  *) fail "usage: packaging/setup.sh python|packages|run|test|bench" ;;
 esac
