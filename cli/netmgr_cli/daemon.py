@@ -297,8 +297,13 @@ def locked_directories(settings: Settings) -> Iterator[None]:
     try:
         settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         settings.state_dir.chmod(0o700)
-        settings.run_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-        (settings.run_dir / EMPTY_DIRECTORY).mkdir(mode=0o555, exist_ok=True)
+        if not settings.run_dir.exists():
+            settings.run_dir.mkdir(parents=True)
+            settings.run_dir.chmod(0o755)  # whatever the umask: the socket's group has to get in
+        empty = settings.run_dir / EMPTY_DIRECTORY
+        empty.mkdir(exist_ok=True)
+        # Whatever the umask (the unit has 0077): a worker looks its root up as its own user.
+        empty.chmod(0o555)
         lock = os.open(settings.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as problem:
         raise HostFailed(f"{problem.filename}: {problem.strerror}") from problem
