@@ -11,7 +11,7 @@ from typing import Protocol, cast
 from netmgr.reasons import Reason
 from netmgr_proxy.inbox import Inbox
 from netmgr_proxy.wire.face import Refusal
-from netmgr_proxy.wire.response import BadResponse, ResponseHead, ResponseReader
+from netmgr_proxy.wire.response import BadResponse, HeadMemo, ResponseHead, ResponseReader
 
 
 class ResponseSink(Protocol):
@@ -47,6 +47,7 @@ class UpstreamConnection(Inbox):
     def __init__(self, name: str, max_head: int) -> None:
         self._name = name
         self._max_head = max_head
+        self._memo = HeadMemo()
         self._sink: ResponseSink | None = None
         self._reader: ResponseReader | None = None
         self._transport: asyncio.Transport | None = None
@@ -64,7 +65,7 @@ class UpstreamConnection(Inbox):
     def begin(self, sink: ResponseSink, *, bodyless: bool) -> None:
         """The next response is for `sink`."""
         self._sink = sink
-        self._reader = ResponseReader(self._max_head, bodyless=bodyless)
+        self._reader = ResponseReader(self._max_head, bodyless=bodyless, memo=self._memo)
         self.heard = False
 
     def write(self, data: bytes) -> None:

@@ -113,7 +113,6 @@ class End:
 
 NEED_DATA: Final = None
 _END: Final = End()  # all are equal
-_END: Final = End()  # all are equal
 Event = Head | Body | End | None
 
 

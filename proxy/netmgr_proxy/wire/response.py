@@ -18,6 +18,7 @@ _HEAD_END: Final = b"\r\n\r\n"
 _CHUNKS_END: Final = re.compile(rb"[^\r\n]\r\n\r\n")  # of the last chunk or the last trailer
 _END_BYTES: Final = 5  # what that matches
 _FRAMING_FIELDS: Final = frozenset((b"transfer-encoding", b"content-length"))
+_MEMO_BYTES: Final = 2048  # a longer head is not kept: every idle connection would hold it
 _NO_BODY: Final = frozenset((204, 304))
 # The body is relayed as framed by the upstream, so its Transfer-Encoding is kept. Alt-Svc names
 # other ports and HTTP/3, which a sandbox cannot reach: a client would only lose time there.
@@ -49,6 +50,7 @@ class ResponseHead:
         length: bytes of the body where `framing` is LENGTH.
         keep_alive: the upstream takes another request after this response.
         nominated: fields that Connection declares to be meant for this hop only.
+        relayed: what `render_relayed_head` made of it for a connection that stays; empty before.
     """
 
     status: int
@@ -58,6 +60,7 @@ class ResponseHead:
     length: int
     keep_alive: bool
     nominated: frozenset[bytes] = frozenset()
+    relayed: bytes = b""
 
     @property
     def interim(self) -> bool:
@@ -76,6 +79,14 @@ def render_relayed_head(head: ResponseHead, *, close: bool, dechunk: bool = Fals
         close: the client connection ends after this response.
         dechunk: an HTTP/1.0 client: the body is sent bare and ended by closing.
     """
+    if close or dechunk:
+        return _render_relayed_head(head, close=close, dechunk=dechunk)
+    if not head.relayed:
+        head.relayed = _render_relayed_head(head, close=False, dechunk=False)
+    return head.relayed
+
+
+def _render_relayed_head(head: ResponseHead, *, close: bool, dechunk: bool) -> bytes:
     drop = _DROPPED | {b"transfer-encoding"} if dechunk else _DROPPED
     lines = [b"HTTP/1.1 %d %b" % (head.status, head.phrase)]
     nominated = head.nominated
@@ -116,12 +127,39 @@ class _Heard:
         self.complete = True
 
 
+_NOTHING_HEARD: Final = _Heard()  # of a reader that has not parsed: replaced, never written to
+
+
+class HeadMemo:
+    """The last response head of one connection: an origin says nearly the same again and again.
+
+    Only heads of bodies with a length are kept: nothing of the parser is needed behind them. The
+    key is the head's every byte, so what is recalled has been checked.
+    """
+
+    __slots__ = ("_head", "_raw")
+
+    def __init__(self) -> None:
+        self._raw = b""
+        self._head: ResponseHead | None = None
+
+    def recall(self, raw: bytes) -> ResponseHead | None:
+        """What those bytes were read as, if they came last."""
+        return self._head if raw == self._raw else None
+
+    def keep(self, raw: bytes, head: ResponseHead) -> None:
+        """Remember a head in place of the one before."""
+        if head.framing is Framing.LENGTH and len(raw) <= _MEMO_BYTES:
+            self._raw, self._head = raw, head
+
+
 class ResponseReader:
     """One response, interim heads before it included.
 
     Args:
         bodyless: the request was a HEAD.
         max_head: bytes of one head.
+        memo: the connection's own.
     """
 
     __slots__ = (
@@ -131,17 +169,20 @@ class ResponseReader:
         "_heard",
         "_left",
         "_max_head",
+        "_memo",
         "_parser",
         "_tail",
         "done",
         "head",
     )
 
-    def __init__(self, max_head: int, *, bodyless: bool) -> None:
+    def __init__(self, max_head: int, *, bodyless: bool, memo: HeadMemo | None = None) -> None:
         self._bodyless = bodyless
         self._max_head = max_head
         self._buffer = b""
-        self._heard = _Heard()
+        # The answer to a HEAD has the same head and another framing.
+        self._memo = None if bodyless else memo
+        self._heard = _NOTHING_HEARD
         self._parser: httptools.HttpResponseParser | None = None
         self._left = 0
         self._behind_body = 0  # bytes since the last one of a chunked body
@@ -168,12 +209,21 @@ class ResponseReader:
             return None
         self._buffer = b""
         end += len(_HEAD_END)
-        head = self._parse(buffer[:end])
+        head = self._recall(buffer[:end])
         if not head.interim:
             self.head = head
             self._left = head.length
             self.done = head.framing is Framing.NONE
         return head, buffer[end:]
+
+    def _recall(self, raw: bytes) -> ResponseHead:
+        if self._memo is None:
+            return self._parse(raw)
+        head = self._memo.recall(raw)
+        if head is None:
+            head = self._parse(raw)
+            self._memo.keep(raw, head)
+        return head
 
     def _parse(self, raw: bytes) -> ResponseHead:
         if BAD_HEAD.search(raw):  # httptools lets some pass, in the reason phrase

@@ -1,8 +1,17 @@
 """What an upstream cannot make of its answer: another head, endless trailers, more than its end."""
 
+from typing import Final
+
 import pytest
 
-from netmgr_proxy.wire.response import BadResponse, ResponseHead, ResponseReader
+from netmgr_proxy.wire.response import (
+    BadResponse,
+    Framing,
+    HeadMemo,
+    ResponseHead,
+    ResponseReader,
+    render_relayed_head,
+)
 
 MAX_HEAD = 256
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -75,3 +84,67 @@ def test_the_bound_of_a_head_does_not_depend_on_its_pieces(over: int) -> None:
             continue
         with pytest.raises(BadResponse, match="longer than 256"):
             any(reader.take_head(piece) for piece in pieces)
+
+
+PLAIN: Final = b"HTTP/1.1 200 OK\r\nX-A: 1\r\nConnection: x-a\r\nContent-Length: 5\r\n\r\n"
+
+
+def read_with(memo: HeadMemo, raw: bytes, *, bodyless: bool = False) -> ResponseHead:
+    """One head, read by a new reader of the same connection."""
+    taken = ResponseReader(8192, bodyless=bodyless, memo=memo).take_head(raw)
+    assert taken is not None
+    return taken[0]
+
+
+def test_a_head_that_came_before_is_not_read_again() -> None:
+    memo = HeadMemo()
+    first = read_with(memo, PLAIN)
+    assert read_with(memo, PLAIN) is first
+    assert render_relayed_head(first, close=False) == PLAIN.replace(
+        b"X-A: 1\r\nConnection: x-a\r\n", b""
+    )
+    assert render_relayed_head(first, close=True).endswith(b"\r\nconnection: close\r\n\r\n")
+    assert b"close" not in render_relayed_head(first, close=False)
+
+
+def test_a_recalled_head_frames_its_own_body() -> None:
+    memo = HeadMemo()
+    for _ in range(2):
+        reader = ResponseReader(MAX_HEAD, bodyless=False, memo=memo)
+        taken = reader.take_head(PLAIN + b"ab")
+        assert taken is not None
+        assert taken[1] == b"ab"
+        ended = []
+        for piece in (b"ab", b"cde"):
+            reader.take_body(piece)
+            ended.append(reader.done)
+        assert ended == [False, True]
+        with pytest.raises(BadResponse):
+            reader.take_body(b"f")
+    reader = ResponseReader(MAX_HEAD, bodyless=False, memo=memo)
+    reader.take_head(PLAIN)
+    with pytest.raises(BadResponse):
+        reader.take_body(b"abcdef")
+
+
+def test_the_answer_to_head_is_framed_by_itself() -> None:
+    memo = HeadMemo()
+    read_with(memo, PLAIN)
+    assert read_with(memo, PLAIN, bodyless=True).framing is Framing.NONE
+    assert read_with(memo, PLAIN).framing is Framing.LENGTH
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\n\r\n",
+        PLAIN.replace(b"X-A: 1", b"X-A: " + b"1" * 3000),
+    ],
+)
+def test_only_short_heads_of_bodies_with_a_length_are_kept(raw: bytes) -> None:
+    memo = HeadMemo()
+    assert read_with(memo, raw) is not read_with(memo, raw)
