@@ -43,6 +43,7 @@ def make_app(office: Office) -> FastAPI:
     app.add_exception_handler(NetmgrError, _our_error)
     app.add_exception_handler(RequestValidationError, _bad_body)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _fault)
     app.add_middleware(_OnlyFromOutside, office=office)
     return app
 
@@ -83,6 +84,11 @@ async def _bad_body(request: Request, error: Exception) -> Response:
 def _problem(item: Any) -> str:
     where = ".".join(str(part) for part in item["loc"] if part != "body")
     return f"{where}: {item['msg']}" if where else str(item["msg"])
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    """A fault of ours: it is in the log, and says nothing of what it holds to the caller."""
+    return error_response(NetmgrError("the daemon failed; its log says how"))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -75,7 +75,7 @@ def _add_policy(router: APIRouter, office: Office, path: str) -> None:
         return request.path_params.get("name")
 
     @router.get(path)
-    async def get(request: Request, revision: int | None = None) -> JsonObject:
+    async def get(request: Request, revision: schema.Number | None = None) -> JsonObject:
         return await desk.get(scope(request), revision)
 
     @router.put(path)

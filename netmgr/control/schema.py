@@ -13,7 +13,11 @@ MAX_LABELS: Final = 64
 MAX_CREDENTIAL: Final = 8192  # bytes of one credential value
 MAX_OPERATIONS: Final = 256  # operations of one `policy update`
 
+MAX_NUMBER: Final = 2**53  # what JSON holds exactly, and SQLite anyhow
+
 Text256 = Annotated[str, Field(max_length=256)]
+Number = Annotated[int, Field(ge=0, le=MAX_NUMBER)]  # a revision, a record's number
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Body(BaseModel):
@@ -32,7 +36,7 @@ class PolicyText(Body):
 class Attach(Body):
     """An existing namespace: by path, or by a process in it."""
 
-    netns: Annotated[str, Field(max_length=4096)] | None = None
+    netns: Annotated[str, Field(max_length=4096, pattern="^[^\\x00]+$")] | None = None
     pid: Annotated[int, Field(gt=0)] | None = None
 
 
@@ -58,7 +62,7 @@ class Keep(Body):
 class SetPolicy(PolicyText):
     """PUT .../policy."""
 
-    if_revision: int | None = None
+    if_revision: Number | None = None
     dry_run: bool = False
 
 
@@ -66,15 +70,15 @@ class UpdatePolicy(Body):
     """PATCH .../policy: one atomic batch."""
 
     operations: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_OPERATIONS)]
-    if_revision: int | None = None
+    if_revision: Number | None = None
     dry_run: bool = False
 
 
 class RollBack(Body):
     """POST .../policy/rollback."""
 
-    revision: int
-    if_revision: int | None = None
+    revision: Number
+    if_revision: Number | None = None
 
 
 class Explain(Body):
@@ -106,8 +110,8 @@ class SetInference(Body):
 
     provider: Text256
     model: Text256
-    timeout_s: Annotated[float, Field(ge=0)] = 0
-    total_timeout_s: Annotated[float, Field(ge=0)] = 0
+    timeout_s: Seconds = 0
+    total_timeout_s: Seconds = 0
     verify: bool = True
     sandbox: str | None = None
 
@@ -117,8 +121,8 @@ class UpdateInference(Body):
 
     provider: Text256 | None = None
     model: Text256 | None = None
-    timeout_s: Annotated[float, Field(ge=0)] | None = None
-    total_timeout_s: Annotated[float, Field(ge=0)] | None = None
+    timeout_s: Seconds | None = None
+    total_timeout_s: Seconds | None = None
     verify: bool = True
     sandbox: str | None = None
 
@@ -136,8 +140,8 @@ class RecordQuery(Body):
     verdict: Verdict | None = None
     kind: Kind | None = None
     name: Text256 | None = None
-    since: float | None = None
-    after: int | None = None
+    since: Seconds | None = None
+    after: Number | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
     follow: bool = False
 
