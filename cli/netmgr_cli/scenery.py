@@ -2,8 +2,8 @@
 
 The host's files stay visible under the usual permissions; what leads back to the host does not:
 /run, every unix socket that a process of the host listens on, the host's /proc, /sys, terminals,
-shared memory and message queues. Runs as root, in the new mount, pid, ipc and network namespaces,
-before any privilege is given up.
+disks and other devices, shared memory and message queues. Runs as root, in the new mount, pid, ipc
+and network namespaces, before any privilege is given up.
 """
 
 import grp
@@ -29,9 +29,22 @@ from netmgr_cli.linux import (
 )
 
 RUN: Final = Path("/run")
+DEVICES: Final = Path("/dev")
+# What programs need, and what computes. Not there: disks (the host's files, and netmgr's keys, as
+# raw bytes), consoles (what is typed on them), memory, tunnels, and whatever else is made.
+DEVICE_NAMES: Final = ("null", "zero", "full", "random", "urandom", "tty")
+DEVICE_PATTERNS: Final = ("kvm", "nvidia*", "kfd", "dri", "accel", "dxg")
+DEVICE_LINKS: Final = {
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+    "ptmx": "pts/ptmx",
+}
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a mount point, no temporary file
 PLAIN: Final = MS_NOSUID | MS_NODEV | MS_NOEXEC
 RUN_OPTIONS: Final = "mode=0755,size=16m,nr_inodes=4096"  # it holds mount points and nothing else
+DEVICE_OPTIONS: Final = "mode=0755,size=64k,nr_inodes=256"
 MAX_SOCKETS: Final = 4096  # unix sockets to cover; a busy desktop has a few hundred
 PATH_COLUMN: Final = 7  # of /proc/net/unix, proc_net(5)
 MAX_TABLE: Final = 16 * 1024 * 1024  # bytes of /proc/net/unix; about 100 per socket
@@ -206,6 +219,7 @@ def _hide_view(path: Path, hidden: Iterable[Path]) -> None:
 def _mount_kernel_views() -> None:
     mount(Path("/proc"), PLAIN, source="proc", kind="proc")
     mount(Path("/sys"), PLAIN | MS_RDONLY, source="sysfs", kind="sysfs")
+    _mount_devices()
     mount(SHARED_MEMORY, MS_NOSUID | MS_NODEV, kind="tmpfs", data="mode=1777")
     try:
         terminals = f",gid={grp.getgrnam('tty').gr_gid}"
@@ -213,8 +227,7 @@ def _mount_kernel_views() -> None:
         terminals = ""
     options = f"newinstance,ptmxmode=0666,mode=0620{terminals}"
     mount(Path("/dev/pts"), MS_NOSUID | MS_NOEXEC, kind="devpts", data=options)
-    if Path("/dev/mqueue").is_dir():
-        mount(Path("/dev/mqueue"), PLAIN, kind="mqueue")
+    mount(Path("/dev/mqueue"), PLAIN, kind="mqueue")
     for name in READ_ONLY:
         _make_read_only(Path("/proc", name))
     for name in MASKED:
@@ -223,6 +236,27 @@ def _mount_kernel_views() -> None:
     for name in MASKED_TREES:
         if Path("/proc", name).is_dir():
             mount(Path("/proc", name), PLAIN | MS_RDONLY, kind="tmpfs", data="size=0,mode=0555")
+
+
+def _mount_devices() -> None:
+    """A /dev with the harmless nodes of the host's, each bound: nobody here may make one."""
+    found = {name: DEVICES / name for name in DEVICE_NAMES if (DEVICES / name).exists()}
+    for pattern in DEVICE_PATTERNS:
+        found |= {path.name: path for path in DEVICES.glob(pattern) if not path.is_symlink()}
+    held = {name: os.open(path, os.O_PATH | os.O_CLOEXEC) for name, path in found.items()}
+    mount(DEVICES, PLAIN, kind="tmpfs", data=DEVICE_OPTIONS)
+    for name, fd in held.items():
+        place = DEVICES / name
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            place.mkdir()
+        else:
+            place.touch()
+        mount(place, MS_BIND | MS_REC, source=f"/proc/self/fd/{fd}")
+        os.close(fd)
+    for name in ("pts", "shm", "mqueue"):
+        (DEVICES / name).mkdir()
+    for name, target in DEVICE_LINKS.items():
+        (DEVICES / name).symlink_to(target)
 
 
 def _make_read_only(path: Path) -> None:

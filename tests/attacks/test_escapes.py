@@ -153,6 +153,26 @@ def test_the_state_of_the_daemon_is_for_root_alone(world: World, box: Sandbox) -
     assert state.stat().st_mode & 0o077 == 0
 
 
+def test_no_device_leads_to_the_host(box: Sandbox, user: str) -> None:
+    """No disk, on which the host's files and netmgr's keys lie, no console, no memory."""
+    listed = box.run("find", "/dev", "-type", "b").stdout
+    assert listed == ""
+    names = set(box.run("ls", "/dev", user=user).stdout.split())
+    plain = {"null", "zero", "full", "random", "urandom", "tty"}
+    made = {"fd", "stdin", "stdout", "stderr", "ptmx", "pts", "shm", "mqueue"}
+    computing = {name for name in names if name.startswith(("nvidia", "dri", "kfd", "accel"))}
+    assert names - computing - {"kvm", "dxg"} == plain | made
+    script = (
+        "head -c4 /dev/zero | wc -c; head -c4 /dev/urandom | wc -c; echo x > /dev/null && echo out;"
+        f"{PYTHON} -c 'import os; print(os.ttyname(os.openpty()[1]))';"
+        "echo err > /dev/stderr; touch /dev/made || echo refused"
+    )
+    done = box.run("/bin/sh", "-c", script, user=user)
+    assert done.stdout.split()[:4] == ["4", "4", "out", "/dev/pts/0"], done
+    if user == "nobody":
+        assert done.stdout.split()[4:] == ["refused"]
+
+
 def test_attaching_refuses_what_is_no_sandbox(world: World) -> None:
     hub = world.netmgrd.hub.path
     for place in (hub, world.host.path):
