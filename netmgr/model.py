@@ -20,6 +20,8 @@ HOST_ALIASES: Final = (DnsName("host.docker.internal"), DnsName("host.containers
 _SANDBOX = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _INSTANCE = re.compile(r"[a-z0-9]{1,16}")
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+# Of one message to the daemon: even the longest, escaped threefold, fit into a worker's frame.
+RECORDS_PER_MESSAGE: Final = 16
 MAX_DNS_NAME: Final = 253  # RFC 1035 §2.3.4, in presentation form without the root's dot
 
 

@@ -23,9 +23,9 @@ _UNSHOWABLE: Final = re.compile(
 
 def shown_text(text: str, most: int = MAX_TEXT) -> str:
     """`text` with what cannot be shown escaped, in `most` bytes of UTF-8 at most."""
-    head = text[: most + 1]  # no character is shorter than a byte
-    if head.isascii() and head.isprintable() and len(head) <= most:
+    if len(text) <= most and text.isascii() and text.isprintable():
         return text
+    head = text[: most + 1]  # no character is shorter than a byte
     data = _UNSHOWABLE.sub(_escape, head).encode()
     if len(data) <= most and len(text) <= most:
         return data.decode()
@@ -38,15 +38,16 @@ def shown_value(value: Any, name: str = "") -> Any:
     Args:
         name: the field's.
     """
-    match value:
-        case str():
-            return shown_text(value, MAX_PATH if name == _PATH else MAX_TEXT)
-        case dict():
-            return {key: shown_value(item, key) for key, item in value.items()}
-        case list() | tuple():
-            return [_shown_item(item) for item in value[:MAX_ITEMS]]
-        case _:
-            return value
+    if isinstance(value, str):
+        return shown_text(value, MAX_PATH if name == _PATH else MAX_TEXT)
+    if isinstance(value, dict):
+        return {
+            key: item if item is None or type(item) is int else shown_value(item, key)
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [_shown_item(item) for item in value[:MAX_ITEMS]]
+    return value
 
 
 def _shown_item(item: Any) -> Any:

@@ -44,11 +44,15 @@ class Status:
             ["kind", "verdict", "reason"],
             registry=self.registry,
         )
+        self._counters: dict[tuple[str, str, str], Counter] = {}
 
     def count(self, record: JsonObject) -> None:
         """Count one record on the metrics page."""
         labels = (record["kind"], record["verdict"], record["reason"])
-        self._decisions.labels(*labels).inc(record["count"])
+        counter = self._counters.get(labels)
+        if counter is None:  # words of three short lists: bounded
+            counter = self._counters[labels] = self._decisions.labels(*labels)
+        counter.inc(record["count"])
 
     async def status(self) -> JsonObject:
         """Health of every part; `ok` only where all are well."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 from netmgr.core import Core
 from netmgr.errors import BadInput
 from netmgr.ipc import Body, Peer, PeerClosed, PeerRefused
-from netmgr.journal.wire import parse_record
+from netmgr.journal.wire import parse_record, parse_records
 from netmgr.kernel.facts import Listeners
 from netmgr.kernel_denials import KernelDenials
 from netmgr.questions import Questions
@@ -47,7 +47,7 @@ PROXY_LIMITS: Final = (
 # What workers may tell, each kind its own. Who tells another thing is hijacked: its channel ends.
 MAY_TELL: Final = {
     "dns": frozenset({"record"}),
-    "proxy": frozenset({"record"}),
+    "proxy": frozenset({"records"}),
     "watch": frozenset({"denied", "spoofing"}),
 }
 
@@ -179,18 +179,21 @@ class Crew:
     # -- what they tell ----------------------------------------------------------------------
 
     def _on_tell(self, kind: str, what: str, body: Body, fds: tuple[int, ...]) -> None:
+        # BadInput: no honest worker tells it; the channel is closed and the worker started anew.
         if what not in MAY_TELL.get(kind, ()):
             raise BadInput(f"{kind} told {what!r:.40}, which is not its to tell")
         match what:
             case "record":
-                self._take_record(body)
+                self._take_record(parse_record(body))
+            case "records":
+                for record in parse_records(body):
+                    self._take_record(record)
             case "denied":
                 self._denials.on_denied(body)
             case "spoofing":
                 self._denials.on_spoofing(body)
 
-    def _take_record(self, body: Body) -> None:
-        record = parse_record(body)  # BadInput: no honest worker tells it, and this one is ended
+    def _take_record(self, record: Body) -> None:
         self._core.journal.append(record)
         self._status.count(record)
 

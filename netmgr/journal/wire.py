@@ -3,9 +3,13 @@ hijacked: what it tells is parsed here, once, before anything is believed of it.
 """
 
 import json
+import marshal
+import re
+from collections.abc import Callable
 from typing import Any, Final
 
 from netmgr.errors import BadInput, did_you_mean
+from netmgr.model import RECORDS_PER_MESSAGE
 from netmgr.reasons import Kind, Reason, Verdict
 
 MAX_RECORD: Final = 64 * 1024  # of UTF-8; netmgr.shown keeps every honest one below it
@@ -30,18 +34,49 @@ def parse_record(body: dict[str, Any]) -> dict[str, Any]:
     Raises:
         BadInput: it has another shape, or is longer than any honest record.
     """
-    for name in body:
-        if name not in _FIELDS:
-            raise BadInput(f"record: unknown field {name!r}{did_you_mean(name, _FIELDS)}")
+    for name in body.keys() - _FIELDS:
+        raise BadInput(f"record: unknown field {name!r}{did_you_mean(name, _FIELDS)}")
     missing = _REQUIRED - body.keys()
     if missing:
         raise BadInput(f"record: lacks {', '.join(sorted(missing))}")
-    if _size(body) > MAX_RECORD:
+    if not _is_small(body) and _size(body) > MAX_RECORD:
         raise BadInput(f"record: longer than {MAX_RECORD} bytes")
     for name, value in body.items():
-        if not _fits(name, value):
+        if not _CHECKS[name](value):
             raise BadInput(f"record: {name} is {value!r:.100}")
     return body
+
+
+def parse_records(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The records of a `records` message: {records: [...]}. One bad record spoils them all.
+
+    Raises:
+        BadInput: it has another shape.
+    """
+    records = body.get("records")
+    if len(body) != 1 or not isinstance(records, list) or len(records) > RECORDS_PER_MESSAGE:
+        raise BadInput(f"records: expected a list of {RECORDS_PER_MESSAGE} at most, no more")
+    if not all(type(record) is dict for record in records):
+        raise BadInput("records: not every one is an object")
+    return [parse_record(record) for record in records]
+
+
+def _is_small(body: dict[str, Any]) -> bool:
+    """Whether JSON in UTF-8 can hold it in MAX_RECORD bytes, told much faster than by writing it.
+
+    marshal writes texts as UTF-8 as well, halves of surrogate pairs included; of one byte of its
+    JSON makes seven at most (`\\u0000`, `false, `). False means: not known.
+    """
+    try:
+        data = marshal.dumps(body, _MARSHAL_PLAIN)
+    except ValueError:  # too deep
+        return False
+    return len(data) * _JSON_GROWTH <= MAX_RECORD and not _SURROGATE.search(data)
+
+
+_MARSHAL_PLAIN: Final = 2  # the last format in which equal texts are written out each time
+_JSON_GROWTH: Final = 7
+_SURROGATE: Final = re.compile(rb"\xed[\xa0-\xbf]")
 
 
 def _size(body: dict[str, Any]) -> int:
@@ -51,21 +86,29 @@ def _size(body: dict[str, Any]) -> int:
         raise BadInput("record: not to be written as JSON in UTF-8") from None
 
 
-def _fits(name: str, value: Any) -> bool:
-    if name in _WORDS:
-        return isinstance(value, str) and value in _WORDS[name]
-    if name == "time":
-        return _is_number(value) and 0 <= value < 2**33  # until the year 2242
-    if name == "count":
-        return _is_count(value) and value >= 1
+def _is_word_of(words: frozenset[str]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and value in words
+
+
+def _is_time(value: Any) -> bool:
+    return _is_number(value) and 0 <= value < 2**33  # until the year 2242
+
+
+def _is_optional_text(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_optional_count(value: Any) -> bool:
+    return value is None or _is_count(value)
+
+
+def _is_optional_duration(value: Any) -> bool:
+    return value is None or (_is_number(value) and value >= 0)
+
+
+def _is_optional_part(value: Any) -> bool:
     if value is None:
-        return name != "message"
-    if name in _TEXTS:
-        return isinstance(value, str)
-    if name in _COUNTS:
-        return _is_count(value)
-    if name == "duration_ms":
-        return _is_number(value) and value >= 0
+        return True
     return isinstance(value, dict) and all(
         _is_leaf(item) or (key in _LISTS and _is_list(item)) for key, item in value.items()
     )
@@ -80,14 +123,26 @@ def _is_flat(value: Any) -> bool:
 
 
 def _is_leaf(value: Any) -> bool:
-    return value is None or isinstance(value, str | bool) or _is_number(value)
+    return value is None or isinstance(value, (str, bool)) or _is_number(value)
 
 
 def _is_number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return abs(value) <= MAX_COUNT  # false for what is no number, too
 
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT
+
+
+_CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
+    **{name: _is_word_of(words) for name, words in _WORDS.items()},
+    **dict.fromkeys(_TEXTS, _is_optional_text),
+    **dict.fromkeys(_COUNTS, _is_optional_count),
+    **dict.fromkeys(_PARTS, _is_optional_part),
+    "time": _is_time,
+    "message": lambda value: isinstance(value, str),
+    "count": lambda value: _is_count(value) and value >= 1,
+    "duration_ms": _is_optional_duration,
+}

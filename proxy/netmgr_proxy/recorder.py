@@ -1,7 +1,8 @@
 """Owns: telling the daemon what was decided, without letting a sandbox flood it.
 
 The first of equal decisions is told at once; repeats within a window are counted and told together
-with their exact number when it ends. The daemon aggregates further and gives out numbers.
+with their exact number when it ends. What is told within a moment goes in one message. The daemon
+aggregates further and gives out numbers.
 """
 
 import asyncio
@@ -9,14 +10,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import replace
-from typing import Final, TypedDict
+from typing import Any, Final, TypedDict
 
 from netmgr.ipc import Peer
-from netmgr.model import Record
+from netmgr.model import RECORDS_PER_MESSAGE, Record
 
 WINDOW_S: Final = 1.0  # repeats of one second become one message
 MAX_KINDS: Final = 4096  # different decisions held within one window; then it ends early
 MAX_AT_ONCE: Final = 100  # of one sandbox in one window; what differs further is only counted
+GATHER_S: Final = 0.005  # of the 0.2 s that a record may take; a message costs more than a record
 
 Clock = Callable[[], float]
 Key = tuple[Hashable, ...]
@@ -82,6 +84,8 @@ class Recorder:
         self._tallies: dict[Key, _Tally] = {}
         self._told: Counter[str | None] = Counter()
         self._timer: asyncio.TimerHandle | None = None
+        self._gathered: list[dict[str, Any]] = []
+        self._telling: asyncio.TimerHandle | None = None
         self.sent = 0
 
     def now(self) -> float:
@@ -105,7 +109,7 @@ class Recorder:
         """
         if key is not None:
             if len(self._tallies) >= MAX_KINDS:
-                self.flush()
+                self._end_window()
             self._start_window()
             self._told[record.sandbox] += 1
             if self._told[record.sandbox] > MAX_AT_ONCE:
@@ -126,7 +130,11 @@ class Recorder:
         tally.add(measures_of(record))
 
     def flush(self) -> None:
-        """End the window now."""
+        """End the window now, and tell what was gathered."""
+        self._end_window()
+        self._tell_gathered()
+
+    def _end_window(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -140,11 +148,20 @@ class Recorder:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(WINDOW_S, self._end_window)
 
-    def _end_window(self) -> None:
-        self._timer = None
-        self.flush()
-
     def _tell(self, record: Record) -> None:
         if not self._daemon.closed:  # closed: this process is about to end
             self.sent += 1
-            self._daemon.tell("record", record.to_wire())
+            self._gathered.append(record.to_wire())
+            if len(self._gathered) >= RECORDS_PER_MESSAGE:
+                self._tell_gathered()
+            elif self._telling is None:
+                loop = asyncio.get_running_loop()
+                self._telling = loop.call_later(GATHER_S, self._tell_gathered)
+
+    def _tell_gathered(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+        records, self._gathered = self._gathered, []
+        if records and not self._daemon.closed:
+            self._daemon.tell("records", {"records": records})

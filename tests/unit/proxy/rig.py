@@ -274,8 +274,8 @@ class Rig:
         raise PeerRefused("unsupported", what)
 
     def hear(self, what: str, body: Body, fds: tuple[int, ...]) -> None:
-        if what == "record":
-            self.records.append(body)
+        if what == "records":
+            self.records += body["records"]
 
     async def answer_dial(self, what: str, body: Body, fds: tuple[int, ...]) -> Answer:
         self.dials.append(body)

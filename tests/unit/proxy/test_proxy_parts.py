@@ -7,13 +7,16 @@ from typing import Any, cast
 import pytest
 
 from netmgr.errors import BadInput
+from netmgr.frames import encode_frame
 from netmgr.inference.base_url import parse_base_url
 from netmgr.inference.route import InferenceRoute
 from netmgr.ipc import Answer, Peer
-from netmgr.model import Destination, Record
+from netmgr.journal.wire import parse_records
+from netmgr.model import RECORDS_PER_MESSAGE, Destination, Record
 from netmgr.policy.decision import Target, Treatment
 from netmgr.policy.policy import parse_policy
 from netmgr.reasons import Kind, Reason, Verdict
+from netmgr.supervise import MAX_WORKER_FRAME
 from netmgr.view import SandboxView
 from netmgr_proxy.call_clock import CallClock
 from netmgr_proxy.flows import FOREVER
@@ -21,7 +24,7 @@ from netmgr_proxy.gate import Deny, Inference, Splice, Terminate, judge_caller
 from netmgr_proxy.leaves import Leaves
 from netmgr_proxy.limits import LIMIT_NAMES, Limits, parse_limits
 from netmgr_proxy.peer import Caller
-from netmgr_proxy.recorder import MAX_AT_ONCE, Measures, Recorder
+from netmgr_proxy.recorder import GATHER_S, MAX_AT_ONCE, Measures, Recorder
 from netmgr_proxy.shelf import Shelf
 from tests.unit.proxy.rig import REST_POLICY, run, sandbox_authority
 
@@ -83,9 +86,12 @@ class Told:
     def __init__(self) -> None:
         self.closed = False
         self.records: list[dict[str, Any]] = []
+        self.messages = 0
 
     def tell(self, what: str, body: dict[str, Any]) -> None:
-        self.records.append(body)
+        assert what == "records"
+        self.messages += 1
+        self.records += body["records"]
 
 
 def a_record(path: str = "/") -> Record:
@@ -118,9 +124,50 @@ def test_every_decision_of_a_flood_is_counted() -> None:
         repeats = next(record for record in told.records if record["count"] == 50)
         assert (repeats["bytes_in"], repeats["bytes_out"], repeats["duration_ms"]) == (50, 100, 3)
         recorder.record(None, a_record())  # never a repeat
+        recorder.flush()
         assert told.records[-1]["count"] == 1
 
     run(story())
+
+
+def test_what_is_told_within_a_moment_goes_in_one_message() -> None:
+    async def story() -> None:
+        told = Told()
+        recorder = Recorder(cast(Peer, told))
+        most = RECORDS_PER_MESSAGE
+        for n in range(most + 3):
+            recorder.record(None, a_record(f"/{n}"))
+        assert len(told.records) == most  # a full message waits for nothing
+        async with asyncio.timeout(1.0):
+            while told.messages < 2:
+                await asyncio.sleep(GATHER_S)
+        assert [r["http"]["path"] for r in told.records] == [f"/{n}" for n in range(most + 3)]
+        assert len(parse_records({"records": told.records[:most]})) == most
+
+    run(story())
+
+
+def test_a_daemon_that_is_gone_is_told_nothing() -> None:
+    async def story() -> None:
+        told = Told()
+        recorder = Recorder(cast(Peer, told))
+        recorder.record(None, a_record())
+        told.closed = True
+        recorder.record(None, a_record())
+        recorder.flush()
+        assert told.messages == 0
+
+    run(story())
+
+
+def test_the_longest_records_fit_into_one_frame() -> None:
+    longest = "é" * 40_000
+    record = a_record(longest)
+    wide = {f"{n}": longest for n in range(20)}
+    record.extra["inference"] = wide
+    wire = record.to_wire()
+    size = len(encode_frame({"tell": "records", "body": {"records": [wire]}}, 0))
+    assert size * RECORDS_PER_MESSAGE < MAX_WORKER_FRAME
 
 
 def a_route(**more: Any) -> InferenceRoute:

@@ -20,8 +20,8 @@ from netmgr.errors import BadInput, HostFailed, LimitExceeded, TryLater
 from netmgr.journal import MAX_FOLLOWERS, RING_ROWS, Filter, Journal, Retention
 from netmgr.journal import writer as writer_module
 from netmgr.journal.disk import JournalFile
-from netmgr.journal.wire import parse_record
-from netmgr.model import Destination, Record
+from netmgr.journal.wire import parse_record, parse_records
+from netmgr.model import RECORDS_PER_MESSAGE, Destination, Record
 from netmgr.reasons import Kind, Reason, Verdict
 
 HERE = Path(__file__).parent
@@ -210,6 +210,43 @@ class TestWire:
     def test_a_strange_one_is_told(self, fields: dict[str, Any], words: str) -> None:
         with pytest.raises(BadInput, match=re.escape(words)):
             parse_record(a_record() | fields)
+
+    def test_records_come_in_lists(self) -> None:
+        honest = a_record()
+        assert parse_records({"records": [honest, honest]}) == [honest, honest]
+        assert parse_records({"records": []}) == []
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {},
+            {"records": None},
+            {"records": {}},
+            {"records": [], "more": 1},
+            {"records": [None]},
+            {"records": [{}]},
+            {"records": [a_record(), a_record() | {"count": 0}]},
+            {"records": [a_record()] * (RECORDS_PER_MESSAGE + 1)},
+        ],
+    )
+    def test_what_is_no_list_of_records_is_told(self, body: dict[str, Any]) -> None:
+        with pytest.raises(BadInput, match="record"):
+            parse_records(body)
+
+    @pytest.mark.parametrize(
+        "part",
+        [
+            {"ancestors": [False] * 9400},  # seven bytes each in JSON, one in memory
+            {"ancestors": ["\x01" * 11_000]},
+            {"ancestors": ["a" * 66_000]},
+            {"ancestors": ["é" * 33_000]},
+            {"ancestors": ["\ud800"]},
+            {"ancestors": [0.1234567890123456] * 3700},
+        ],
+    )
+    def test_what_is_too_long_or_no_text_is_told(self, part: dict[str, Any]) -> None:
+        with pytest.raises(BadInput, match=r"longer than|not to be written"):
+            parse_record(a_record() | {"process": part})
 
     def test_what_is_missing_is_told(self) -> None:
         with pytest.raises(BadInput, match="lacks count, kind, message"):
