@@ -6,6 +6,7 @@ is set (no-color.org). Tables fold, they never cut: what is shown is what is the
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable
@@ -19,13 +20,14 @@ from netmgr_cli.render import Block, Fields, Grid, Text, Title, printable
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+_OBEYED: Final = re.compile("[\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
 NARROW: Final = 80  # columns where the width is not known: the width that everything must fit
 
 
 def show(data: Any, blocks: Iterable[Block], output: Format) -> None:
     """Print one answer: `data` as a document, or its blocks."""
     if output is Format.JSON:
-        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        click.echo(_as_json(data, indent=2))
     elif output is Format.YAML:
         import yaml
 
@@ -36,7 +38,7 @@ def show(data: Any, blocks: Iterable[Block], output: Format) -> None:
 
 def show_line(data: Any) -> None:
     """Print one object of a stream, at once."""
-    click.echo(json.dumps(data, ensure_ascii=False, separators=(",", ":")))
+    click.echo(_as_json(data, separators=(",", ":")))
     sys.stdout.flush()
 
 
@@ -47,6 +49,13 @@ def show_document(data: Any) -> None:
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, explicit_start=True)
     click.echo(text, nl=False)
     sys.stdout.flush()
+
+
+def _as_json(data: Any, **style: Any) -> str:
+    """JSON in readable characters. JSON leaves C1 controls, line separators and marks of direction
+    as they are; a terminal would obey them."""
+    text = json.dumps(data, ensure_ascii=False, **style)
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def note(text: str) -> None:
