@@ -122,4 +122,7 @@ def _explain_file(path: str, target: str, method: str) -> Any:
     from netmgr.policy.policy import parse_policy
 
     found = read_policy(path)
-    return ask(parse_policy(found["text"], found["source"]), target, method).to_doc(None)
+    answer = ask(parse_policy(found["text"], found["source"]), target, method).to_doc(None)
+    if str(answer.get("remedy") or "").startswith("--"):  # flags alone: no sandbox was named
+        answer["remedy"] = f"netmgr policy update NAME {answer['remedy']}"
+    return answer
