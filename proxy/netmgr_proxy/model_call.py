@@ -8,22 +8,19 @@ from typing import Any, Final
 
 from netmgr.inference.protocols import Shape
 from netmgr.inference.route import InferenceRoute
-from netmgr.policy.decision import Target
 from netmgr.reasons import Kind, Reason
 from netmgr_proxy.account import ALLOWED, Account
-from netmgr_proxy.authority import check_authority
+from netmgr_proxy.admission import Admission, Admissions, ModelRefused
 from netmgr_proxy.call_clock import CallClock
 from netmgr_proxy.client import ClientConnection, DeadlinePassed
 from netmgr_proxy.exchange import CutShort, Exchange
 from netmgr_proxy.inference import errors
-from netmgr_proxy.inference.admit import Admitted, admit
+from netmgr_proxy.inference.admit import Admitted
 from netmgr_proxy.inference.answer import AnswerHead, judge_answer
 from netmgr_proxy.inference.errors import render_stream_error
-from netmgr_proxy.inference.headers import judge_request_headers, request_headers
 from netmgr_proxy.inference.patterns import shape_of_path
 from netmgr_proxy.inference.rewrite import MalformedBody, PinnedBody, pin_model
 from netmgr_proxy.inference.sse import SseTracker
-from netmgr_proxy.inference.url import join
 from netmgr_proxy.inference.usage import UsageMeter
 from netmgr_proxy.recorder import Measures
 from netmgr_proxy.room import Room
@@ -37,40 +34,24 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _AUTH_FAILURES: Final = (401, 403)
 
 
-class ModelRefused(Exception):
-    """Carries a refusal of the inference room, which has a face of its own."""
-
-    def __init__(self, refusal: errors.Refusal) -> None:
-        super().__init__(refusal.message)
-        self.refusal = refusal
-
-
-def origin_of(address: str, live: LiveRoute) -> Origin:
-    """Where a route's calls go, for the pool and the dialer."""
-    base = live.route.base
-    target = Target(base.host, None, base.port)
-    return Origin(address, target, base.scheme == "https", (live.route.id, live.serial))
-
-
-def render_call(
-    admitted: Admitted, fields: tuple[tuple[bytes, bytes], ...], body: PinnedBody | None
-) -> bytes:
-    """The request as the provider gets it, body included."""
-    route = admitted.route
-    target = join(route.base, admitted.path, admitted.query)
-    lines = [f"{admitted.method} {target} HTTP/1.1".encode("ascii")]
-    length = body.length if body is not None else None
-    lines += [name + b": " + value for name, value in request_headers(fields, route, length)]
-    head = b"\r\n".join(lines) + b"\r\n\r\n"
-    return b"".join((head, *body.chunks)) if body is not None else head
-
-
 class ModelCall(Exchange):
-    """One model call."""
+    """One model call.
 
-    def __init__(self, room: Room, client: ClientConnection, account: Account, head: Head) -> None:
+    Args:
+        admissions: what is known from the connection's call before.
+    """
+
+    def __init__(
+        self,
+        room: Room,
+        client: ClientConnection,
+        account: Account,
+        head: Head,
+        admissions: Admissions,
+    ) -> None:
         super().__init__(room, client, account, head)
         self.shape = Shape.OPENAI
+        self._admissions = admissions
         self._admitted: Admitted | None = None
         self._pinned: PinnedBody | None = None
         self._clock: CallClock | None = None
@@ -85,24 +66,22 @@ class ModelCall(Exchange):
     async def run(self) -> bool:
         self._admit()
         body = await self._read_body()
-        live = self._admit()  # again: a body may take its time, and the route change meanwhile
-        assert self._admitted is not None
-        self._pin(body, self._admitted)
-        origin = origin_of(self.account.caller.address, live)
-        request = render_call(self._admitted, self.head.fields, self._pinned)
+        admission = self._admit()  # again: a body may take its time, the route change meanwhile
+        self._pin(body, admission.admitted)
+        self._tracker = SseTracker(self.shape)
         try:
-            await self._call(live, origin, request)
+            await self._call(admission.live, admission.origin, admission.render(self._pinned))
         except DeadlinePassed:
             raise self._late() from None
         finally:
-            self.release(origin)
+            self.release(admission.origin)
             if self.progress.status is not None and self.failure is None:
                 self._record()
         return self.keep_client
 
     # -- admission -------------------------------------------------------------------------
 
-    def _admit(self) -> LiveRoute:
+    def _admit(self) -> Admission:
         """Judge head and route.
 
         Raises:
@@ -111,19 +90,10 @@ class ModelCall(Exchange):
         path = self.head.target.partition(b"?")[0].decode("latin-1")
         self.shape = shape_of_path(path)
         sandbox = self.sandbox()
-        target = check_authority(self.head, self.account.target, "https")
-        live = self.room.routes.get(sandbox.name)
-        admitted = admit(self.head.method, target, live.route if live else None)
-        if isinstance(admitted, errors.Refusal):
-            raise ModelRefused(admitted)
-        assert live is not None  # admit refuses where no route is
-        self.shape = admitted.shape
-        objection = judge_request_headers(self.head.fields, self.shape)
-        if objection is not None:
-            raise ModelRefused(objection)
-        self._admitted = admitted
-        self._tracker = SseTracker(self.shape)
-        return live
+        admission = self._admissions.admit(self.head, self.room.routes.get(sandbox.name))
+        self._admitted = admission.admitted
+        self.shape = admission.admitted.shape
+        return admission
 
     async def _read_body(self) -> bytes:
         most = self.room.limits.inference_body_bytes

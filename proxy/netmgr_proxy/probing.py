@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from netmgr.ipc import PeerRefused
 from netmgr.reasons import Reason
+from netmgr_proxy.admission import origin_of
 from netmgr_proxy.inference.headers import request_headers
 from netmgr_proxy.inference.probe import (
     MAX_PROBE_ANSWER,
@@ -17,7 +18,6 @@ from netmgr_proxy.inference.probe import (
     Verified,
 )
 from netmgr_proxy.inference.url import join
-from netmgr_proxy.model_call import origin_of
 from netmgr_proxy.room import Room
 from netmgr_proxy.routes import LiveRoute
 from netmgr_proxy.upstream import UpstreamConnection

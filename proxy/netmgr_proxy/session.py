@@ -10,6 +10,7 @@ from typing import Final
 
 from netmgr.reasons import Kind, Reason
 from netmgr_proxy.account import Account
+from netmgr_proxy.admission import Admissions, ModelRefused
 from netmgr_proxy.client import ClientConnection, ClientGone, DeadlinePassed
 from netmgr_proxy.egress import EgressExchange
 from netmgr_proxy.exchange import CutShort, Exchange
@@ -19,7 +20,7 @@ from netmgr_proxy.greeting import Welcome, greet
 from netmgr_proxy.inference import errors
 from netmgr_proxy.inference.errors import render_error
 from netmgr_proxy.judged import Endpoint
-from netmgr_proxy.model_call import ModelCall, ModelRefused
+from netmgr_proxy.model_call import ModelCall
 from netmgr_proxy.peer import Caller
 from netmgr_proxy.room import Room
 from netmgr_proxy.sockets import reset
@@ -50,6 +51,7 @@ class HttpFlow:
         self._kind = Kind.INFERENCE if self._inference else Kind.HTTP
         self._scheme = ""
         self._endpoint: Endpoint | None = None  # once a request came that is no model call
+        self._admissions = Admissions(account.caller.address, account.target)
         self._client = ClientConnection(room.limits)
         self._greeting: asyncio.Task[None] | None = None  # the task, until a transport is there
         self._exchange: Exchange | None = None
@@ -191,7 +193,7 @@ class HttpFlow:
 
     def _begin(self, head: Head) -> Exchange:
         if self._inference and self._scheme == "https":
-            return ModelCall(self._room, self._client, self._account, head)
+            return ModelCall(self._room, self._client, self._account, head, self._admissions)
         if self._inference:
             return _HttpsOnly(self._room, self._client, self._account, head)
         if self._endpoint is None:
