@@ -19,7 +19,9 @@ TEXTS = [
     "DECISIONS.md",
     "CHANGELOG.md",
     "tests/README.md",
+    *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
 ]
+COMMANDED = ["README.md", "CONTRIBUTING.md", *(name for name in TEXTS if name.startswith("docs/"))]
 ROOMS = ["netmgr", "dns", "proxy", "cli", "tests", "tests/bench"]
 ROOMS += [f"netmgr/{part}" for part in ("kernel", "policy", "inference", "store", "journal")]
 ROOMS += [f"netmgr/{part}" for part in ("control", "dialer", "testing")]
@@ -75,9 +77,18 @@ def texts() -> Iterator[tuple[Path, str]]:
 def test_every_path_that_a_text_names_exists(name: str) -> None:
     text = (ROOT / name).read_text()
     named = set(re.findall(rf"(?<![\w/.-])((?:{TOP_FOLDERS})/[\w./*-]+)", text))
-    named |= set(re.findall(r"\]\((?!http|#)([^)#]+)", text))
     missing = [p for p in sorted(named) if not list(ROOT.glob(p.rstrip("./")))]
+    links = set(re.findall(r"\]\((?!http|#)([^)#]+)", text))
+    missing += [p for p in sorted(links) if not ((ROOT / name).parent / p).exists()]
     assert missing == []
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_heading_that_a_link_names_exists(name: str) -> None:
+    for path, anchor in re.findall(r"\]\((?!http)([^)#]*)#([^)]+)\)", (ROOT / name).read_text()):
+        target = (ROOT / name).parent / path if path else ROOT / name
+        headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+        assert anchor in [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings]
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -132,12 +143,16 @@ def test_text_files_end_with_one_newline_and_no_trailing_space() -> None:
 
 
 def commands_in(text: str) -> Iterator[list[str]]:
-    """The `netmgr ...` lines of the fenced blocks of a text, as words."""
+    """The `netmgr ...` lines of the fenced blocks of a text, and what stands between backticks."""
     for block in re.findall(r"^```(?:sh|console|bash)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             words = line.strip().removeprefix("$ ").removeprefix("sudo ").split()
             if words[:1] == ["netmgr"]:
                 yield words[1:]
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    for span in re.findall(r"`(?:sudo )?netmgr ([^`]+)`", prose):
+        if not span.startswith("COMMAND"):  # where it stands for any
+            yield span.split()
 
 
 def resolve(words: list[str]) -> str | None:
@@ -160,17 +175,20 @@ def resolve(words: list[str]) -> str | None:
     return f"no such option: {unknown}" if unknown else None
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("name", COMMANDED)
 def test_command_lines_of_texts_are_real(name: str) -> None:
     lines = list(commands_in((ROOT / name).read_text()))
     assert [f"{' '.join(w)}: {p}" for w in lines if (p := resolve(w))] == []
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("name", COMMANDED)
 def test_make_verbs_of_texts_are_real(name: str) -> None:
     verbs = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"\bmake ([a-z][a-z-]*)", (ROOT / name).read_text()))
-    assert named - verbs - {"sure"} == set()
+    code = re.findall(r"^```.*?^```|`[^`\n]+`", (ROOT / name).read_text(), re.MULTILINE | re.DOTALL)
+    named = set(
+        re.findall(r"^(?:sudo )?make ([a-z][a-z-]*)", "\n".join(code).replace("`", ""), re.M)
+    )
+    assert named - verbs == set()
 
 
 def test_scripts_can_be_started() -> None:
