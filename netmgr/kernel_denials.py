@@ -13,8 +13,9 @@ from ipaddress import IPv4Address
 from typing import Any, Final
 
 from netmgr.core import Core, Resident
-from netmgr.errors import NetmgrError
+from netmgr.errors import BadInput, NetmgrError
 from netmgr.ipc import Body
+from netmgr.journal.wire import parse_record
 from netmgr.kernel.facts import Flow, Netns, NetnsId
 from netmgr.kernel.ruleset import GROUP_DENIED, GROUP_SPOOFED
 from netmgr.model import Destination, Record
@@ -46,7 +47,7 @@ class KernelDenials:
         if body["group"] != GROUP_SPOOFED:
             self._told[body["link"]] += body["count"]
         if resident is None or body["group"] == GROUP_SPOOFED or self._lookups >= MAX_LOOKUPS:
-            self._core.journal.append(self._record(body, resident).to_wire())
+            self._append(self._record(body, resident))
             return
         self._lookups += 1
         self._tasks.start(self._record_with_owner(body, resident), name="owner of a denied packet")
@@ -74,7 +75,7 @@ class KernelDenials:
             for link, count in spoofed.items():
                 if count:
                     body = _unseen(GROUP_SPOOFED, count, link=link)
-                    core.journal.append(self._record(body, self._resident(body)).to_wire())
+                    self._append(self._record(body, self._resident(body)))
             self._report_unlogged({le.link: c.denied_packets for le, c in refused.items()})
 
     def _report_unlogged(self, exact: dict[str, int]) -> None:
@@ -87,7 +88,7 @@ class KernelDenials:
             unlogged = total - self._told[link]
             if unlogged > 0:
                 body = _unseen(GROUP_DENIED, unlogged, link=link)
-                self._core.journal.append(self._record(body, self._resident(body)).to_wire())
+                self._append(self._record(body, self._resident(body)))
                 self._told[link] += unlogged
         self._before = exact
         self._told = Counter({link: self._told[link] for link in exact})
@@ -110,7 +111,15 @@ class KernelDenials:
             self._lookups -= 1
         record = self._record(body, resident)
         record.extra["process"] = process
-        self._core.journal.append(record.to_wire())
+        self._append(record)
+
+    def _append(self, record: Record) -> None:
+        """The watcher reads hostile packets and may be hijacked: what it says is parsed as any
+        worker's record is."""
+        try:
+            self._core.journal.append(parse_record(record.to_wire()))
+        except BadInput as misbehaviour:
+            log.error("the watch worker told what is no denial: %s", misbehaviour.message)
 
     def _record(self, body: Body, resident: Resident | None) -> Record:
         decision, name = self._judge(body, resident)
