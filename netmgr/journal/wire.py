@@ -123,18 +123,22 @@ def _is_flat(value: Any) -> bool:
 
 
 def _is_leaf(value: Any) -> bool:
-    return value is None or isinstance(value, (str, bool)) or _is_number(value)
+    return type(value) in _WORDLIKE or _is_number(value)
 
 
 def _is_number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if type(value) not in _NUMBERS:
         return False
-    return abs(value) <= MAX_COUNT  # false for what is no number, too
+    return bool(abs(value) <= MAX_COUNT)  # false for what is no number, too
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT
+    return type(value) is int and 0 <= value <= MAX_COUNT
 
+
+# JSON makes these very types and none derived from them.
+_WORDLIKE: Final = frozenset({str, bool, type(None)})
+_NUMBERS: Final = frozenset({int, float})
 
 _CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
     **{name: _is_word_of(words) for name, words in _WORDS.items()},
