@@ -7,6 +7,7 @@ and why. Every claim is checked; the exit status is 0 only where all of them hol
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -59,7 +60,7 @@ class Demo:
     ) -> str:
         """Run one command as an operator would, show it and what it prints."""
         if not quiet:
-            print(f"$ netmgr {' '.join(words)}", flush=True)
+            print(f"$ netmgr {shlex.join(words)}", flush=True)
         done = subprocess.run(
             [NETMGR, *words],
             env=self._env,
@@ -250,7 +251,8 @@ def main() -> int:
         shutil.rmtree(home, ignore_errors=True)
     print(f"\nmake run: everything above was checked, in {time.monotonic() - began:.0f} s. Next:")
     print("  sudo .venv/bin/netmgr run --allow example.com -- curl -sS https://example.com")
-    print("  README.md, docs/policy.md, docs/inference.md")
+    print("  sudo make install    # as a service: docs/quickstart.md")
+    print("  docs/policy.md, docs/inference.md, docs/troubleshooting.md")
     return 0
 
 
