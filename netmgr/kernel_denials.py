@@ -16,7 +16,7 @@ from netmgr.core import Core, Resident
 from netmgr.errors import BadInput, NetmgrError
 from netmgr.ipc import Body
 from netmgr.journal.wire import parse_record
-from netmgr.kernel.facts import Flow, Netns, NetnsId
+from netmgr.kernel.facts import GATEWAY, Flow, Netns, NetnsId
 from netmgr.kernel.ruleset import GROUP_DENIED, GROUP_SPOOFED
 from netmgr.model import Destination, Record
 from netmgr.policy.decision import Decision, Target
@@ -173,7 +173,7 @@ class KernelDenials:
         if ip is None:
             return False
         settings, address = self._core.settings, IPv4Address(ip)
-        return address in settings.sandbox_pool or address.is_link_local
+        return address in settings.sandbox_pool or address == GATEWAY
 
 
 async def find_process(core: Core, resident: Resident, body: Body) -> dict[str, Any] | None:
