@@ -134,3 +134,24 @@ def test_offsets_are_bytes_whatever_the_letters() -> None:
 def test_a_refusal_keeps_the_connection_and_the_shape() -> None:
     refusal = refused(b"{").refusal(Shape.ANTHROPIC)
     assert (refusal.status, refusal.close, refusal.shape) == (400, False, Shape.ANTHROPIC)
+
+
+@pytest.mark.parametrize("key", [b'"model"', b'"mo\\u0064el"'])
+@pytest.mark.parametrize("blank", [b"", b" ", b"\t\r\n "])
+def test_members_are_the_same_however_they_are_written(key: bytes, blank: bytes) -> None:
+    parts = [b"{", key, b":", b'"x"', b",", b'"n"', b":", b"[1,2]", b"}"]
+    document = read_document(blank.join(parts))
+    assert [(member.key, member.value) for member in document.members] == [
+        ("model", "x"),
+        ("n", [1, 2]),
+    ]
+    for member, text in zip(document.members, (b'"x"', b"[1,2]"), strict=True):
+        assert document.body[member.start : member.end] == text
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"a":1,}', b'{"a":1 "b":2}', b'{"a":1,,"b":2}', b'{,"a":1}', b'{"a" 1}', b'{"a":1;}']
+)
+def test_a_comma_stands_between_two_members_only(body: bytes) -> None:
+    with pytest.raises(MalformedBody):
+        read_document(body)
