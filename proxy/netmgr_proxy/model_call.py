@@ -17,7 +17,7 @@ from netmgr_proxy.exchange import CutShort, Exchange
 from netmgr_proxy.inference import errors
 from netmgr_proxy.inference.admit import Admitted
 from netmgr_proxy.inference.answer import AnswerHead, judge_answer
-from netmgr_proxy.inference.errors import render_stream_error
+from netmgr_proxy.inference.errors import outward_message, render_stream_error
 from netmgr_proxy.inference.patterns import shape_of_path
 from netmgr_proxy.inference.rewrite import MalformedBody, PinnedBody, pin_model
 from netmgr_proxy.inference.sse import SseTracker
@@ -222,7 +222,8 @@ class ModelCall(Exchange):
     def end_stream(self, refusal: Refusal) -> None:
         """Tell a client in the middle of an event stream why it ends, in its protocol's words."""
         if self._answer is not None and self._answer.takes_error_event and self._chunked:
-            event = render_stream_error(self.shape, refusal.reason, refusal.message)
+            told = outward_message(refusal.reason, refusal.message)
+            event = render_stream_error(self.shape, refusal.reason, told)
             self._send(b"%x\r\n%b\r\n" % (len(event), event))
 
     def _record(self) -> None:

@@ -219,12 +219,12 @@ class HttpFlow:
             shaped = errors.Refusal(
                 refusal.http_status,
                 refusal.reason,
-                refusal.message,
+                errors.outward_message(refusal.reason, refusal.message),
                 refusal.remedy,
                 close=False,
                 shape=exchange.shape,
             )
-            return await self._refuse_call(exchange, shaped)
+            return await self._refuse_call(exchange, shaped, refusal)
         exchange.progress.status = refusal.http_status
         self._record(exchange, refusal)
         return await self._refuse(exchange, refusal)
@@ -245,13 +245,16 @@ class HttpFlow:
         answer = self._render(refusal, bodyless=bodyless, close=close)
         return await self._answer(exchange, answer, close)
 
-    async def _refuse_call(self, exchange: Exchange, refusal: errors.Refusal) -> bool:
+    async def _refuse_call(
+        self, exchange: Exchange, refusal: errors.Refusal, cause: Refusal | None = None
+    ) -> bool:
+        """Answer in the protocol's shape; the record tells `cause` where there is one."""
         assert isinstance(exchange, ModelCall)
         exchange.progress.status = refusal.status
         plain = Refusal(
             refusal.reason, refusal.message, remedy=refusal.remedy, status=refusal.status
         )
-        exchange.record_failure(plain)
+        exchange.record_failure(cause or plain)
         close = refusal.close or not exchange.keep_client or not self._body_is_small(exchange)
         fields, body = render_error(refusal, self._room.next_request_id())
         head = render_head(refusal.status, fields, len(body), close=close)

@@ -35,6 +35,14 @@ class Refusal:
     shape: Shape = Shape.OPENAI
 
 
+# Where the provider is, is the operator's to know: the record has the whole story.
+_OUTWARD: Final = {
+    Reason.UPSTREAM_UNREACHABLE: "the model provider cannot be reached",
+    Reason.UPSTREAM_TLS: "the model provider's certificate could not be verified",
+    Reason.NAME_NOT_RESOLVED: "the model provider's name does not resolve",
+    Reason.ADDRESS_BLOCKED: "the model provider is at an address that is not dialled",
+}
+
 _OPENAI_TYPES: Final = {
     401: "authentication_error",
     403: "permission_error",
@@ -46,6 +54,12 @@ _ANTHROPIC_TYPES: Final = _OPENAI_TYPES | {
     504: "timeout_error",
     529: "overloaded_error",
 }
+
+
+def outward_message(reason: Reason, message: str) -> str:
+    """What a client inside may read of a failure: nothing of the provider's host or address."""
+    general = _OUTWARD.get(reason)
+    return f"{general}; `netmgr observe` tells the operator why" if general else message
 
 
 def render_error(

@@ -6,7 +6,13 @@ import pytest
 
 from netmgr.inference.protocols import Shape
 from netmgr.reasons import Reason
-from netmgr_proxy.inference.errors import MAX_MESSAGE, Refusal, render_error, render_stream_error
+from netmgr_proxy.inference.errors import (
+    MAX_MESSAGE,
+    Refusal,
+    outward_message,
+    render_error,
+    render_stream_error,
+)
 
 
 def rendered(refusal: Refusal) -> tuple[dict[bytes, bytes], dict[str, object]]:
@@ -89,3 +95,9 @@ def test_a_stream_error_is_one_event_of_its_own(shape: Shape) -> None:
             assert body["code"] == "upstream_timeout"
         case Shape.ANTHROPIC:
             assert (body["type"], body["error"]["type"]) == ("error", "timeout_error")
+
+
+def test_where_the_provider_is_stays_outside() -> None:
+    told = outward_message(Reason.UPSTREAM_UNREACHABLE, "port 443: 10.9.8.7: Connection refused")
+    assert "10.9.8.7" not in told
+    assert outward_message(Reason.UPSTREAM_TIMEOUT, "60 s have passed") == "60 s have passed"
