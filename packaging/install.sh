@@ -26,7 +26,8 @@ has_systemd() { [ -d /run/systemd/system ]; } # sd_booted(3)
 
 install_venv() {
   local python
-  python=$(packaging/setup.sh python)
+  # The system's interpreter, not one of root's own: members of the group run it, too.
+  python=$(PATH=/usr/local/bin:/usr/bin:/bin packaging/setup.sh python)
   # An environment whose interpreter has gone (a new release of the distribution) is made anew.
   "$venv/bin/python" -c '' 2>/dev/null || "$python" -m venv --clear "$venv"
   say "installing netmgr into $venv"
