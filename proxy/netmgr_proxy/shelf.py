@@ -26,6 +26,10 @@ _NOSUID_NODEV_NOEXEC: Final = 2 | 4 | 8  # MOUNT_ATTR_*
 _OPTIONS: Final = ((b"size", b"1m"), (b"nr_inodes", b"16"), (b"mode", b"1733"))
 
 
+class ShelfBroken(RuntimeError):
+    """A fault of ours. No OSError: that would pass for a client's lost connection."""
+
+
 class Shelf:
     """A place for one PEM at a time."""
 
@@ -38,7 +42,16 @@ class Shelf:
 
         Raises:
             ssl.SSLError: the PEM holds no key and certificate that belong together.
+            ShelfBroken: this process cannot use its own shelf.
         """
+        try:
+            self._load(context, pem)
+        except ssl.SSLError:
+            raise
+        except OSError as fault:
+            raise ShelfBroken(f"a certificate could not be loaded: {fault}") from fault
+
+    def _load(self, context: ssl.SSLContext, pem: str) -> None:
         if self._directory is None:
             _load_from_memfd(context, pem)
             return
