@@ -109,9 +109,14 @@ def _is_optional_duration(value: Any) -> bool:
 def _is_optional_part(value: Any) -> bool:
     if value is None:
         return True
-    return isinstance(value, dict) and all(
-        _is_leaf(item) or (key in _LISTS and _is_list(item)) for key, item in value.items()
-    )
+    if not isinstance(value, dict):
+        return False
+    for key, item in value.items():  # most of a record is here: texts are passed by at once
+        if type(item) in _WORDLIKE or _is_number(item):
+            continue
+        if key not in _LISTS or not _is_list(item):
+            return False
+    return True
 
 
 def _is_list(value: Any) -> bool:
