@@ -10,17 +10,17 @@ import socket
 from functools import partial
 from typing import Any, Final
 
-from netmgr.core import Core
+from netmgr.daemon.core import Core
+from netmgr.daemon.kernel_denials import KernelDenials
+from netmgr.daemon.questions import Questions
+from netmgr.daemon.status import Status
 from netmgr.errors import BadInput
-from netmgr.ipc import Body, Peer, PeerClosed, PeerRefused
 from netmgr.journal.wire import parse_record, parse_records
 from netmgr.kernel.facts import Listeners
-from netmgr.kernel_denials import KernelDenials
-from netmgr.questions import Questions
-from netmgr.settings import Settings
-from netmgr.settings_values import Account
-from netmgr.status import Status
-from netmgr.supervise import Launch, Worker, WorkerSpec
+from netmgr.process.ipc import Body, Peer, PeerClosed, PeerRefused
+from netmgr.process.supervise import Launch, Worker, WorkerSpec
+from netmgr.settings.table import Settings
+from netmgr.settings.values import Account
 from netmgr_cli.surroundings import Surroundings
 
 log = logging.getLogger(__name__)

@@ -18,31 +18,31 @@ from pathlib import Path
 from typing import Final
 
 from netmgr.addresses import AddressPool, check_routes
-from netmgr.adoption import adopt
-from netmgr.confine import held_capabilities, keep_capabilities, no_core_dumps
 from netmgr.control.app import make_app
 from netmgr.control.office import Office
 from netmgr.control.server import ControlServer, bind_control_socket
-from netmgr.core import Core
+from netmgr.daemon.adoption import adopt
+from netmgr.daemon.core import Core
+from netmgr.daemon.inference_desk import InferenceDesk
+from netmgr.daemon.inspection import Inspection
+from netmgr.daemon.kernel_denials import KernelDenials
+from netmgr.daemon.lifecycle import Lifecycle
+from netmgr.daemon.policy_desk import PolicyDesk
+from netmgr.daemon.status import Status
 from netmgr.errors import Conflict, HostFailed, NetmgrError
-from netmgr.inference_desk import InferenceDesk
-from netmgr.inspection import Inspection
-from netmgr.ipc import PeerClosed, PeerRefused
 from netmgr.journal import Journal, Retention
 from netmgr.kernel.facts import HubSpec
 from netmgr.kernel.linux import LinuxKernel
-from netmgr.kernel_denials import KernelDenials
-from netmgr.lifecycle import Lifecycle
-from netmgr.policy_desk import PolicyDesk
+from netmgr.keys.trust import TrustFiles, system_bundle
+from netmgr.keys.vault import Vault
+from netmgr.process.confine import held_capabilities, keep_capabilities, no_core_dumps
+from netmgr.process.ipc import PeerClosed, PeerRefused
+from netmgr.process.supervise import Patience, Supervisor, Worker
+from netmgr.process.tasks import TaskSet
 from netmgr.reasons import Kind
-from netmgr.settings import Settings, keys_needing_restart, with_live_keys
-from netmgr.settings_file import load_settings
-from netmgr.status import Status
+from netmgr.settings.file import load_settings
+from netmgr.settings.table import Settings, keys_needing_restart, with_live_keys
 from netmgr.store import Store
-from netmgr.supervise import Patience, Supervisor, Worker
-from netmgr.tasks import TaskSet
-from netmgr.trust import TrustFiles, system_bundle
-from netmgr.vault import Vault
 from netmgr_cli.crew import Crew
 from netmgr_cli.surroundings import Surroundings
 

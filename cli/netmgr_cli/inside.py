@@ -18,10 +18,10 @@ import sys
 import termios
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from netmgr import confine
 from netmgr.errors import HostFailed, NetmgrError
 from netmgr.kernel.syscalls import setns, unshare
-from netmgr.seccomp import ABIS, socket_filter
+from netmgr.process import confine
+from netmgr.process.seccomp import ABIS, socket_filter
 from netmgr_cli.linux import (
     CLONE_NEWIPC,
     CLONE_NEWNET,

@@ -1,6 +1,7 @@
 """Owns: the few system calls that starting a program in a sandbox needs and Python lacks.
 
-Joining and making namespaces is in netmgr.kernel.syscalls, giving up privileges in netmgr.confine.
+Joining and making namespaces is in netmgr.kernel.syscalls, giving up privileges in
+netmgr.process.confine.
 """
 
 import ctypes

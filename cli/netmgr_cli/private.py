@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from netmgr import calls, confine
+from netmgr import calls
 from netmgr.client import Client
 from netmgr.errors import HostFailed, NetmgrError, TryLater, Unreachable
+from netmgr.process import confine
 from netmgr_cli import screen
 from netmgr_cli.run import undisturbed
 

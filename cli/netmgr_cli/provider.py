@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import click
 
-from netmgr import confine
 from netmgr.errors import BadInput, did_you_mean
+from netmgr.process import confine
 from netmgr_cli import render, screen
 from netmgr_cli.options import Format, Session, need_root, parse_pairs, shows, speaks
 

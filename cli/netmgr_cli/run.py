@@ -146,7 +146,7 @@ def _some_daemon(session: Session) -> Iterator[tuple[str, tuple[Path, ...]]]:
 
 
 def _state_directory() -> Path:
-    from netmgr.settings_file import load_settings
+    from netmgr.settings.file import load_settings
 
     return load_settings().state_dir
 

@@ -8,10 +8,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from netmgr.core import Core
+from netmgr.daemon.core import Core
 from netmgr.errors import NetmgrError
-from netmgr.settings_file import upstream_nameservers
-from netmgr.trust import system_bundle
+from netmgr.keys.trust import system_bundle
+from netmgr.settings.file import upstream_nameservers
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ import socket
 import sys
 from collections.abc import Callable
 
-from netmgr.confine import install_filter
-from netmgr.seccomp import ABIS, DIALER_FAMILIES, HUB_FAMILIES, socket_filter
-from netmgr.worker import Role, WorkerLife
+from netmgr.process.confine import install_filter
+from netmgr.process.seccomp import ABIS, DIALER_FAMILIES, HUB_FAMILIES, socket_filter
+from netmgr.process.worker import Role, WorkerLife
 
 
 def _dns() -> Role:

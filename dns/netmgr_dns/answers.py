@@ -10,8 +10,8 @@ from typing import Final
 
 from netmgr.model import INFERENCE_NAME, DnsName
 from netmgr.policy.decision import Decision
+from netmgr.process.view import SandboxView
 from netmgr.reasons import Reason, Verdict
-from netmgr.view import SandboxView
 from netmgr_dns.messages import (
     CLASS_IN,
     Answer,

@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from netmgr.ipc import PeerClosed, PeerRefused
 from netmgr.model import Destination, DnsName, Record
 from netmgr.policy.decision import Decision
+from netmgr.process.ipc import PeerClosed, PeerRefused
+from netmgr.process.tasks import TaskSet
+from netmgr.process.view import SandboxView
 from netmgr.reasons import Kind, Reason, Verdict
-from netmgr.tasks import TaskSet
-from netmgr.view import SandboxView
 from netmgr_dns.answers import decide, fail
 from netmgr_dns.budget import Budget
 from netmgr_dns.ledger import Ledger, Tally

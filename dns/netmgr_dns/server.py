@@ -8,10 +8,10 @@ import asyncio
 import socket
 from typing import Any, Final
 
-from netmgr.ipc import Answer, Body, Peer, PeerClosed, PeerRefused
 from netmgr.model import Record
-from netmgr.tasks import TaskSet
-from netmgr.view import VIEW_OPS, View
+from netmgr.process.ipc import Answer, Body, Peer, PeerClosed, PeerRefused
+from netmgr.process.tasks import TaskSet
+from netmgr.process.view import VIEW_OPS, View
 from netmgr_dns.desk import NAME_DEADLINE_S, QUERIES_BURST, QUERIES_PER_S, Desk, Limits
 from netmgr_dns.ledger import WINDOW_S
 from netmgr_dns.messages import ANSWER_TTL_S
@@ -23,7 +23,7 @@ TCP_LISTENER: Final = "dns_tcp"
 
 
 class DnsRole:
-    """The resolver of the hub (netmgr.worker.Role)."""
+    """The resolver of the hub (netmgr.process.worker.Role)."""
 
     def __init__(self) -> None:
         self._view = View()

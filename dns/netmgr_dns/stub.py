@@ -29,7 +29,7 @@ from netmgr.dialer.resolution import (
 )
 from netmgr.errors import BadInput
 from netmgr.model import parse_dns_name
-from netmgr.tasks import TaskSet
+from netmgr.process.tasks import TaskSet
 from netmgr_dns.messages import MalformedMessage, QType, Rcode
 from netmgr_dns.wire import MAX_RESPONSE, Response, parse_response, render_query
 

@@ -8,12 +8,12 @@ from fastapi import Request
 
 from netmgr.control.access import Caller, Identity, Need, check
 from netmgr.control.server import caller_in
-from netmgr.inference_desk import InferenceDesk
-from netmgr.inspection import Inspection
+from netmgr.daemon.inference_desk import InferenceDesk
+from netmgr.daemon.inspection import Inspection
+from netmgr.daemon.lifecycle import Lifecycle
+from netmgr.daemon.policy_desk import PolicyDesk
+from netmgr.daemon.status import Status
 from netmgr.journal import Journal
-from netmgr.lifecycle import Lifecycle
-from netmgr.policy_desk import PolicyDesk
-from netmgr.status import Status
 
 
 @dataclass(frozen=True, slots=True)

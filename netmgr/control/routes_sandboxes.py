@@ -7,8 +7,8 @@ from fastapi import APIRouter, Request, Response
 from netmgr.control import schema
 from netmgr.control.access import Need
 from netmgr.control.office import Office
-from netmgr.policy_desk import Change
-from netmgr.sandbox_spec import SandboxSpec
+from netmgr.daemon.policy_desk import Change
+from netmgr.daemon.sandbox_spec import SandboxSpec
 
 JsonObject = dict[str, Any]
 

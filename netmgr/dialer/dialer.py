@@ -23,9 +23,9 @@ from netmgr.dialer.resolution import (
 from netmgr.errors import BadInput, LimitExceeded
 from netmgr.guard import parse_addresses
 from netmgr.inference.base_url import parse_base_url
-from netmgr.ipc import Answer, Body, Peer, PeerRefused
+from netmgr.process.ipc import Answer, Body, Peer, PeerRefused
+from netmgr.process.view import VIEW_OPS, View
 from netmgr.reasons import Reason
-from netmgr.view import VIEW_OPS, View
 
 MAX_WORKERS: Final = 256  # one per core
 _RESOLVER_SETTINGS: Final = ("servers", "dns_try_s", "dns_total_s")
@@ -34,7 +34,7 @@ PROBE_CALLER: Final = "(probe)"  # the daemon's own dials share one place at the
 
 
 class DialerRole:
-    """The dialer process (netmgr.worker.Role).
+    """The dialer process (netmgr.process.worker.Role).
 
     Args:
         make_resolver: builds the resolver from its servers (the DNS room's StubResolver).

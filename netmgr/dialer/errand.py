@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from netmgr.errors import BadInput
-from netmgr.ipc import Body
 from netmgr.model import parse_dns_name
 from netmgr.policy.decision import Target
+from netmgr.process.ipc import Body
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,8 @@ from netmgr.guard import (
 from netmgr.inference.base_url import BaseUrl
 from netmgr.model import HOST_ALIASES, HOST_NAME
 from netmgr.policy.decision import DestinationPlan, PlanKind, Target
+from netmgr.process.view import View
 from netmgr.reasons import Reason
-from netmgr.view import View
 
 DIAL_DEADLINE_S: Final = 10.0  # contract: connect 10 s; resolution is part of it
 MAX_CANDIDATES: Final = 8  # addresses tried for one connection

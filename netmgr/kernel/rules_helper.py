@@ -4,8 +4,8 @@
     `install` | `verify` | `show` -> answer; channel closed -> exit
 
 Single-threaded and blocking by intent: python-iptables has process-wide state and may crash or
-exit the process. The daemon starts it anew; rules stand meanwhile. Speaks the frames of netmgr.ipc
-without its event loop.
+exit the process. The daemon starts it anew; rules stand meanwhile. Speaks netmgr.process.frames
+without an event loop.
 """
 
 import array
@@ -16,14 +16,14 @@ import socket
 from collections.abc import Callable, Collection
 from typing import Any, Final, Protocol
 
-from netmgr.confine import keep_capabilities
 from netmgr.errors import HostFailed, NetmgrError
-from netmgr.ipc import MAX_FDS, READ_SIZE, Body, FrameReader, PeerClosed, encode_frame
 from netmgr.kernel import syscalls
 from netmgr.kernel.ipset import Ipset
 from netmgr.kernel.ruleset import RuleSet, differences, rule_set
 from netmgr.kernel.sets import SetNames
 from netmgr.model import parse_instance_name
+from netmgr.process.confine import keep_capabilities
+from netmgr.process.ipc import MAX_FDS, READ_SIZE, Body, FrameReader, PeerClosed, encode_frame
 
 log = logging.getLogger(__name__)
 

@@ -21,10 +21,10 @@ from collections import Counter, OrderedDict
 from contextlib import suppress
 from typing import Any, Final
 
-from netmgr.ipc import Answer, Body, Peer, PeerClosed, PeerRefused
 from netmgr.kernel.denials import WINDOW_S, Denials, Report
 from netmgr.kernel.nflog import parse_events
 from netmgr.kernel.ruleset import GROUP_SPOOFED
+from netmgr.process.ipc import Answer, Body, Peer, PeerClosed, PeerRefused
 
 FLUSH_S: Final = 0.5  # how late a report of repeats may be
 READS: Final = 64  # datagrams per wake-up, so that the daemon's questions get their turn
@@ -34,7 +34,7 @@ MAX_NAMES: Final = 16_384  # link names that are remembered by index
 
 
 class WatchRole:
-    """The watch worker's part of a worker's life (netmgr.worker.Role)."""
+    """The watch worker's part of a worker's life (netmgr.process.worker.Role)."""
 
     def __init__(self) -> None:
         self._denials = Denials()

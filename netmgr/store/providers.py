@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Mapping
 
 from netmgr.errors import Conflict, NotFound, did_you_mean
+from netmgr.keys.vault import Sealed
 from netmgr.store.database import Database
 from netmgr.store.rows import InferenceRoute, Provider
-from netmgr.vault import Sealed
 
 
 class Providers:

@@ -10,10 +10,10 @@ from typing import Any
 
 from netmgr.addresses import NameAddress
 from netmgr.errors import Conflict, NotFound, did_you_mean
+from netmgr.keys.vault import Sealed
 from netmgr.model import SandboxName
 from netmgr.store.database import Database
 from netmgr.store.rows import LeaseRow, Sandbox, SandboxState
-from netmgr.vault import Sealed
 
 _COLUMNS = (
     "id, name, created, address, link, netns, netns_dev, netns_ino, attached, tenant, labels, "

@@ -28,7 +28,7 @@ from typing import Any, Final, TextIO
 import h11
 
 from netmgr.errors import BadInput
-from netmgr.tasks import TaskSet
+from netmgr.process.tasks import TaskSet
 from netmgr.testing.model_answers import default_answer
 from netmgr.testing.model_script import Reply, Script, parse_reply, parse_script
 

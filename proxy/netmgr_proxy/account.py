@@ -7,11 +7,11 @@ nothing of protocols; does no I/O but asking which process it was.
 import asyncio
 from typing import Any, Final, NamedTuple
 
-from netmgr.ipc import Peer, PeerClosed, PeerRefused
 from netmgr.model import Destination, Record
 from netmgr.policy.decision import Decision, Target
+from netmgr.process.ipc import Peer, PeerClosed, PeerRefused
+from netmgr.process.view import SandboxView
 from netmgr.reasons import Kind, Reason, Verdict
-from netmgr.view import SandboxView
 from netmgr_proxy.peer import Caller
 from netmgr_proxy.recorder import Key, Measures, Recorder, measures_of
 from netmgr_proxy.wire.face import Refusal

@@ -4,8 +4,8 @@ import socket
 from dataclasses import dataclass
 from typing import Any, Final
 
-from netmgr.ipc import Answer, Peer, PeerClosed, PeerRefused
 from netmgr.policy.decision import Target
+from netmgr.process.ipc import Answer, Peer, PeerClosed, PeerRefused
 from netmgr.reasons import Reason
 from netmgr_proxy.wire.face import Refusal, Refused
 

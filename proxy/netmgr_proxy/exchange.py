@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from netmgr.process.view import SandboxView
 from netmgr.reasons import Reason
-from netmgr.view import SandboxView
 from netmgr_proxy.account import Account
 from netmgr_proxy.client import ClientConnection, DeadlinePassed
 from netmgr_proxy.recorder import Measures

@@ -9,8 +9,8 @@ from typing import Final
 
 from netmgr.model import INFERENCE_NAME
 from netmgr.policy.decision import Decision, Target, Treatment
+from netmgr.process.view import SandboxView
 from netmgr.reasons import Reason
-from netmgr.view import SandboxView
 from netmgr_proxy.peer import Caller
 from netmgr_proxy.wire.face import Refusal, refusal_of
 

@@ -10,8 +10,8 @@ from typing import Final
 
 from netmgr.policy.decision import Decision, Request, Target
 from netmgr.policy.path import MalformedTarget, canonical_path
+from netmgr.process.view import SandboxView
 from netmgr.reasons import Reason
-from netmgr.view import SandboxView
 from netmgr_proxy.authority import canonical_authority, check_authority
 from netmgr_proxy.upstreams import Origin
 from netmgr_proxy.wire.face import Refusal, Refused, refusal_of

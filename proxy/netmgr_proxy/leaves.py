@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from netmgr.ipc import Peer, PeerClosed, PeerRefused
+from netmgr.process.ipc import Peer, PeerClosed, PeerRefused
 from netmgr.reasons import Reason
 from netmgr_proxy.shelf import Shelf
 from netmgr_proxy.wire.face import Refusal, Refused

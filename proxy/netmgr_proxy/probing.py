@@ -6,7 +6,7 @@ Which requests and what their answers mean is netmgr_proxy.inference.probe's bus
 import asyncio
 from typing import Any, Final
 
-from netmgr.ipc import PeerRefused
+from netmgr.process.ipc import PeerRefused
 from netmgr.reasons import Reason
 from netmgr_proxy.admission import origin_of
 from netmgr_proxy.inference.headers import request_headers

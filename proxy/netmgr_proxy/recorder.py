@@ -12,8 +12,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any, Final, TypedDict
 
-from netmgr.ipc import Peer
 from netmgr.model import RECORDS_PER_MESSAGE, Record
+from netmgr.process.ipc import Peer
 
 WINDOW_S: Final = 1.0  # repeats of one second become one message
 MAX_KINDS: Final = 4096  # different decisions held within one window; then it ends early

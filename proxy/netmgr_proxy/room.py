@@ -4,10 +4,10 @@ import asyncio
 from dataclasses import dataclass
 from itertools import count
 
-from netmgr.ipc import Peer
 from netmgr.policy.decision import Target
-from netmgr.tasks import TaskSet
-from netmgr.view import SandboxView, View
+from netmgr.process.ipc import Peer
+from netmgr.process.tasks import TaskSet
+from netmgr.process.view import SandboxView, View
 from netmgr_proxy.account import Account, find_process
 from netmgr_proxy.dial import Dialer
 from netmgr_proxy.flows import Flows

@@ -14,9 +14,9 @@ from contextlib import suppress
 from itertools import count
 from typing import Any, Final
 
-from netmgr.ipc import Answer, Body, Peer, PeerRefused
-from netmgr.tasks import TaskSet
-from netmgr.view import VIEW_OPS, View
+from netmgr.process.ipc import Answer, Body, Peer, PeerRefused
+from netmgr.process.tasks import TaskSet
+from netmgr.process.view import VIEW_OPS, View
 from netmgr_proxy.dial import Dialer
 from netmgr_proxy.door import serve
 from netmgr_proxy.flows import SWEEP_S, Flows
@@ -43,7 +43,7 @@ _SWEEPS_PER_POOL_SWEEP: Final = 20
 
 
 class ProxyRole:
-    """A netmgr.worker.Role.
+    """A netmgr.process.worker.Role.
 
     Settings: `ca_roots` (PEM text of the authorities that origins are verified against) and
     `limits` (see netmgr_proxy.limits; names not given keep their defaults). Descriptors:
@@ -65,7 +65,7 @@ class ProxyRole:
         self._reserve = -1
         self.accepted = 0
 
-    # -- netmgr.worker.Role ----------------------------------------------------------------
+    # -- netmgr.process.worker.Role ----------------------------------------------------------------
 
     def open(self, settings: Body, fds: dict[str, int], daemon: Peer) -> None:
         """See Role. Must run inside the loop."""

@@ -47,8 +47,8 @@ def serve_netmgr(port: int) -> None:
 
 
 async def _serve_netmgr(port: int) -> None:
-    from netmgr.ipc import Peer
     from netmgr.policy.policy import parse_policy
+    from netmgr.process.ipc import Peer
     from netmgr_dns.server import DnsRole
 
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

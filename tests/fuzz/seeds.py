@@ -21,11 +21,11 @@ sys.path[:0] = [str(ROOT / part) for part in ("", "dns", "proxy", "cli", "tests"
 import dnslib  # noqa: E402
 
 from fuzz.catalogue import CORPUS  # noqa: E402
-from netmgr.ipc import encode_frame  # noqa: E402
 from netmgr.kernel import ipset_codec as sets  # noqa: E402
 from netmgr.kernel.ipset_codec import Attr, Data, Entry, SetSpec, SetType  # noqa: E402
 from netmgr.kernel.netlink import pack_attr, pack_message, pack_nested  # noqa: E402
 from netmgr.kernel.nflog import encode_event  # noqa: E402
+from netmgr.process.ipc import encode_frame  # noqa: E402
 from netmgr_dns.messages import QType  # noqa: E402
 from netmgr_dns.wire import MAX_RECORDS, MAX_RESPONSE, render_query  # noqa: E402
 

@@ -22,12 +22,12 @@ from typing import Any, Final, TypeVar
 
 import pytest
 
-from netmgr.ipc import FrameReader, encode_frame
 from netmgr.kernel import netns, syscalls
 from netmgr.kernel.facts import AllowEntry, HubSpec, Listeners, Netns
 from netmgr.kernel.linux import LinuxKernel
 from netmgr.kernel.nflog import DeniedPacket, parse_events
 from netmgr.model import InstanceName, Lease, SandboxName
+from netmgr.process.ipc import FrameReader, encode_frame
 from netmgr.testing.netns_thread import NetnsThread
 
 T = TypeVar("T")

@@ -276,7 +276,7 @@ def test_nobody_has_no_privilege(box: Box) -> None:
 
 
 def test_root_keeps_a_few_harmless_capabilities(box: Box) -> None:
-    from netmgr.confine import CAPABILITIES
+    from netmgr.process.confine import CAPABILITIES
     from netmgr_cli.enter import KEPT_CAPABILITIES
 
     status = status_of(box, "root")

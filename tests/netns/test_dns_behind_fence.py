@@ -12,9 +12,9 @@ import dnslib
 import pytest
 from netns.hub_stage import HubStage, StageSandbox
 
-from netmgr.ipc import Answer, Body
 from netmgr.policy.policy import parse_policy
-from netmgr.supervise import Launch, Supervisor, WorkerSpec
+from netmgr.process.ipc import Answer, Body
+from netmgr.process.supervise import Launch, Supervisor, WorkerSpec
 
 pytestmark = pytest.mark.root
 

@@ -18,9 +18,9 @@ from world import World
 from world.internet import DNS_SERVERS, PUBLIC
 from world.namespaces import inside
 
-from netmgr.ipc import Answer, Body, Peer, PeerRefused
 from netmgr.policy.policy import parse_policy
-from netmgr.supervise import Launch, Supervisor, Worker, WorkerSpec
+from netmgr.process.ipc import Answer, Body, Peer, PeerRefused
+from netmgr.process.supervise import Launch, Supervisor, Worker, WorkerSpec
 
 pytestmark = pytest.mark.root
 

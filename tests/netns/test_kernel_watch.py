@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from netns.hub_stage import HubStage, ipv4, send_frames, udp
 
-from netmgr.ipc import Body, Peer
 from netmgr.kernel import netns
 from netmgr.kernel.watcher import LOUD, WatchRole
+from netmgr.process.ipc import Body, Peer
 
 pytestmark = pytest.mark.root
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from netmgr.confine import confine_worker
+from netmgr.process.confine import confine_worker
 from tests.unit.proxy import rig as rigs
 from tests.unit.proxy.rig import read_response
 from tests.unit.proxy.test_proxy_model_call import CHAT, POLICY, USAGE, answer_json, call, route

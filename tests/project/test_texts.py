@@ -31,12 +31,12 @@ TOP_FOLDERS = "netmgr|dns|proxy|cli|tests|docs|examples|packaging|vagrant|\\.ci"
 # The list may only get shorter, or longer with a reason that a reviewer reads first.
 REVEALERS = {
     "netmgr/secret.py": "defines it",
-    "netmgr/vault.py": "encrypts it",
-    "netmgr/authority.py": "loads a sandbox's CA key to sign with it",
-    "netmgr/questions.py": "hands a leaf's key to the proxy worker that asked",
+    "netmgr/keys/vault.py": "encrypts it",
+    "netmgr/keys/authority.py": "loads a sandbox's CA key to sign with it",
+    "netmgr/daemon/questions.py": "hands a leaf's key to the proxy worker that asked",
     "netmgr/inference/profiles.py": "judges a new credential's form",
     "netmgr/inference/route.py": "puts it into the proxy workers' copy of a route",
-    "netmgr/inference_desk.py": "tells an empty value from none",
+    "netmgr/daemon/inference_desk.py": "tells an empty value from none",
     "proxy/netmgr_proxy/inference/headers.py": "writes the provider's authentication header",
     "proxy/netmgr_proxy/inference/probe.py": "blots it out of a provider's error text",
 }

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from netmgr.model import INFERENCE_NAME
 from netmgr.policy.policy import parse_policy
+from netmgr.process.view import SandboxView
 from netmgr.reasons import Verdict
-from netmgr.view import SandboxView
 from netmgr_dns.answers import LOCALHOST, decide
 from netmgr_dns.messages import Answer, NeedName, QType, Query, Question, Rcode
 

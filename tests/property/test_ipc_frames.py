@@ -6,7 +6,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netmgr.ipc import FrameReader, PeerClosed, encode_frame
+from netmgr.process.ipc import FrameReader, PeerClosed, encode_frame
 
 messages = st.lists(st.dictionaries(st.text(max_size=8), st.integers()), max_size=6)
 

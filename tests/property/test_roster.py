@@ -3,10 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netmgr.daemon.roster import Member, Roster, ops_for
 from netmgr.model import SandboxName
 from netmgr.policy.update import policy_from_allow
-from netmgr.roster import Member, Roster, ops_for
-from netmgr.view import View
+from netmgr.process.view import View
 
 POLICIES = [policy_from_allow([host]) for host in ("a.example.com", "b.example.com", "c.org:8443")]
 NAMES = [SandboxName(name) for name in ("one", "two", "three")]

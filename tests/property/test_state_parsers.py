@@ -16,12 +16,12 @@ from netmgr.journal import Filter
 from netmgr.journal.filter import target_of
 from netmgr.journal.repeats import Repeats
 from netmgr.journal.wire import parse_record
+from netmgr.keys.vault import Sealed, Vault
 from netmgr.model import Record
 from netmgr.reasons import Kind, Reason, Verdict
 from netmgr.secret import Secret
-from netmgr.settings import Settings, settings_keys
-from netmgr.settings_file import parse_resolv_conf, parse_settings
-from netmgr.vault import Sealed, Vault
+from netmgr.settings.file import parse_resolv_conf, parse_settings
+from netmgr.settings.table import Settings, settings_keys
 
 VAULT = Vault("k", bytes(32))
 scalars = st.one_of(

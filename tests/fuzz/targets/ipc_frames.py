@@ -5,7 +5,7 @@ MAX_FDS at most. They are numbers, nothing is open.
 """
 
 from fuzz.cuts import bytewise, uneven
-from netmgr.ipc import MAX_FDS, FrameReader, PeerClosed
+from netmgr.process.ipc import MAX_FDS, FrameReader, PeerClosed
 
 Frames = list[tuple[bytes, tuple[int, ...]]]
 

@@ -10,7 +10,7 @@ import socket
 from contextlib import suppress
 from typing import Any
 
-from netmgr.ipc import Answer, Peer, PeerClosed, PeerRefused
+from netmgr.process.ipc import Answer, Peer, PeerClosed, PeerRefused
 
 WORDS = (
     b'{"tell":"x","body":{}}',

@@ -1,8 +1,8 @@
 """netmgr.yaml and resolv.conf: settings, or `BadInput` with a line for each problem."""
 
 from netmgr.errors import BadInput
-from netmgr.settings import Settings, settings_keys
-from netmgr.settings_file import MAX_NAMESERVERS, parse_resolv_conf, parse_settings
+from netmgr.settings.file import MAX_NAMESERVERS, parse_resolv_conf, parse_settings
+from netmgr.settings.table import Settings, settings_keys
 
 WORDS = (
     *(f"{name}: ".encode() for name in sorted(settings_keys())),

@@ -334,8 +334,8 @@ def test_bad_credentials(
 
 
 def test_types_are_read_as_the_daemon_lists_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    from netmgr.daemon.inference_desk import InferenceDesk
     from netmgr.inference.profiles import PROVIDER_TYPES
-    from netmgr.inference_desk import InferenceDesk
     from netmgr_cli.provider import discover
 
     listed = InferenceDesk.types(None)  # type: ignore[arg-type]  # it looks at no instance

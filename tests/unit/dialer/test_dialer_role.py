@@ -13,8 +13,8 @@ import uvloop
 
 from netmgr.dialer.dialer import DialerRole
 from netmgr.dialer.resolution import NameNotResolved, Resolved, Unresolved
-from netmgr.ipc import Answer, Body, Peer, PeerClosed, PeerRefused
 from netmgr.policy.policy import parse_policy
+from netmgr.process.ipc import Answer, Body, Peer, PeerClosed, PeerRefused
 
 LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 ANNA = "10.77.0.5"

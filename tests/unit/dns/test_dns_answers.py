@@ -6,8 +6,8 @@ from ipaddress import IPv4Address, IPv6Address
 import pytest
 
 from netmgr.policy.policy import parse_policy
+from netmgr.process.view import SandboxView
 from netmgr.reasons import Reason, Verdict
-from netmgr.view import SandboxView
 from netmgr_dns.answers import decide
 from netmgr_dns.messages import Answer, EdeCode, Edns, NeedName, QType, Query, Question, Rcode
 

@@ -12,8 +12,8 @@ import pytest
 import uvloop
 from unit.dns.ports import bind_both
 
-from netmgr.ipc import Answer, Body, Peer, PeerRefused
 from netmgr.policy.policy import parse_policy
+from netmgr.process.ipc import Answer, Body, Peer, PeerRefused
 from netmgr_dns import desk, ledger, tcp
 from netmgr_dns.server import DnsRole
 

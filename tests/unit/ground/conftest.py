@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from netmgr.addresses import AddressPool
-from netmgr.core import Core
+from netmgr.daemon.core import Core
 from netmgr.journal import Journal, Retention
 from netmgr.kernel.facts import HubSpec
-from netmgr.settings import Settings
+from netmgr.keys.trust import TrustFiles
+from netmgr.keys.vault import Vault
+from netmgr.settings.table import Settings
 from netmgr.store import Store
 from netmgr.testing.fake_kernel import FakeKernel
 from netmgr.testing.fake_world import FakeWorld
-from netmgr.trust import TrustFiles
-from netmgr.vault import Vault
 
 CoreFactory = Callable[..., AbstractAsyncContextManager[Core]]
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import uvloop
 
-from netmgr.ipc import MAX_ASKED, Answer, Body, Peer, PeerClosed, PeerRefused, encode_frame
+from netmgr.process.ipc import MAX_ASKED, Answer, Body, Peer, PeerClosed, PeerRefused, encode_frame
 
 Loops = [asyncio.new_event_loop, uvloop.new_event_loop]
 

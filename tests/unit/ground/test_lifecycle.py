@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from netmgr.adoption import adopt
+from netmgr.daemon.adoption import adopt
+from netmgr.daemon.lifecycle import Lifecycle
+from netmgr.daemon.sandbox_spec import SandboxSpec
 from netmgr.errors import BadInput, Conflict, HostFailed, LimitExceeded, NotFound
-from netmgr.lifecycle import Lifecycle
-from netmgr.sandbox_spec import SandboxSpec
 from netmgr.testing.fake_world import FakeWorld
 
 VERBS = ("make_netns", "add_bind", "add_allow", "attach_link", "link_up")

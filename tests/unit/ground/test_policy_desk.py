@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
+from netmgr.daemon.lifecycle import Lifecycle
+from netmgr.daemon.policy_desk import Change, PolicyDesk
+from netmgr.daemon.sandbox_spec import SandboxSpec
 from netmgr.errors import BadInput, Conflict, HostFailed
-from netmgr.lifecycle import Lifecycle
-from netmgr.policy_desk import Change, PolicyDesk
-from netmgr.sandbox_spec import SandboxSpec
 from netmgr.testing.fake_world import FakeWorld
 
 POLICY = """\

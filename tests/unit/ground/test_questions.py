@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from netmgr.ipc import PeerRefused
-from netmgr.lifecycle import Lifecycle
+from netmgr.daemon.lifecycle import Lifecycle
+from netmgr.daemon.questions import MAX_OWNERS, Questions, is_terminated
+from netmgr.daemon.sandbox_spec import SandboxSpec
 from netmgr.policy.policy import parse_policy
-from netmgr.questions import MAX_OWNERS, Questions, is_terminated
-from netmgr.sandbox_spec import SandboxSpec
+from netmgr.process.ipc import PeerRefused
 
 POLICY = """
 version: 1

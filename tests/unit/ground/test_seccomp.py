@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netmgr.confine import install_filter, set_no_new_privs
-from netmgr.seccomp import (
+from netmgr.process.confine import install_filter, set_no_new_privs
+from netmgr.process.seccomp import (
     ABIS,
     ALLOWED_FAMILIES,
     DIALER_FAMILIES,

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from netmgr.errors import TryLater
-from netmgr.supervise import Launch, Patience, Supervisor, Worker, WorkerSpec
+from netmgr.process.supervise import Launch, Patience, Supervisor, Worker, WorkerSpec
 
 
 class Scripted(Worker):

@@ -17,9 +17,9 @@ from typing import Any, Final, TypeVar
 
 import uvloop
 
-from netmgr.authority import Authority
-from netmgr.ipc import Answer, Body, Peer, PeerRefused
+from netmgr.keys.authority import Authority
 from netmgr.policy.policy import parse_policy
+from netmgr.process.ipc import Answer, Body, Peer, PeerRefused
 from netmgr_proxy.peer import Caller
 from netmgr_proxy.server import ProxyRole
 

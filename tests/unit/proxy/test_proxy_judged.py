@@ -7,8 +7,8 @@ import pytest
 
 from netmgr.policy.decision import Target
 from netmgr.policy.policy import parse_policy
+from netmgr.process.view import SandboxView
 from netmgr.reasons import Reason
-from netmgr.view import SandboxView
 from netmgr_proxy.judged import Endpoint
 from netmgr_proxy.upstreams import Origin
 from netmgr_proxy.wire.face import Refused

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from netmgr.ipc import PeerRefused
+from netmgr.process.ipc import PeerRefused
 from tests.unit.proxy.rig import Rig, Tee, internet_authority, read_response, rig, run
 
 POLICY = "version: 1\nnetwork_policies: {}\n"

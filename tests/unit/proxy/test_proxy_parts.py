@@ -7,17 +7,17 @@ from typing import Any, cast
 import pytest
 
 from netmgr.errors import BadInput
-from netmgr.frames import encode_frame
 from netmgr.inference.base_url import parse_base_url
 from netmgr.inference.route import InferenceRoute
-from netmgr.ipc import Answer, Peer
 from netmgr.journal.wire import parse_records
 from netmgr.model import RECORDS_PER_MESSAGE, Destination, Record
 from netmgr.policy.decision import Target, Treatment
 from netmgr.policy.policy import parse_policy
+from netmgr.process.frames import encode_frame
+from netmgr.process.ipc import Answer, Peer
+from netmgr.process.supervise import MAX_WORKER_FRAME
+from netmgr.process.view import SandboxView
 from netmgr.reasons import Kind, Reason, Verdict
-from netmgr.supervise import MAX_WORKER_FRAME
-from netmgr.view import SandboxView
 from netmgr_proxy.call_clock import CallClock
 from netmgr_proxy.flows import FOREVER
 from netmgr_proxy.gate import Deny, Inference, Splice, Terminate, judge_caller

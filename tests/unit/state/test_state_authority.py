@@ -17,8 +17,8 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from netmgr.authority import MAX_LEAVES, Authority, Leaf
 from netmgr.errors import HostFailed
+from netmgr.keys.authority import MAX_LEAVES, Authority, Leaf
 from netmgr.secret import Secret
 
 NOW = time.time()

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from netmgr.errors import BadInput
-from netmgr.settings import Settings, keys_needing_restart, settings_keys
-from netmgr.settings_docs import render_docs
-from netmgr.settings_file import (
+from netmgr.settings.docs import render_docs
+from netmgr.settings.file import (
     CONFIG_VARIABLE,
     load_settings,
     non_default,
@@ -16,7 +15,8 @@ from netmgr.settings_file import (
     parse_settings,
     upstream_nameservers,
 )
-from netmgr.settings_values import Account, Direction, Nameserver
+from netmgr.settings.table import Settings, keys_needing_restart, settings_keys
+from netmgr.settings.values import Account, Direction, Nameserver
 
 DOCS = Path(__file__).parents[3] / "docs" / "config.md"
 
@@ -167,7 +167,7 @@ def test_a_named_file_must_exist_and_the_default_one_need_not(
     with pytest.raises(BadInput, match="no such file"):
         load_settings()
     monkeypatch.delenv(CONFIG_VARIABLE)
-    monkeypatch.setattr("netmgr.settings_file.DEFAULT_CONFIG", tmp_path / "absent.yaml")
+    monkeypatch.setattr("netmgr.settings.file.DEFAULT_CONFIG", tmp_path / "absent.yaml")
     assert load_settings() == Settings()
 
 

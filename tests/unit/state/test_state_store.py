@@ -17,6 +17,7 @@ import pytest
 
 from netmgr.addresses import NameAddress
 from netmgr.errors import Conflict, HostFailed, NotFound, TryLater
+from netmgr.keys.vault import Sealed
 from netmgr.model import SandboxName
 from netmgr.store import (
     InferenceRoute,
@@ -27,7 +28,6 @@ from netmgr.store import (
     SandboxState,
     Store,
 )
-from netmgr.vault import Sealed
 
 SEALED = Sealed("k", b"blob")
 

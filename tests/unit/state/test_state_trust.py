@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from netmgr.authority import Authority
 from netmgr.errors import HostFailed
-from netmgr.trust import DISTRIBUTION_BUNDLES, TrustFiles, TrustPaths, system_bundle, trust_env
+from netmgr.keys.authority import Authority
+from netmgr.keys.trust import DISTRIBUTION_BUNDLES, TrustFiles, TrustPaths, system_bundle, trust_env
 
 NAMES = IPv4Network("198.18.0.0/15")
 ROOT = Authority.create("netmgr", "some-root", time.time()).certificate_pem
@@ -152,7 +152,7 @@ def test_the_configured_roots_come_before_the_distributions(
     chosen = system_bundle()
     assert chosen.is_file()
     assert chosen in DISTRIBUTION_BUNDLES or "certifi" in str(chosen)
-    monkeypatch.setattr("netmgr.trust.DISTRIBUTION_BUNDLES", (tmp_path / "absent",))
+    monkeypatch.setattr("netmgr.keys.trust.DISTRIBUTION_BUNDLES", (tmp_path / "absent",))
     assert "certifi" in str(system_bundle())
 
 

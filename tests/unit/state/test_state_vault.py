@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from netmgr.errors import HostFailed
+from netmgr.keys.vault import Sealed, Vault
 from netmgr.secret import Secret
-from netmgr.vault import Sealed, Vault
 
 
 @pytest.fixture

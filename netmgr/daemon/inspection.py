@@ -8,13 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from netmgr.core import Core, Resident
+from netmgr.daemon.core import Core, Resident
+from netmgr.daemon.lifecycle import Lifecycle
+from netmgr.daemon.status import Status
 from netmgr.errors import NotFound
 from netmgr.kernel.facts import Netns
 from netmgr.kernel.pictures import SandboxPicture
-from netmgr.lifecycle import Lifecycle
 from netmgr.model import SandboxName
-from netmgr.status import Status
 
 JsonObject = dict[str, Any]
 

@@ -1,7 +1,7 @@
 """Owns: reading /etc/netmgr/netmgr.yaml and the host's resolv.conf into settings.
 
 Every problem of a file is told at once, each as `file:line: key: what was expected`.
-Knows nothing of which keys there are (netmgr.settings) nor what they mean.
+Knows nothing of which keys there are (netmgr.settings.table) nor what they mean.
 """
 
 import os
@@ -14,8 +14,8 @@ from typing import Any, Final
 import yaml
 
 from netmgr.errors import BadInput, did_you_mean
-from netmgr.settings import Settings, settings_keys
-from netmgr.settings_values import Nameserver
+from netmgr.settings.table import Settings, settings_keys
+from netmgr.settings.values import Nameserver
 
 DEFAULT_CONFIG: Final = Path("/etc/netmgr/netmgr.yaml")
 CONFIG_VARIABLE: Final = "NETMGR_CONFIG"

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from netmgr.errors import TryLater
-from netmgr.ipc import (
+from netmgr.process.ipc import (
     AskHandler,
     Body,
     Peer,
@@ -28,7 +28,7 @@ from netmgr.ipc import (
     ignore_every_tell,
     refuse_every_ask,
 )
-from netmgr.tasks import TaskSet
+from netmgr.process.tasks import TaskSet
 
 log = logging.getLogger(__name__)
 

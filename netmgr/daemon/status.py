@@ -7,10 +7,10 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from netmgr import __version__
-from netmgr.core import Core
+from netmgr.daemon.core import Core
 from netmgr.errors import NetmgrError, TryLater
-from netmgr.ipc import PeerClosed, PeerRefused
-from netmgr.supervise import Worker
+from netmgr.process.ipc import PeerClosed, PeerRefused
+from netmgr.process.supervise import Worker
 
 JsonObject = dict[str, Any]
 

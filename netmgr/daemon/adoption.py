@@ -14,12 +14,8 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from netmgr.addresses import NamePool
-from netmgr.authority import Authority
-from netmgr.core import Core, Resident
-from netmgr.errors import NetmgrError
-from netmgr.kernel.facts import Netns, Survey
-from netmgr.model import Lease
-from netmgr.plan import (
+from netmgr.daemon.core import Core, Resident
+from netmgr.daemon.plan import (
     AddAllow,
     AddBind,
     AttachLink,
@@ -29,6 +25,10 @@ from netmgr.plan import (
     plan_birth,
     shut_door,
 )
+from netmgr.errors import NetmgrError
+from netmgr.kernel.facts import Netns, Survey
+from netmgr.keys.authority import Authority
+from netmgr.model import Lease
 from netmgr.policy.policy import Policy
 from netmgr.reasons import Kind
 from netmgr.secret import Secret

@@ -1,7 +1,7 @@
 """Owns: every setting of the daemon, once: key, type, unit, default, bounds and meaning.
 
 `Settings()` holds the defaults, `Settings.for_instance(name)` those of another instance;
-netmgr.settings_file reads them from /etc/netmgr/netmgr.yaml, netmgr.settings_docs prints
+netmgr.settings.file reads them from /etc/netmgr/netmgr.yaml, netmgr.settings.docs prints
 docs/config.md. The file is flat: one key, one value. Knows nothing of who uses a setting.
 """
 # ruff: noqa: RUF009 - the calls below return dataclasses.field()
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from netmgr.errors import BadInput
 from netmgr.model import InstanceName, parse_instance_name
-from netmgr.settings_values import (
+from netmgr.settings.values import (
     Account,
     Key,
     Nameserver,

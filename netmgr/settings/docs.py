@@ -1,14 +1,14 @@
 """Owns: docs/config.md, printed from the settings. Knows nothing of any single key.
 
-python -m netmgr.settings_docs > docs/config.md
+python -m netmgr.settings.docs > docs/config.md
 """
 
 from dataclasses import fields
 from itertools import groupby
 from typing import Any, Final
 
-from netmgr.settings import Settings, settings_keys
-from netmgr.settings_values import Direction, Key
+from netmgr.settings.table import Settings, settings_keys
+from netmgr.settings.values import Direction, Key
 
 _HEAD: Final = """\
 # Configuration
@@ -27,7 +27,7 @@ inference_body_bytes: 10485760
 taken up on SIGHUP; the others need a restart. `--instance`, `--state-dir` and `--run-dir` of
 `netmgr daemon` go before the file.
 
-This page is printed by `python -m netmgr.settings_docs`; edit `netmgr/settings.py` instead.
+This page is printed by `python -m netmgr.settings.docs`; edit `netmgr/settings/table.py` instead.
 """
 
 

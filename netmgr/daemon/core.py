@@ -14,21 +14,21 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, TypeVar
 
 from netmgr.addresses import AddressPool, NamePool, fixed_addresses
-from netmgr.authority import Authority
+from netmgr.daemon.fence import allow_entries
+from netmgr.daemon.roster import Member, Op, Roster, ops_for
 from netmgr.errors import NotFound, did_you_mean
-from netmgr.fence import allow_entries
 from netmgr.journal import Journal
 from netmgr.kernel.facts import AllowEntry
 from netmgr.kernel.kernel import Kernel
+from netmgr.keys.authority import Authority
+from netmgr.keys.trust import TrustFiles
+from netmgr.keys.vault import Vault
 from netmgr.model import Lease, Record, SandboxName
 from netmgr.policy.policy import Policy
+from netmgr.process.supervise import Supervisor
 from netmgr.reasons import Kind, Reason, Verdict
-from netmgr.roster import Member, Op, Roster, ops_for
-from netmgr.settings import Settings
+from netmgr.settings.table import Settings
 from netmgr.store import Sandbox, Store
-from netmgr.supervise import Supervisor
-from netmgr.trust import TrustFiles
-from netmgr.vault import Vault
 
 P = ParamSpec("P")
 T = TypeVar("T")

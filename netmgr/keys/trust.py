@@ -23,7 +23,7 @@ import certifi
 
 from netmgr.addresses import fixed_addresses
 from netmgr.errors import HostFailed
-from netmgr.settings import GATEWAY
+from netmgr.settings.table import GATEWAY
 
 DISTRIBUTION_BUNDLES: Final = (
     Path("/etc/ssl/certs/ca-certificates.crt"),  # Debian, Ubuntu, Arch, Alpine

@@ -7,11 +7,11 @@ every worker has acknowledged it. So the first packet to the new address already
 import time
 from ipaddress import IPv4Address
 
-from netmgr.core import Core, Resident
+from netmgr.daemon.core import Core, Resident
 from netmgr.errors import LimitExceeded, NetmgrError
-from netmgr.ipc import Answer, Body, PeerRefused
 from netmgr.kernel.facts import AllowEntry
 from netmgr.model import parse_dns_name
+from netmgr.process.ipc import Answer, Body, PeerRefused
 from netmgr.reasons import Reason
 
 

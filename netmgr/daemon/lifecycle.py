@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from netmgr.addresses import NamePool
-from netmgr.authority import Authority
-from netmgr.core import Core, Resident
+from netmgr.daemon.core import Core, Resident
+from netmgr.daemon.plan import Plan, carry_out, clear_away, describe, plan_birth, shut_door
+from netmgr.daemon.sandbox_spec import SandboxSpec
 from netmgr.errors import Conflict, HostFailed, LimitExceeded
 from netmgr.kernel.facts import Netns
+from netmgr.keys.authority import Authority
+from netmgr.keys.trust import trust_env
 from netmgr.model import HOST_NAME, Lease, SandboxName, parse_sandbox_name
-from netmgr.plan import Plan, carry_out, clear_away, describe, plan_birth, shut_door
 from netmgr.reasons import Kind
-from netmgr.sandbox_spec import SandboxSpec
 from netmgr.store import PolicyRevision, Sandbox
-from netmgr.trust import trust_env
 
 log = logging.getLogger(__name__)
 

@@ -11,15 +11,15 @@ import time
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
-from netmgr.core import Core
+from netmgr.daemon.core import Core
+from netmgr.daemon.kernel_denials import find_process
+from netmgr.daemon.wildcard_names import WildcardNames
 from netmgr.errors import BadInput
-from netmgr.ipc import Answer, Body, PeerRefused
-from netmgr.kernel_denials import find_process
 from netmgr.model import INFERENCE_NAME, parse_dns_name
 from netmgr.policy.decision import Target, Treatment
 from netmgr.policy.policy import Policy
+from netmgr.process.ipc import Answer, Body, PeerRefused
 from netmgr.reasons import Reason
-from netmgr.wildcard_names import WildcardNames
 
 MAY_ASK: Final = {"dns": frozenset({"name"}), "proxy": frozenset({"leaf", "owner"})}
 MAX_OWNERS: Final = 128  # owners looked for at the same time; beyond it a flow has no process

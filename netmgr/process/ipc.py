@@ -24,8 +24,15 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final
 
-from netmgr.frames import MAX_FDS, MAX_FRAME, FrameReader, PeerClosed, encode_frame, parse_message
-from netmgr.tasks import TaskSet
+from netmgr.process.frames import (
+    MAX_FDS,
+    MAX_FRAME,
+    FrameReader,
+    PeerClosed,
+    encode_frame,
+    parse_message,
+)
+from netmgr.process.tasks import TaskSet
 
 MAX_ASKED: Final = 1024  # questions under way: twice what the dialer has, the busiest of all
 MAX_QUEUED: Final = 256 * 1024 * 1024  # bytes waiting for a peer that does not read: then cut it

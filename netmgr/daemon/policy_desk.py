@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from netmgr.addresses import NameAddress
-from netmgr.core import Core, Resident
+from netmgr.daemon.core import Core, Resident
+from netmgr.daemon.fence import allow_entries
+from netmgr.daemon.roster import Op
 from netmgr.errors import BadInput, Conflict, NetmgrError, NotFound
-from netmgr.fence import allow_entries
 from netmgr.kernel.facts import AllowEntry
 from netmgr.model import HOST_NAME
 from netmgr.policy.explain import explain
@@ -21,7 +22,6 @@ from netmgr.policy.operations import parse_operations
 from netmgr.policy.policy import Policy, parse_policy
 from netmgr.policy.update import update_policy
 from netmgr.reasons import Kind
-from netmgr.roster import Op
 from netmgr.store import PolicyRevision
 
 JsonObject = dict[str, Any]

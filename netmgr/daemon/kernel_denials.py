@@ -12,16 +12,16 @@ from dataclasses import asdict
 from ipaddress import IPv4Address
 from typing import Any, Final
 
-from netmgr.core import Core, Resident
+from netmgr.daemon.core import Core, Resident
 from netmgr.errors import BadInput, NetmgrError
-from netmgr.ipc import Body
 from netmgr.journal.wire import parse_record
 from netmgr.kernel.facts import GATEWAY, Flow, Netns, NetnsId
 from netmgr.kernel.ruleset import GROUP_DENIED, GROUP_SPOOFED
 from netmgr.model import Destination, Record
 from netmgr.policy.decision import Decision, Target
+from netmgr.process.ipc import Body
+from netmgr.process.tasks import TaskSet
 from netmgr.reasons import Kind, Reason, Verdict
-from netmgr.tasks import TaskSet
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from netmgr.model import SandboxName
 from netmgr.policy.policy import Policy
-from netmgr.view import VIEW_OPS
+from netmgr.process.view import VIEW_OPS
 
 Op = dict[str, Any]
 

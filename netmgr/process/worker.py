@@ -18,9 +18,9 @@ import socket
 import time
 from typing import Any, Final, Protocol
 
-from netmgr.confine import confine_worker
-from netmgr.ipc import Answer, Body, Peer, PeerRefused
 from netmgr.kernel.syscalls import CLONE_NEWNET, setns
+from netmgr.process.confine import confine_worker
+from netmgr.process.ipc import Answer, Body, Peer, PeerRefused
 
 log = logging.getLogger(__name__)
 

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any, Final
 
-from netmgr.core import Core
+from netmgr.daemon.core import Core
+from netmgr.daemon.roster import Op
 from netmgr.errors import BadInput, NetmgrError, NotFound, NotVerified, TryLater
 from netmgr.inference import profiles
 from netmgr.inference.profiles import PROVIDER_TYPES, provider_type, resolve_route
 from netmgr.inference.route import InferenceRoute as ResolvedRoute
-from netmgr.ipc import PeerClosed, PeerRefused
+from netmgr.process.ipc import PeerClosed, PeerRefused
 from netmgr.reasons import Kind
-from netmgr.roster import Op
 from netmgr.secret import Secret
 from netmgr.store import InferenceRoute, Provider
 

@@ -1,0 +1,1 @@
+"""What netmgrd does: the lives of sandboxes, their policies and routes, and who is told of it."""

@@ -1,0 +1,1 @@
+"""Every key of the configuration, once; how its file is read; how its page is printed."""
