@@ -2,7 +2,7 @@
 earnest; here the command is not started."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -136,15 +136,6 @@ def test_no_command(words: list[str], netmgr: Netmgr, daemon: Any) -> None:
     assert daemon.asked == []
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """SIGINT as at a terminal: a shell starts what runs in the background with it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
 def test_what_comes_while_undisturbed_is_delivered_afterwards() -> None:
     steps = []
     with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - the order is what is tested
