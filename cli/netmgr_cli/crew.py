@@ -162,13 +162,20 @@ class Crew:
                 await _introduce(index, proxy, worker.peer)
 
     async def _introduce_all(self, dialer: Peer) -> None:
-        """A new dialer meets every proxy that stands."""
-        for worker in self._core.supervisor.of_kind("proxy"):
-            if worker.ready.is_set():
+        """A new dialer meets every proxy that stands, those too that come up meanwhile: they have
+        not met it, because it is not ready yet."""
+        met: set[Peer] = set()
+        while waiting := [
+            (worker.spec, worker.peer)
+            for worker in self._core.supervisor.of_kind("proxy")
+            if worker.ready.is_set() and worker.peer not in met
+        ]:
+            for spec, proxy in waiting:
+                met.add(proxy)
                 try:
-                    await _introduce(worker.spec.index, worker.peer, dialer)
+                    await _introduce(spec.index, proxy, dialer)
                 except (PeerClosed, PeerRefused, TimeoutError) as failure:
-                    log.warning("%s did not meet the dialer: %s", worker.spec.name, failure)
+                    log.warning("%s did not meet the dialer: %s", spec.name, failure)
 
     async def tell_dialer(self, changed: Body) -> None:
         """New surroundings: the host's addresses or DNS servers are others now."""
