@@ -21,10 +21,11 @@ from world.leaks import held_files  # noqa: E402
 STRICT = os.environ.get("NETMGR_TEST_STRICT") == "1"
 
 clean_this_process()
-# A shell starts what runs in the background with these two ignored, and programs inherit that: then
-# no test of interrupting could work.
+# Shells start what runs in the background with some signals ignored, nohup(1) with another, and
+# programs inherit that: then no test of interrupting could work.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_DFL)
 # libuv keeps one pipe for signals, made with a process's first loop: it is no test's to close.
 uvloop.new_event_loop().close()
 
