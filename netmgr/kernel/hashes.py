@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as WaitOver
+from contextlib import suppress
 from typing import Final
 
 WAIT_S: Final = 0.060  # reads 30 MB of a cached file; a flow's record waits 150 ms at most
@@ -32,7 +33,7 @@ class ProgramHashes:
     def __init__(self, root: str = "/proc", wait_s: float = WAIT_S) -> None:
         self._root = root
         self._wait_s = wait_s
-        self._asked: queue.Queue[tuple[int, Future[str | None]]] = queue.Queue(MAX_WAITING)
+        self._asked: queue.Queue[tuple[int, Future[str | None]] | None] = queue.Queue(MAX_WAITING)
         self._kept: OrderedDict[_Key, str] = OrderedDict()
         self._thread: threading.Thread | None = None
 
@@ -49,9 +50,16 @@ class ProgramHashes:
         except (queue.Full, WaitOver):
             return None
 
+    def close(self) -> None:
+        """End the thread, unless it hangs in a read: then the process's end ends it."""
+        if self._thread is not None:
+            with suppress(queue.Full):
+                self._asked.put_nowait(None)
+            self._thread.join(MAX_REST_S)
+
     def _work(self) -> None:
-        while True:
-            pid, answer = self._asked.get()
+        while (question := self._asked.get()) is not None:
+            pid, answer = question
             began = time.monotonic()
             try:
                 answer.set_result(self._hash(pid))

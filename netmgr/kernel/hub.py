@@ -60,16 +60,23 @@ def ensure_hub(spec: HubSpec) -> tuple[int, bool]:
         netns.delete(path)
         netns.create(path)
     fd = netns.open_path(path)
-    with netns.entered(fd):
-        links = _read_links()
-        _refuse_uplinks(links)
-        wrong = [
-            link.name for link in links if link.kind == "veth" and link.differences(sysctls.LINK)
-        ]
-        sysctls.pin({**sysctls.HUB, **sysctls.link_keys(wrong)})
-        _ensure_routing(spec)
-        ensure_sets(spec)
+    try:
+        with netns.entered(fd):
+            _put_right(spec)
+    except BaseException:
+        os.close(fd)
+        raise
     return fd, adopted
+
+
+def _put_right(spec: HubSpec) -> None:
+    """Inside the hub: no uplink, sysctls, routing, sets."""
+    links = _read_links()
+    _refuse_uplinks(links)
+    wrong = [link.name for link in links if link.kind == "veth" and link.differences(sysctls.LINK)]
+    sysctls.pin({**sysctls.HUB, **sysctls.link_keys(wrong)})
+    _ensure_routing(spec)
+    ensure_sets(spec)
 
 
 def _is_whole(spec: HubSpec) -> bool:

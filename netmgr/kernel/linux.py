@@ -355,4 +355,5 @@ class LinuxKernel:
     def close(self) -> None:
         """Close every descriptor."""
         self._forget_hub()
+        self._processes.close()
         os.close(self._host)

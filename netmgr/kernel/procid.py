@@ -40,6 +40,10 @@ class ProcessTable:
         self._last: OrderedDict[NetnsId, tuple[int, ...]] = OrderedDict()
         self._hashes = ProgramHashes(self._root)
 
+    def close(self) -> None:
+        """End the thread that hashes."""
+        self._hashes.close()
+
     def owners(self, netns: NetnsId, inode: int, uid: int) -> Owners:
         """Every process of a namespace that holds the socket `inode`, newest first.
 
