@@ -74,6 +74,7 @@ class WatchRole:
         if self._timer is not None:
             self._timer.cancel()
         self._tell(self._denials.drain())
+        os.close(self._fd)
 
     def _readable(self) -> None:
         now = asyncio.get_running_loop().time()
