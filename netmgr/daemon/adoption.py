@@ -111,7 +111,9 @@ def _load(core: Core, row: Sandbox) -> Resident:
         store.names.of(row.id),
     )
     policy = Policy.from_doc(dict(active.doc))
-    return Resident(row, policy, names, Authority.load(certificate, key))
+    resident = Resident(row, policy, names)
+    resident.authority = Authority.load(certificate, key)
+    return resident
 
 
 def _settle(core: Core, resident: Resident, survey: Survey, outcome: Outcome) -> bool:

@@ -42,12 +42,13 @@ class Resident:
         row: what the store keeps.
         policy: its own policy (the global one may stand over it).
         names: which private addresses stand for names in it.
+        authority: signs its leaves; made, or read from the store, before anybody can ask.
     """
 
     row: Sandbox
     policy: Policy
     names: NamePool
-    authority: Authority
+    authority: Authority = field(init=False)
 
     @property
     def lease(self) -> Lease:

@@ -140,8 +140,7 @@ class Lifecycle:
         names = NamePool(
             settings.name_pool, settings.wildcard_names_per_sandbox, settings.name_quarantine_s
         )
-        authority = Authority.create(settings.instance, spec.name, now)
-        resident = Resident(row, spec.policy, names, authority)
+        resident = Resident(row, spec.policy, names)
         policy, _ = core.effective(resident)
         for name in sorted(policy.exact_names()):
             if name != HOST_NAME:
@@ -165,10 +164,10 @@ class Lifecycle:
 
     async def _build(self, birth: _Birth) -> Netns:
         """Kernel and files at the same time: neither needs the other."""
-        core, resident = self._core, birth.resident
+        core = self._core
         built, written = await asyncio.gather(
             core.on_kernel(carry_out, core.kernel, birth.plan),
-            core.on_store(core.trust.write, resident.row.name, resident.authority.certificate_pem),
+            core.on_store(self._give_trust, birth.resident),
             return_exceptions=True,
         )
         if isinstance(built, BaseException):
@@ -177,6 +176,11 @@ class Lifecycle:
         if isinstance(written, BaseException):
             raise written
         return built
+
+    def _give_trust(self, resident: Resident) -> None:
+        core, row = self._core, resident.row
+        resident.authority = Authority.create(core.settings.instance, row.name, row.created)
+        core.trust.write(row.name, resident.authority.certificate_pem)
 
     def _store(self, birth: _Birth) -> None:
         core, row, spec = self._core, birth.resident.row, birth.spec

@@ -4,15 +4,17 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from netmgr.errors import BadInput
 from netmgr.model import SandboxName, parse_sandbox_name
-from netmgr.policy.policy import Policy, parse_policy
+from netmgr.policy.policy import EMPTY_POLICY, Policy, parse_policy
 from netmgr.policy.update import policy_from_allow
 
-EMPTY_POLICY = "version: 1\nnetwork_policies: {}\n"
+EMPTY_TEXT: Final = "version: 1\nnetwork_policies: {}\n"
+KEPT_POLICIES: Final = 128  # texts are 1 MiB at most, and mostly a few hundred bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +42,13 @@ class SandboxSpec:
         Raises:
             BadInput: a name, policy, endpoint or attachment that cannot be meant.
         """
-        text, source = _policy_text(body)
+        given = body.get("policy") or {}
+        wanted = _policy(given.get("text"), given.get("source"), tuple(body.get("allow") or ()))
         return cls(
             name=parse_sandbox_name(body["name"]),
-            policy=parse_policy(text, source),
-            policy_text=text,
-            policy_source=source,
+            policy=wanted.policy,
+            policy_text=wanted.text,
+            policy_source=wanted.source,
             tenant=body.get("tenant"),
             labels=dict(body.get("labels") or {}),
             attach=_attachment(body.get("attach")),
@@ -64,17 +67,33 @@ class SandboxSpec:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _policy_text(body: Mapping[str, Any]) -> tuple[str, str]:
-    """The text to keep, and where it came from. `allow` adds endpoints to a file's."""
-    given, allow = body.get("policy"), list(body.get("allow") or [])
-    if given is None:
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A policy, the text to keep of it, and where it came from."""
+
+    policy: Policy
+    text: str
+    source: str
+
+
+@lru_cache(maxsize=KEPT_POLICIES)
+def _policy(text: str | None, source: str | None, allow: tuple[str, ...]) -> _Wanted:
+    """What a request's policy comes to; `allow` adds endpoints to a file's.
+
+    Kept, because a runtime gives the same few policies to thousands of sandboxes: they share one
+    value then, and the second costs nothing.
+    """
+    if text is None:
         if not allow:
-            return EMPTY_POLICY, "<nothing is allowed>"
-        return policy_from_allow(allow).to_yaml(), "--allow"
+            return _Wanted(EMPTY_POLICY, EMPTY_TEXT, "<nothing is allowed>")
+        policy = policy_from_allow(allow)
+        return _Wanted(policy, policy.to_yaml(), "--allow")
+    assert source is not None, "a policy's text comes with its source"
+    policy = parse_policy(text, source)
     if not allow:
-        return given["text"], given["source"]
-    base = parse_policy(given["text"], given["source"])
-    return policy_from_allow(allow, base).to_yaml(), f"{given['source']} and --allow"
+        return _Wanted(policy, text, source)
+    policy = policy_from_allow(allow, policy)
+    return _Wanted(policy, policy.to_yaml(), f"{source} and --allow")
 
 
 def _attachment(attach: Mapping[str, Any] | None) -> Path | int | None:
