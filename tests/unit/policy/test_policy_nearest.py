@@ -9,15 +9,21 @@ from netmgr.policy.nearest import MAX_KNOWN, Nearest
     ("asked", "nearest"),
     [
         ("api.entropics.com", "api.anthropic.com"),
-        ("registry.npmjs.com", "registry.npmjs.org"),
-        ("pypi.com", "pypi.org"),
+        ("packages.exmaple.com", "packages.example.com"),
+        ("index.exampel.org", "index.example.org"),
         ("github.co", "github.com"),
         ("zzz", None),
         ("", None),
     ],
 )
 def test_typos(asked: str, nearest: str | None) -> None:
-    known = ["api.anthropic.com", "github.com", "pypi.org", "registry.npmjs.org", "a.test"]
+    known = [
+        "api.anthropic.com",
+        "github.com",
+        "index.example.org",
+        "packages.example.com",
+        "a.test",
+    ]
     assert Nearest(known).find(asked) == nearest
 
 
