@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
 
 from netmgr.control import schema
 from netmgr.control.access import Need
@@ -25,18 +26,15 @@ def sandbox_routes(office: Office) -> APIRouter:
 def _add_life(router: APIRouter, office: Office) -> None:
     life = office.lifecycle
 
-    @router.post("/sandboxes", status_code=201)
-    async def create(
-        body: schema.CreateSandbox, request: Request, response: Response
-    ) -> JsonObject:
+    # The answer is ours, made a line ago: it is written as it stands, not judged against a model.
+    @router.post("/sandboxes", status_code=201, response_model=None)
+    async def create(body: schema.CreateSandbox, request: Request) -> JSONResponse:
         office.allow(request, Need.ROOT if body.attach else Need.SANDBOX)
         spec = SandboxSpec.parse(body.model_dump())
         if body.dry_run:
-            response.status_code = 200
-            return {"plan": await life.plan(spec)}
+            return JSONResponse({"plan": await life.plan(spec)})
         sandbox, created = await life.create(spec)
-        response.status_code = 201 if created else 200
-        return sandbox
+        return JSONResponse(sandbox, status_code=201 if created else 200)
 
     @router.get("/sandboxes")
     async def listing() -> JsonObject:

@@ -118,9 +118,11 @@ def _descriptors() -> dict[int, str]:
         if int(entry) == tracker:
             continue
         try:
-            found[int(entry)] = os.readlink(f"/proc/self/fd/{entry}")
+            what = os.readlink(f"/proc/self/fd/{entry}")
         except OSError:  # the descriptor of the listing itself
             continue
+        if what != f"/proc/{os.getpid()}/fd":  # another thread's listing
+            found[int(entry)] = what
     return found
 
 
