@@ -14,7 +14,8 @@ from netmgr.policy.policy import EMPTY_POLICY, Policy, parse_policy
 from netmgr.policy.update import policy_from_allow
 
 EMPTY_TEXT: Final = "version: 1\nnetwork_policies: {}\n"
-KEPT_POLICIES: Final = 128  # texts are 1 MiB at most, and mostly a few hundred bytes
+KEPT_POLICIES: Final = 32  # a runtime has a handful of them
+KEPT_TEXT: Final = 64 * 1024  # a longer one is parsed each time, so that what is kept stays small
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,9 @@ class SandboxSpec:
             BadInput: a name, policy, endpoint or attachment that cannot be meant.
         """
         given = body.get("policy") or {}
-        wanted = _policy(given.get("text"), given.get("source"), tuple(body.get("allow") or ()))
+        text = given.get("text")
+        parse = _policy if len(text or "") <= KEPT_TEXT else _policy.__wrapped__
+        wanted = parse(text, given.get("source"), tuple(body.get("allow") or ()))
         return cls(
             name=parse_sandbox_name(body["name"]),
             policy=wanted.policy,

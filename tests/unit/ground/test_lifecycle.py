@@ -193,3 +193,13 @@ def test_a_restart_removes_what_belongs_to_no_sandbox(open_core, tmp_path):
             assert not any(left)
 
     asyncio.run(main())
+
+
+def test_sandboxes_with_the_same_policy_share_it_and_a_long_text_is_not_kept():
+    one, two = spec("a", "x.example.com"), spec("b", "x.example.com")
+    assert one.policy is two.policy
+    text = "version: 1\nnetwork_policies: {}\n" + "# long\n" * 20_000
+    given = {"text": text, "source": "f"}
+    long = [SandboxSpec.parse({"name": name, "policy": given}) for name in "ab"]
+    assert long[0].policy == long[1].policy
+    assert long[0].policy is not long[1].policy
