@@ -6,6 +6,7 @@
 A failure at one station undoes those before it. Policies of live sandboxes are the policy desk's.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterable
@@ -150,8 +151,7 @@ class Lifecycle:
 
     async def _bear(self, birth: _Birth) -> None:
         core, resident = self._core, birth.resident
-        birth.netns = await core.on_kernel(carry_out, core.kernel, birth.plan)
-        identity = birth.netns.identity
+        identity = (await self._build(birth)).identity
         core.keep(
             resident,
             netns_dev=identity.dev,
@@ -162,15 +162,27 @@ class Lifecycle:
         core.residents[resident.row.name] = resident
         await core.announce(core.roster.put(core.member(resident)))
 
+    async def _build(self, birth: _Birth) -> Netns:
+        """Kernel and files at the same time: neither needs the other."""
+        core = self._core
+        built, written = await asyncio.gather(
+            core.on_kernel(carry_out, core.kernel, birth.plan),
+            core.on_store(self._give_trust, birth.resident),
+            return_exceptions=True,
+        )
+        if isinstance(built, BaseException):
+            raise built
+        birth.netns = built
+        if isinstance(written, BaseException):
+            raise written
+        return built
+
     def _give_trust(self, resident: Resident) -> None:
         core, row = self._core, resident.row
         resident.authority = Authority.create(core.settings.instance, row.name, row.created)
         core.trust.write(row.name, resident.authority.certificate_pem)
 
     def _store(self, birth: _Birth) -> None:
-        # After the kernel's part, not beside it: two threads that make many short system calls take
-        # the interpreter's lock from each other at every one, and both were slower (measured).
-        self._give_trust(birth.resident)
         core, row, spec = self._core, birth.resident.row, birth.spec
         authority = birth.resident.authority
         sealed = core.vault.seal(authority.key_pem, "authority", str(row.id))
