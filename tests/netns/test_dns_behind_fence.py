@@ -1,12 +1,10 @@
 """The confined dns worker in a real hub, asked from real sandboxes (cases 26, 34 and 37)."""
 
 import asyncio
-import os
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import dnslib
 import pytest
@@ -29,13 +27,6 @@ network_policies:
     binaries: [{path: "/**"}]
 """
 NAMES = {"inference.local": "198.18.0.1", "page.test": "198.18.0.2"}
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[HubStage]:
-    made = HubStage(tmp_path / "netns", f"t{os.getpid()}x")
-    yield made
-    made.close()
 
 
 def full_state(*boxes: StageSandbox) -> list[Body]:

@@ -6,9 +6,7 @@ import select
 import socket
 import struct
 import threading
-from collections.abc import Iterator
 from ipaddress import IPv4Network
-from pathlib import Path
 
 import pytest
 from netns.hub_stage import (
@@ -27,13 +25,6 @@ from netmgr.testing.netns_thread import NetnsThread
 pytestmark = pytest.mark.root
 
 ALLOWED = "198.18.0.1"
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[HubStage]:
-    made = HubStage(tmp_path / "netns", f"t{os.getpid()}x")
-    yield made
-    made.close()
 
 
 # -- what passes -----------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -27,13 +26,6 @@ from netmgr.kernel.facts import AllowEntry, Flow
 pytestmark = pytest.mark.root
 
 ALLOWED = "198.18.0.1"
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[HubStage]:
-    made = HubStage(tmp_path / "netns", f"t{os.getpid()}x")
-    yield made
-    made.close()
 
 
 # -- revocation ------------------------------------------------------------------------------

@@ -4,8 +4,6 @@ import os
 import select
 import socket
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from netns.hub_stage import (
@@ -26,13 +24,6 @@ from netmgr.kernel.ruleset import GROUP_DENIED, GROUP_SPOOFED, GROUP_UNSEEN, LOG
 pytestmark = pytest.mark.root
 
 ALLOWED = "198.18.0.1"
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[HubStage]:
-    made = HubStage(tmp_path / "netns", f"t{os.getpid()}x")
-    yield made
-    made.close()
 
 
 def test_a_false_source_is_dropped_counted_and_logged(stage: HubStage) -> None:

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,6 @@ from netns.hub_stage import HelperRefused, HubStage
 from netmgr.kernel.ruleset import rule_set
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[HubStage]:
-    made = HubStage(tmp_path / "netns", f"t{os.getpid()}x")
-    yield made
-    made.close()
 
 
 def saved(stage: HubStage, command: str = "iptables-legacy-save") -> set[str]:

@@ -3,8 +3,6 @@
 import asyncio
 import os
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,13 +13,6 @@ from netmgr.kernel.watcher import LOUD, WatchRole
 from netmgr.process.ipc import Body, Peer
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[HubStage]:
-    made = HubStage(tmp_path / "netns", f"t{os.getpid()}x")
-    yield made
-    made.close()
 
 
 def watch(stage: HubStage, act: Any, enough: Any) -> list[tuple[str, Body]]:
