@@ -148,7 +148,7 @@ class NamePool:
         kept = [row for row in rows if row.ip in network]
         self._names = {row.name: row for row in kept if row.released_at is None}
         self._resting = {row.name: row for row in kept if row.released_at is not None}
-        self._name_at = {row.ip: row.name for row in self._resting.values()}
+        self._name_at = {row.ip: row.name for row in kept}
         self._fixed = fixed_addresses(network)
         self._wildcards = sum(row.wildcard for row in self._names.values())
         self._pool = AddressPool(
@@ -172,6 +172,10 @@ class NamePool:
             return self._fixed[name]
         row = self._names.get(name)
         return row.ip if row else None
+
+    def name_at(self, ip: IPv4Address) -> str | None:
+        """The name that stands, or stood last, behind an address."""
+        return self._name_at.get(ip)
 
     def choose(self, name: str, now: float, *, wildcard: bool) -> NameAddress:
         """What `take` will take for a name that has no address yet, or the one that it has.
@@ -202,10 +206,12 @@ class NamePool:
         self._wildcards += row.wildcard - (before.wildcard if before else False)
         self._names[row.name] = row
         self._pool.take(row.ip)
-        previous = self._name_at.pop(row.ip, None)
-        if previous is not None:
-            del self._resting[previous]
-        return previous if previous != row.name else None
+        self._resting.pop(row.name, None)
+        previous, self._name_at[row.ip] = self._name_at.get(row.ip), row.name
+        if previous is None or previous == row.name:
+            return None
+        self._resting.pop(previous, None)
+        return previous
 
     def release(self, name: str, now: float) -> NameAddress | None:
         """Let a name's address rest; None where the name has none."""
@@ -216,7 +222,6 @@ class NamePool:
         self._pool.release(row.ip, now)
         rests = NameAddress(name, row.ip, row.wildcard, now)
         self._resting[name] = rests
-        self._name_at[row.ip] = name
         return rests
 
 

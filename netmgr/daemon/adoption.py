@@ -14,7 +14,7 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from netmgr.addresses import NamePool
-from netmgr.daemon.core import Core, Resident
+from netmgr.daemon.core import Core
 from netmgr.daemon.plan import (
     AddAllow,
     AddBind,
@@ -25,6 +25,7 @@ from netmgr.daemon.plan import (
     plan_birth,
     shut_door,
 )
+from netmgr.daemon.residents import Resident
 from netmgr.errors import NetmgrError
 from netmgr.kernel.facts import Netns, Survey
 from netmgr.keys.authority import Authority

@@ -15,45 +15,23 @@ from typing import Any, ParamSpec, TypeVar
 
 from netmgr.addresses import AddressPool, NamePool, fixed_addresses
 from netmgr.daemon.fence import allow_entries
+from netmgr.daemon.residents import Resident, Residents
 from netmgr.daemon.roster import Member, Op, Roster, ops_for
 from netmgr.errors import NotFound, did_you_mean
 from netmgr.journal import Journal
 from netmgr.kernel.facts import AllowEntry
 from netmgr.kernel.kernel import Kernel
-from netmgr.keys.authority import Authority
 from netmgr.keys.trust import TrustFiles
 from netmgr.keys.vault import Vault
-from netmgr.model import Lease, Record, SandboxName
+from netmgr.model import Record, SandboxName
 from netmgr.policy.policy import Policy
 from netmgr.process.supervise import Supervisor
 from netmgr.reasons import Kind, Reason, Verdict
 from netmgr.settings.table import Settings
-from netmgr.store import Sandbox, Store
+from netmgr.store import Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Resident:
-    """One live sandbox as the daemon holds it.
-
-    Attributes:
-        row: what the store keeps.
-        policy: its own policy (the global one may stand over it).
-        names: which private addresses stand for names in it.
-        authority: signs its leaves; made, or read from the store, before anybody can ask.
-    """
-
-    row: Sandbox
-    policy: Policy
-    names: NamePool
-    authority: Authority = field(init=False)
-
-    @property
-    def lease(self) -> Lease:
-        """Its place in the hub."""
-        return Lease(self.row.address, self.row.link)
 
 
 @dataclass(slots=True)
@@ -72,7 +50,7 @@ class Core:
     trust: TrustFiles
     journal: Journal
     addresses: AddressPool
-    residents: dict[SandboxName, Resident] = field(default_factory=dict)
+    residents: Residents = field(default_factory=Residents)
     global_policy: tuple[Policy, int] | None = None
     roster: Roster = field(default_factory=Roster)
     supervisor: Supervisor = field(default_factory=Supervisor)

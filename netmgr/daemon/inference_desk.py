@@ -339,10 +339,10 @@ class InferenceDesk:
     def _scope_name(self, scope: int | None) -> str | None:
         if scope is None:
             return None
-        for resident in self._core.residents.values():
-            if resident.row.id == scope:
-                return resident.row.name
-        raise NetmgrError(f"a route of sandbox {scope}, which does not exist")
+        resident = self._core.residents.numbered(scope)
+        if resident is None:
+            raise NetmgrError(f"a route of sandbox {scope}, which does not exist")
+        return resident.row.name
 
 
 def _emptied(credentials: Mapping[str, Secret]) -> set[str]:

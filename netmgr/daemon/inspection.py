@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from netmgr.daemon.core import Core, Resident
+from netmgr.daemon.core import Core
 from netmgr.daemon.lifecycle import Lifecycle
+from netmgr.daemon.residents import Resident
 from netmgr.daemon.status import Status
 from netmgr.errors import NotFound
 from netmgr.kernel.facts import Netns

@@ -12,7 +12,8 @@ from dataclasses import asdict
 from ipaddress import IPv4Address
 from typing import Any, Final
 
-from netmgr.daemon.core import Core, Resident
+from netmgr.daemon.core import Core
+from netmgr.daemon.residents import Resident
 from netmgr.errors import BadInput, NetmgrError
 from netmgr.journal.wire import parse_record
 from netmgr.kernel.facts import GATEWAY, Flow, Netns, NetnsId
@@ -55,7 +56,7 @@ class KernelDenials:
     def on_spoofing(self, body: Body) -> None:
         """A link sends so many false sources that the kernel shall count instead of log."""
         links = [body["link"]]
-        if all(resident.row.link not in links for resident in self._core.residents.values()):
+        if self._core.residents.on_link(body["link"]) is None:
             return  # it is gone, or going
         self._tasks.start(
             self._core.on_kernel(self._core.kernel.mute_spoofing, links), name="mute a link"
@@ -96,13 +97,10 @@ class KernelDenials:
     def _resident(self, body: Body) -> Resident | None:
         """By link: the address may be a lie, told to put the blame on a neighbour. Only where the
         link is gone already, and the kernel had believed the address, by address."""
-        link = body.get("link")
-        believed = body["group"] != GROUP_SPOOFED
-        for resident in self._core.residents.values():
-            row = resident.row
-            if row.link == link if link else believed and str(row.address) == body["address"]:
-                return resident
-        return None
+        residents, link = self._core.residents, body.get("link")
+        if link:
+            return residents.on_link(link)
+        return None if body["group"] == GROUP_SPOOFED else residents.at(body["address"])
 
     async def _record_with_owner(self, body: Body, resident: Resident) -> None:
         try:
@@ -200,7 +198,7 @@ def _unseen(group: int, count: int, *, link: str) -> Body:
 
 
 def _name_of(resident: Resident, ip: str | None) -> str | None:
-    return next((row.name for row in resident.names if str(row.ip) == ip), None)
+    return resident.names.name_at(IPv4Address(ip)) if ip is not None else None
 
 
 def _denied(reason: Reason, message: str) -> Decision:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from netmgr.addresses import NamePool
-from netmgr.daemon.core import Core, Resident
+from netmgr.daemon.core import Core
 from netmgr.daemon.plan import Plan, carry_out, clear_away, describe, plan_birth, shut_door
+from netmgr.daemon.residents import Resident
 from netmgr.daemon.sandbox_spec import SandboxSpec
 from netmgr.errors import Conflict, HostFailed, LimitExceeded
 from netmgr.kernel.facts import Netns

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from netmgr.addresses import NameAddress
-from netmgr.daemon.core import Core, Resident
+from netmgr.daemon.core import Core
 from netmgr.daemon.fence import allow_entries
+from netmgr.daemon.residents import Resident
 from netmgr.daemon.roster import Op
 from netmgr.errors import BadInput, Conflict, NetmgrError, NotFound
 from netmgr.kernel.facts import AllowEntry

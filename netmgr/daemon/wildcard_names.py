@@ -7,7 +7,8 @@ every worker has acknowledged it. So the first packet to the new address already
 import time
 from ipaddress import IPv4Address
 
-from netmgr.daemon.core import Core, Resident
+from netmgr.daemon.core import Core
+from netmgr.daemon.residents import Resident
 from netmgr.errors import LimitExceeded, NetmgrError
 from netmgr.kernel.facts import AllowEntry
 from netmgr.model import parse_dns_name
@@ -44,10 +45,10 @@ class WildcardNames:
         Raises:
             PeerRefused: there is none.
         """
-        for resident in self._core.residents.values():
-            if str(resident.row.address) == address:
-                return resident
-        raise PeerRefused(Reason.UNKNOWN_CALLER, f"no sandbox has {address}")
+        resident = self._core.residents.at(address)
+        if resident is None:
+            raise PeerRefused(Reason.UNKNOWN_CALLER, f"no sandbox has {address}")
+        return resident
 
     async def _address(self, resident: Resident, name: str) -> IPv4Address:
         core = self._core
