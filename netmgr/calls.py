@@ -330,47 +330,51 @@ def _verifying(timeout_s: float | None) -> float:
 
 
 def inference_set(
-    provider: str,
-    model: str,
-    *,
-    timeout_s: float = 0,
-    total_timeout_s: float = 0,
-    verify: bool = True,
-    sandbox: str | None = None,
+    provider: str, model: str, *, verify: bool = True, **fields: object
 ) -> Call[Json]:
-    """Point inference.local at a provider's model."""
-    body = {
-        "provider": provider,
-        "model": model,
-        "timeout_s": timeout_s,
-        "total_timeout_s": total_timeout_s,
-        "verify": verify,
-        "sandbox": sandbox,
-    }
-    return Call("PUT", "/v1/inference", body=body, deadline_s=_verifying(timeout_s))
+    """Point inference.local at a provider's model, in one sandbox, under a label, or in all.
+
+    Args:
+        fields: of `timeout_s`, `total_timeout_s`, `aliases`, `sandbox`, `label`, `if_version`.
+    """
+    body = {"provider": provider, "model": model, "verify": verify, **_present(**fields)}
+    timeout = fields.get("timeout_s")
+    patience = _verifying(float(timeout) if isinstance(timeout, int | float) else None)
+    return Call("PUT", "/v1/inference", body=body, deadline_s=patience)
 
 
-def inference_update(*, sandbox: str | None, verify: bool, **changes: object) -> Call[Json]:
-    """Change what is given of `provider`, `model`, `timeout_s`, `total_timeout_s`."""
-    body = _present(sandbox=sandbox, verify=verify, **changes)
+def inference_update(
+    *,
+    sandbox: str | None,
+    verify: bool,
+    label: str | None = None,
+    if_version: int | None = None,
+    **changes: object,
+) -> Call[Json]:
+    """Change what is given of `provider`, `model`, `aliases`, `timeout_s`, `total_timeout_s`."""
+    words = _present(sandbox=sandbox, label=label, if_version=if_version)
+    body = {"verify": verify, **words, **_present(**changes)}
     timeout = changes.get("timeout_s")
     patience = _verifying(float(timeout) if isinstance(timeout, int | float) else None)
     return Call("PATCH", "/v1/inference", body=body, deadline_s=patience)
 
 
-def inference_get(sandbox: str | None) -> Call[Json]:
-    """`{"routes": [...]}`; those of one sandbox where it is named."""
-    return Call("GET", "/v1/inference", query=_given(sandbox=sandbox))
+def inference_get(sandbox: str | None, label: str | None = None) -> Call[Json]:
+    """`{"routes": [...]}`; the one that holds in a sandbox, or a label's, where one is named."""
+    return Call("GET", "/v1/inference", query=_given(sandbox=sandbox, label=label))
 
 
-def inference_delete(sandbox: str | None) -> Call[Json]:
-    """Forget the route; done also where none is set."""
-    return Call("DELETE", "/v1/inference", query=_given(sandbox=sandbox), deadline_s=CHANGE_S)
+def inference_delete(
+    sandbox: str | None, label: str | None = None, *, cut: bool = False
+) -> Call[Json]:
+    """Forget the route; done also where none is set. With `cut`, calls under way end, too."""
+    query = _given(sandbox=sandbox, label=label, cut=1 if cut else None)
+    return Call("DELETE", "/v1/inference", query=query, deadline_s=CHANGE_S)
 
 
-def inference_test(sandbox: str | None) -> Call[Json]:
+def inference_test(sandbox: str | None, label: str | None = None) -> Call[Json]:
     """Probe the route in force."""
-    body = {"sandbox": sandbox}
+    body = _present(sandbox=sandbox, label=label)
     return Call("POST", "/v1/inference/test", body=body, deadline_s=_verifying(None))
 
 

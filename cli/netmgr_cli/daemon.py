@@ -28,6 +28,7 @@ from netmgr.daemon.inspection import Inspection
 from netmgr.daemon.kernel_denials import KernelDenials
 from netmgr.daemon.lifecycle import Lifecycle
 from netmgr.daemon.policy_desk import PolicyDesk
+from netmgr.daemon.route_desk import RouteDesk
 from netmgr.daemon.status import Status
 from netmgr.errors import Conflict, HostFailed, NetmgrError
 from netmgr.journal import Journal, Retention
@@ -206,6 +207,7 @@ class _Daemon:
             lifecycle=lifecycle,
             policies=PolicyDesk(core),
             inference=desk,
+            routes=RouteDesk(core, desk),
             journal=core.journal,
             inspection=inspection,
             status=status,

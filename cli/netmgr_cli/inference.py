@@ -6,14 +6,15 @@ import click
 
 from netmgr.errors import BadInput, NotFound
 from netmgr_cli import render, screen
-from netmgr_cli.options import Format, Session, need_root, shows, speaks
+from netmgr_cli.options import Format, Session, need_root, parse_pairs, shows, speaks
 
 
 @click.group()
 def inference() -> None:
     """Say which provider and model answer at https://inference.local.
 
-    Without --sandbox: for every sandbox that has no route of its own.
+    A route is for one sandbox (--sandbox), for all that have a label (--label), or for every other
+    one. The narrowest holds: a sandbox's own, then a label's, then the default.
 
     \b
     Examples:
@@ -22,8 +23,30 @@ def inference() -> None:
     """
 
 
-def _sandbox_option(command: Any) -> Any:
-    return click.option("--sandbox", metavar="NAME", help="For this sandbox only.")(command)
+def _scope(command: Any) -> Any:
+    sandbox = click.option("--sandbox", metavar="NAME", help="For this sandbox only.")
+    label = click.option("--label", metavar="K=V", help="For every sandbox with this label.")
+    return sandbox(label(command))
+
+
+def _models(command: Any) -> Any:
+    for option in (
+        click.option(
+            "--if-version",
+            type=click.IntRange(min=0),
+            metavar="N",
+            help="Only if the route has this version now; 0: if none is set.",
+        ),
+        click.option(
+            "--alias",
+            "aliases",
+            multiple=True,
+            metavar="NAME=MODEL",
+            help="Who asks for model NAME gets MODEL; others get --model.  [repeatable]",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def _timeouts(command: Any) -> Any:
@@ -55,8 +78,9 @@ def _show_change(answer: Any, output: Format) -> None:
 @inference.command(name="set")
 @click.option("--provider", required=True, help="Name of a provider.")
 @click.option("--model", required=True, help="The model, as the provider calls it.")
+@_models
 @_timeouts
-@_sandbox_option
+@_scope
 @shows
 @speaks
 def set_(session: Session, output: Format, **given: Any) -> None:
@@ -66,6 +90,7 @@ def set_(session: Session, output: Format, **given: Any) -> None:
     Examples:
       netmgr inference set --provider nim --model meta/llama-3.3-70b-instruct
       netmgr inference set --provider local --model qwen3 --sandbox demo
+      netmgr inference set --provider nim --model big --alias a=small --label t=ml
     """
     from netmgr import calls
 
@@ -77,6 +102,9 @@ def set_(session: Session, output: Format, **given: Any) -> None:
         total_timeout_s=given["total_timeout_s"] or 0,
         verify=not given["no_verify"],
         sandbox=given["sandbox"],
+        label=given["label"],
+        aliases=parse_pairs(given["aliases"], "--alias"),
+        if_version=given["if_version"],
     )
     with session.client() as client:
         _show_change(client.send(call), output)
@@ -85,12 +113,15 @@ def set_(session: Session, output: Format, **given: Any) -> None:
 @inference.command()
 @click.option("--provider", help="Name of a provider.")
 @click.option("--model", help="The model, as the provider calls it.")
+@_models
 @_timeouts
-@_sandbox_option
+@_scope
 @shows
 @speaks
 def update(session: Session, output: Format, **given: Any) -> None:
-    """Change parts of the route; what is not named stays.
+    """Change parts of the route; what is not named stays. `--alias NAME=` removes an alias.
+
+    Nothing that somebody else changes at the same time is overwritten: then it is status 4.
 
     \b
     Examples:
@@ -102,21 +133,31 @@ def update(session: Session, output: Format, **given: Any) -> None:
     need_root("inference update")
     names = ("provider", "model", "timeout_s", "total_timeout_s")
     changes = {name: given[name] for name in names if given[name] is not None}
+    if aliases := parse_pairs(given["aliases"], "--alias"):
+        changes["aliases"] = aliases
     if not changes:
-        raise BadInput("nothing to change: give --provider, --model, --timeout or --total-timeout")
+        raise BadInput(
+            "nothing to change: give --provider, --model, --alias, --timeout or --total-timeout"
+        )
     call = calls.inference_update(
-        sandbox=given["sandbox"], verify=not given["no_verify"], **changes
+        sandbox=given["sandbox"],
+        label=given["label"],
+        if_version=given["if_version"],
+        verify=not given["no_verify"],
+        **changes,
     )
     with session.client() as client:
         _show_change(client.send(call), output)
 
 
 @inference.command()
-@_sandbox_option
+@_scope
 @shows
 @speaks
-def get(session: Session, sandbox: str | None, output: Format) -> None:
+def get(session: Session, sandbox: str | None, label: str | None, output: Format) -> None:
     """Show the routes: resolved URL, protocols, health; status 3 where none is set.
+
+    With --sandbox: the one that holds in that sandbox, whatever scope it is of.
 
     \b
     Examples:
@@ -126,7 +167,7 @@ def get(session: Session, sandbox: str | None, output: Format) -> None:
     from netmgr import calls
 
     with session.client() as client:
-        answer = client.send(calls.inference_get(sandbox))
+        answer = client.send(calls.inference_get(sandbox, label))
     if answer["routes"] or output is not Format.TABLE:
         screen.show(answer, render.inference(answer), output)
     if not answer["routes"]:
@@ -137,28 +178,32 @@ def get(session: Session, sandbox: str | None, output: Format) -> None:
 
 
 @inference.command()
-@_sandbox_option
+@_scope
+@click.option("--cut", is_flag=True, help="End calls that are under way on it, too.")
 @speaks
-def delete(session: Session, sandbox: str | None) -> None:
+def delete(session: Session, sandbox: str | None, label: str | None, cut: bool) -> None:
     """Forget the route. Done also where none is set.
 
+    Calls under way finish on the route that they began with, unless --cut.
+
     \b
-    Example:
+    Examples:
       netmgr inference delete --sandbox demo
+      netmgr inference delete --cut
     """
     from netmgr import calls
 
     need_root("inference delete")
     with session.client() as client:
-        answer = client.send(calls.inference_delete(sandbox))
+        answer = client.send(calls.inference_delete(sandbox, label, cut=cut))
     screen.note("deleted" if answer.get("deleted", True) else "nothing was set")
 
 
 @inference.command()
-@_sandbox_option
+@_scope
 @shows
 @speaks
-def test(session: Session, sandbox: str | None, output: Format) -> None:
+def test(session: Session, sandbox: str | None, label: str | None, output: Format) -> None:
     """Ask the provider of the route in force, once per protocol.
 
     \b
@@ -169,4 +214,4 @@ def test(session: Session, sandbox: str | None, output: Format) -> None:
 
     need_root("inference test")
     with session.client() as client:
-        _show_change(client.send(calls.inference_test(sandbox)), output)
+        _show_change(client.send(calls.inference_test(sandbox, label)), output)

@@ -282,7 +282,7 @@ def _keys(credentials: object) -> str:
 
 
 # What a person looks for in a route, in that order; what is not named here follows.
-_ROUTE_HEAD: Final = ("model", "provider", "health", "type", "base_url", "protocols")
+_ROUTE_HEAD: Final = ("model", "aliases", "provider", "health", "type", "base_url", "protocols")
 
 
 def inference(answer: Json) -> list[Block]:
@@ -295,6 +295,8 @@ def route_blocks(route: Json) -> list[Block]:
     """One route, and what its verification found where it was just verified."""
     scope = route.get("scope")
     where = "every sandbox" if scope in (None, "all") else f"sandbox {cell(scope)}"
+    if scope is not None and "=" in str(scope):
+        where = f"label {cell(scope)}"
     hidden = {"scope", "validated"}
     names = [*(n for n in _ROUTE_HEAD if n in route), *(n for n in route if n not in _ROUTE_HEAD)]
     pairs = tuple(_route_pair(name, route[name]) for name in names if name not in hidden)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from netmgr.control import schema
 from netmgr.control.access import Need
 from netmgr.control.office import Office
+from netmgr.inference.scope import parse_scope
 from netmgr.secret import Secret
 
 JsonObject = dict[str, Any]
@@ -59,29 +60,34 @@ def _add_providers(router: APIRouter, office: Office) -> None:
 
 
 def _add_inference(router: APIRouter, office: Office) -> None:
-    desk = office.inference
+    desk = office.routes
 
     @router.get("/inference")
-    async def get(sandbox: str | None = None) -> JsonObject:
-        return {"routes": await desk.get(sandbox)}
+    async def get(sandbox: str | None = None, label: str | None = None) -> JsonObject:
+        return {"routes": await desk.get(sandbox, label)}
 
     @router.put("/inference")
     async def put(body: schema.SetInference, request: Request, response: Response) -> JsonObject:
         office.allow(request, Need.ROOT)
-        return await desk.set(body.model_dump(exclude={"verify"}), verify=body.verify)
+        fields = body.model_dump(exclude={"verify", "if_version"})
+        return await desk.set(fields, verify=body.verify, if_version=body.if_version)
 
     @router.patch("/inference")
     async def patch(body: schema.UpdateInference, request: Request) -> JsonObject:
         office.allow(request, Need.ROOT)
-        given = body.model_dump(exclude={"verify", "sandbox"}, exclude_none=True)
-        return await desk.update(body.sandbox, given, verify=body.verify)
+        apart = {"verify", "sandbox", "label", "if_version"}
+        given = body.model_dump(exclude=apart, exclude_none=True)
+        scope = parse_scope(body.sandbox, body.label)
+        return await desk.update(scope, given, verify=body.verify, if_version=body.if_version)
 
     @router.delete("/inference")
-    async def delete(request: Request, sandbox: str | None = None) -> JsonObject:
+    async def delete(
+        request: Request, sandbox: str | None = None, label: str | None = None, cut: bool = False
+    ) -> JsonObject:
         office.allow(request, Need.ROOT)
-        return {"deleted": await desk.delete(sandbox)}
+        return {"deleted": await desk.delete(parse_scope(sandbox, label), cut=cut)}
 
     @router.post("/inference/test")
     async def test(body: schema.TestInference, request: Request) -> JsonObject:
         office.allow(request, Need.ROOT)
-        return await desk.test(body.sandbox)
+        return await desk.test(body.sandbox, body.label)

@@ -4,6 +4,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from netmgr.inference.profiles import MAX_ALIASES
+from netmgr.inference.scope import MAX_LABEL
 from netmgr.journal import DEFAULT_LIMIT, MAX_LIMIT
 from netmgr.reasons import Kind, Verdict
 
@@ -16,6 +18,7 @@ MAX_OPERATIONS: Final = 256  # operations of one `policy update`
 MAX_NUMBER: Final = 2**53  # what JSON holds exactly, and SQLite anyhow
 
 Text256 = Annotated[str, Field(max_length=256)]
+Label = Annotated[str, Field(max_length=MAX_LABEL)]
 Number = Annotated[int, Field(ge=0, le=MAX_NUMBER)]  # a revision, a record's number
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -105,32 +108,42 @@ class UpdateProvider(Body):
     config: dict[Text256, Annotated[str, Field(max_length=MAX_CREDENTIAL)]] = {}
 
 
+Aliases = Annotated[dict[Text256, Text256], Field(max_length=MAX_ALIASES)]
+
+
 class SetInference(Body):
-    """PUT /v1/inference."""
+    """PUT /v1/inference: a route whole. Its scope is one sandbox, a label `K=V`, or all."""
 
     provider: Text256
     model: Text256
+    aliases: Aliases = {}
     timeout_s: Seconds = 0
     total_timeout_s: Seconds = 0
     verify: bool = True
     sandbox: str | None = None
+    label: Label | None = None
+    if_version: Number | None = None
 
 
 class UpdateInference(Body):
-    """PATCH /v1/inference: only what is given changes."""
+    """PATCH /v1/inference: only what is given changes; an alias without a model is removed."""
 
     provider: Text256 | None = None
     model: Text256 | None = None
+    aliases: Aliases | None = None
     timeout_s: Seconds | None = None
     total_timeout_s: Seconds | None = None
     verify: bool = True
     sandbox: str | None = None
+    label: Label | None = None
+    if_version: Number | None = None
 
 
 class TestInference(Body):
     """POST /v1/inference/test."""
 
     sandbox: str | None = None
+    label: Label | None = None
 
 
 class RecordQuery(Body):

@@ -1,8 +1,7 @@
-"""Owns: providers, their credentials, and what inference.local leads to, per sandbox and for all.
+"""Owns: providers and their credentials; what a route to one comes to; asking it whether it works.
 
-A change: validate -> probe the upstream through a proxy worker and the dialer, as a sandbox's
-request would go -> store -> workers acknowledge -> reply. A credential goes from the caller into
-the vault and from there to the proxy workers; it never comes back out of the API.
+A credential goes from the caller into the vault and from there to the proxy workers; it never comes
+back out of the API. Which routes there are is netmgr.daemon.route_desk's business.
 """
 
 import re
@@ -13,10 +12,11 @@ from typing import Any, Final
 
 from netmgr.daemon.core import Core
 from netmgr.daemon.roster import Op
-from netmgr.errors import BadInput, NetmgrError, NotFound, NotVerified, TryLater
+from netmgr.errors import BadInput, NetmgrError, NotVerified, TryLater
 from netmgr.inference import profiles
-from netmgr.inference.profiles import PROVIDER_TYPES, provider_type, resolve_route
+from netmgr.inference.profiles import PROVIDER_TYPES, resolve_route
 from netmgr.inference.route import InferenceRoute as ResolvedRoute
+from netmgr.inference.scope import Scope
 from netmgr.process.ipc import PeerClosed, PeerRefused
 from netmgr.reasons import Kind
 from netmgr.secret import Secret
@@ -32,11 +32,10 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 
 
 class InferenceDesk:
-    """Answers /v1/providers and /v1/inference."""
+    """Answers /v1/providers."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._verified: dict[str | None, JsonObject] = {}
         self._probes = count(1)
 
     # -- providers -------------------------------------------------------------------------
@@ -103,7 +102,7 @@ class InferenceDesk:
             "config": dict(row.config),
             "created": row.created,
             "updated": row.updated,
-            "used_by": [self._scope_name(r.scope) or "all" for r in routes if r.provider == name],
+            "used_by": [self.scope_of(r).key or "all" for r in routes if r.provider == name],
         }
 
     async def update_provider(
@@ -150,108 +149,9 @@ class InferenceDesk:
             routes = await core.on_store(core.store.providers.remove, name, force=force)
             ops: list[Op] = []
             for route in routes:
-                ops += core.roster.set_route(self._scope_name(route.scope), None)
-            await core.announce(ops)
+                ops += core.roster.set_route(self.scope_of(route).key, None)
+            await core.announce([*ops, revocation(provider=name)])
         core.record(Kind.CONFIG, f"provider {name} deleted")
-
-    # -- inference -------------------------------------------------------------------------
-
-    async def get(self, sandbox: str | None) -> list[JsonObject]:
-        """Every route, or the one that holds in a sandbox.
-
-        Raises:
-            NotFound: no such sandbox.
-        """
-        core = self._core
-        routes = await core.on_store(core.store.inference.all)
-        if sandbox is not None:
-            scope = self._scope_id(sandbox)
-            own = [route for route in routes if route.scope == scope]
-            routes = tuple(own or (route for route in routes if route.scope is None))
-        return [await self._route_object(route) for route in routes]
-
-    async def set(self, fields: Mapping[str, Any], *, verify: bool) -> JsonObject:
-        """Set the route of a scope whole.
-
-        Raises:
-            NotFound: no such provider or sandbox.
-            BadInput: a model or time-out that cannot be meant.
-            NotVerified: what the probe found, in words; nothing was saved.
-        """
-        core, sandbox = self._core, fields["sandbox"]
-        candidate = InferenceRoute(
-            scope=self._scope_id(sandbox),
-            provider=fields["provider"],
-            model=fields["model"],
-            timeout_s=fields["timeout_s"] or None,
-            total_timeout_s=fields["total_timeout_s"] or None,
-            version=0,
-            updated=time.time(),
-        )
-        resolved = await self._resolve(candidate)
-        # A slow upstream must not keep others from creating sandboxes: no lock while probing.
-        validated = await self._probe(resolved) if verify else []
-        async with core.change():
-            stored = await core.on_store(core.store.inference.put, candidate)
-            resolved = await self._resolve(stored)
-            wire = resolved.to_wire(with_credential=True)
-            await core.announce(core.roster.set_route(sandbox, wire))
-            self._verified[sandbox] = {"verified": verify, "at": time.time() if verify else None}
-        core.record(
-            Kind.CONFIG,
-            f"inference of {sandbox or 'all sandboxes'}: {stored.provider}, model {stored.model}",
-            resident=core.resident(sandbox) if sandbox else None,
-        )
-        return await self._route_object(stored) | {"validated": validated}
-
-    async def update(
-        self, sandbox: str | None, given: Mapping[str, Any], *, verify: bool
-    ) -> JsonObject:
-        """Change only what is given.
-
-        Raises:
-            BadInput: nothing is given.
-            NotFound: the scope has no route yet.
-        """
-        if not given:
-            raise BadInput("nothing to update: give --provider, --model, --timeout or more")
-        core = self._core
-        now = await core.on_store(core.store.inference.find, self._scope_id(sandbox))
-        if now is None:
-            raise NotFound("inference is not configured here; use `netmgr inference set`")
-        fields = {
-            "sandbox": sandbox,
-            "provider": now.provider,
-            "model": now.model,
-            "timeout_s": now.timeout_s or 0,
-            "total_timeout_s": now.total_timeout_s or 0,
-        }
-        return await self.set(fields | dict(given), verify=verify)
-
-    async def delete(self, sandbox: str | None) -> bool:
-        """Forget a scope's route; whether there was one."""
-        core = self._core
-        async with core.change():
-            had = await core.on_store(core.store.inference.remove, self._scope_id(sandbox))
-            await core.announce(core.roster.set_route(sandbox, None))
-        if had:
-            core.record(Kind.CONFIG, f"inference of {sandbox or 'all sandboxes'} removed")
-        return had
-
-    async def test(self, sandbox: str | None) -> JsonObject:
-        """Probe the route that holds in a scope; nothing changes.
-
-        Raises:
-            NotFound: no route.
-            NotVerified: what the probe found, in words.
-        """
-        core = self._core
-        route = await core.on_store(core.store.inference.find, self._scope_id(sandbox))
-        route = route or await core.on_store(core.store.inference.find, None)
-        if route is None:
-            raise NotFound("inference is not configured; use `netmgr inference set`")
-        validated = await self._probe(await self._resolve(route))
-        return await self._route_object(route) | {"validated": validated}
 
     def restore(self) -> None:
         """Bring every stored route into the roster, at start, on the store's thread.
@@ -261,11 +161,17 @@ class InferenceDesk:
         """
         for route in self._core.store.inference.all():
             wire = self._resolve_now(route).to_wire(with_credential=True)
-            self._core.roster.set_route(self._scope_name(route.scope), wire)
+            self._core.roster.set_route(self.scope_of(route).key, wire)
 
     # -- resolving and probing -------------------------------------------------------------
 
-    async def _resolve(self, route: InferenceRoute) -> ResolvedRoute:
+    async def resolve(self, route: InferenceRoute) -> ResolvedRoute:
+        """What a stored route comes to, with its credential.
+
+        Raises:
+            NotFound: no such provider.
+            BadInput: the provider or the route cannot be meant.
+        """
         return await self._core.on_store(self._resolve_now, route)
 
     def _resolve_now(self, route: InferenceRoute) -> ResolvedRoute:
@@ -279,13 +185,19 @@ class InferenceDesk:
         return resolve_route(
             provider,
             route.model,
-            route_id=f"{route.scope or 'all'}-{route.version}-{row.updated:.6f}",
+            route_id=f"{route.label or route.scope or 'all'}-{route.version}-{row.updated:.6f}",
             timeout_s=route.timeout_s or core.settings.inference_timeout_s,
             total_timeout_s=route.total_timeout_s or 0,
+            aliases=route.aliases,
         )
 
-    async def _probe(self, route: ResolvedRoute) -> list[JsonObject]:
-        """Ask the upstream, the way a sandbox's request goes."""
+    async def probe(self, route: ResolvedRoute) -> list[JsonObject]:
+        """Ask the upstream, the way a sandbox's request goes.
+
+        Raises:
+            NotVerified: what was found, in words.
+            TryLater: it did not end.
+        """
         core = self._core
         wire = route.to_wire(with_credential=True)
         deadline = PROBE_STEPS * route.timeout_s + PROBE_MARGIN_S
@@ -308,41 +220,29 @@ class InferenceDesk:
         ops: list[Op] = []
         for route in await core.on_store(core.store.inference.all):
             if route.provider == provider:
-                wire = (await self._resolve(route)).to_wire(with_credential=True)
-                ops += core.roster.set_route(self._scope_name(route.scope), wire)
+                wire = (await self.resolve(route)).to_wire(with_credential=True)
+                ops += core.roster.set_route(self.scope_of(route).key, wire)
         if ops:
             await core.announce(ops)
 
-    async def _route_object(self, route: InferenceRoute) -> JsonObject:
-        core = self._core
-        row = await core.on_store(core.store.providers.get, route.provider)
-        profile = provider_type(row.type)
-        scope = self._scope_name(route.scope)
-        return {
-            "scope": scope or "all",
-            "provider": route.provider,
-            "type": row.type,
-            "model": route.model,
-            "base_url": str(profiles.base_url_of(profile, row.config)),
-            "protocols": [str(protocol) for protocol in profile.protocols],
-            "timeout_s": route.timeout_s or core.settings.inference_timeout_s,
-            "total_timeout_s": route.total_timeout_s or 0,
-            "version": route.version,
-            "health": self._verified.get(scope, {"verified": None, "at": None}),
-        }
-
     # -- scopes ----------------------------------------------------------------------------
 
-    def _scope_id(self, sandbox: str | None) -> int | None:
-        return None if sandbox is None else self._core.resident(sandbox).row.id
+    def scope_of(self, route: InferenceRoute) -> Scope:
+        """Whose route it is, by name."""
+        return Scope(self._sandbox_name(route.scope), route.label)
 
-    def _scope_name(self, scope: int | None) -> str | None:
-        if scope is None:
+    def _sandbox_name(self, number: int | None) -> str | None:
+        if number is None:
             return None
-        resident = self._core.residents.numbered(scope)
+        resident = self._core.residents.numbered(number)
         if resident is None:
-            raise NetmgrError(f"a route of sandbox {scope}, which does not exist")
+            raise NetmgrError(f"a route of sandbox {number}, which does not exist")
         return resident.row.name
+
+
+def revocation(*, provider: str | None = None, scope: str | None = None) -> Op:
+    """The operation that ends calls under way: those to a provider, or else those of a scope."""
+    return {"op": "inference.revoke", "provider": provider, "scope": scope}
 
 
 def _emptied(credentials: Mapping[str, Secret]) -> set[str]:

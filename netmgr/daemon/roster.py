@@ -15,7 +15,7 @@ from netmgr.process.view import VIEW_OPS
 Op = dict[str, Any]
 
 DECIDERS: Final = frozenset({"dns", "proxy", "dialer"})
-PROXY_ONLY: Final = frozenset({"leaf.forget", "flow.judge"})
+PROXY_ONLY: Final = frozenset({"leaf.forget", "flow.judge", "inference.revoke"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Roster:
         return [{"op": "names", "address": member.address, "names": names}]
 
     def set_route(self, scope: str | None, route: Op | None) -> list[Op]:
-        """The inference route of one sandbox, or (None) of all that have no own."""
+        """The inference route of a scope (see netmgr.inference.scope)."""
         if route is None:
             self._routes.pop(scope, None)
         else:

@@ -24,6 +24,7 @@ from netmgr.guard import (
     judge_reach,
 )
 from netmgr.inference.base_url import BaseUrl
+from netmgr.inference.scope import narrowest_first
 from netmgr.model import HOST_ALIASES, HOST_NAME
 from netmgr.policy.decision import DestinationPlan, PlanKind, Target
 from netmgr.process.view import View
@@ -76,7 +77,7 @@ class Dialer:
     """Runs errands.
 
     Attributes:
-        routes: scope (sandbox name; None is the default) -> (route id, origin).
+        routes: scope (netmgr.inference.scope; None is the default) -> (route id, origin).
     """
 
     view: View
@@ -198,7 +199,7 @@ class Dialer:
             if sandbox is None:
                 message = f"no sandbox has the address {errand.address}"
                 raise DialRefused(Reason.UNKNOWN_CALLER, message)
-            scopes = (sandbox.name, None)
+            scopes = narrowest_first(sandbox.name, sandbox.labels)
         for scope in scopes:
             route, origin = self.routes.get(scope, (None, None))
             if route == errand.route and origin is not None:

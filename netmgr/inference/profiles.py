@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
 from netmgr.errors import BadInput, did_you_mean
@@ -24,6 +25,7 @@ from netmgr.secret import Secret
 
 MAX_CREDENTIAL: Final = 8192  # characters; the longest in use are JWTs of about 2 KiB
 MAX_MODEL: Final = 256  # characters; it is spliced into every request
+MAX_ALIASES: Final = 64  # of one route; agents in use ask for at most a handful of models
 MAX_TIMEOUT_S: Final = 86_400.0  # a day: nothing that waits longer is still wanted
 MAX_CA_PEM: Final = 256 * 1024  # characters; a distribution's whole bundle is about 220 KiB
 
@@ -248,6 +250,17 @@ def validate_model(model: str) -> str:
     return model
 
 
+def validate_aliases(aliases: Mapping[str, str]) -> dict[str, str]:
+    """What clients may ask for by name -> the model that they get.
+
+    Raises:
+        BadInput: too many, or a name or model that `validate_model` refuses.
+    """
+    if len(aliases) > MAX_ALIASES:
+        raise BadInput(f"{len(aliases)} aliases: a route takes {MAX_ALIASES}")
+    return {validate_model(name): validate_model(model) for name, model in aliases.items()}
+
+
 def base_url_of(profile: ProviderType, config: Mapping[str, str]) -> BaseUrl:
     """Where a provider's requests go.
 
@@ -267,6 +280,7 @@ def resolve_route(
     route_id: str,
     timeout_s: float = 0,
     total_timeout_s: float = 0,
+    aliases: Mapping[str, str] = MappingProxyType({}),
 ) -> InferenceRoute:
     """What a route of `provider` and `model` comes to.
 
@@ -288,6 +302,7 @@ def resolve_route(
         type=profile.name,
         base=base_url_of(profile, provider.config),
         model=validate_model(model),
+        aliases=validate_aliases(aliases),
         credential=credential,
         timeout_s=timeout,
         total_timeout_s=_seconds("total timeout", total_timeout_s) or None,

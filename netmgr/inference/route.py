@@ -3,6 +3,7 @@
 Knows nothing of how a route came about (netmgr.inference.profiles) or how it is travelled.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,7 +24,8 @@ class InferenceRoute:
         provider: the provider's name.
         type: key of netmgr.inference.profiles.PROVIDER_TYPES.
         base: where requests go.
-        model: what the body's `model` becomes.
+        model: what the body's `model` becomes, unless it is an alias.
+        aliases: what a client may ask for by name -> the model that it gets.
         credential: the key; None in the dialer's copy.
         timeout_s: a buffered answer whole; a stream until its first body byte. Seconds, as all.
         total_timeout_s: bound of a whole stream; None is off.
@@ -46,6 +48,7 @@ class InferenceRoute:
     idle_timeout_s: float = DEFAULT_IDLE_TIMEOUT_S
     ca_pem: str | None = None
     config: dict[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     def to_wire(self, with_credential: bool) -> dict[str, Any]:
         """As the `route` of an `inference` operation; the key only for proxy workers."""
@@ -62,6 +65,7 @@ class InferenceRoute:
             "idle_timeout_s": self.idle_timeout_s,
             "ca_pem": self.ca_pem,
             "config": dict(self.config),
+            "aliases": dict(self.aliases),
         }
         if with_credential and self.credential is not None:
             body["credential"] = self.credential.reveal()
@@ -91,4 +95,5 @@ class InferenceRoute:
             idle_timeout_s=body["idle_timeout_s"],
             ca_pem=body["ca_pem"],
             config=dict(body["config"]),
+            aliases=dict(body.get("aliases", {})),
         )

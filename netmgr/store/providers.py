@@ -141,44 +141,63 @@ class Inference:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def put(self, route: InferenceRoute) -> InferenceRoute:
+    def put(self, route: InferenceRoute, *, if_version: int | None = None) -> InferenceRoute:
         """Set a scope's route. Its `version` is given by the store.
+
+        Args:
+            if_version: the version that it must have now, 0 where there must be none.
 
         Raises:
             NotFound: there is no such provider.
+            Conflict: it has another version.
         """
-        scope = route.scope
         with self._db.transaction():
             Providers(self._db).get(route.provider)
-            version = self._db.count(f"{scope or 0}:inference")
-            self.remove(scope)
+            self._check_version(route, if_version)
+            version = self._db.count(f"{route.scope or 0}:{route.label or ''}:inference")
+            self.remove(route.scope, route.label)
             self._db.execute(
-                "INSERT INTO inference VALUES (?, ?, ?, ?, ?, ?, ?)",
-                scope,
+                "INSERT INTO inference VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                route.scope,
                 route.provider,
                 route.model,
                 route.timeout_s,
                 route.total_timeout_s,
                 version,
                 route.updated,
+                route.label,
+                json.dumps(dict(route.aliases)),
             )
-        stored = self.find(scope)
+        stored = self.find(route.scope, route.label)
         assert stored is not None
         return stored
 
-    def find(self, scope: int | None) -> InferenceRoute | None:
+    def find(self, scope: int | None, label: str | None = None) -> InferenceRoute | None:
         """The route of exactly this scope; the caller falls back to None by itself."""
-        return next(iter(_routes(self._db, "WHERE sandbox_id IS ?", scope)), None)
+        where = "WHERE sandbox_id IS ? AND label IS ?"
+        return next(iter(_routes(self._db, where, scope, label)), None)
 
     def all(self) -> tuple[InferenceRoute, ...]:
-        """Every route, the default first."""
-        return _routes(self._db, "ORDER BY sandbox_id")
+        """Every route, the default first, then labels, then sandboxes."""
+        return _routes(self._db, "ORDER BY sandbox_id, label")
 
-    def remove(self, scope: int | None) -> bool:
+    def remove(self, scope: int | None, label: str | None = None) -> bool:
         """Forget a scope's route; whether there was one."""
         with self._db.transaction():
-            cursor = self._db.execute("DELETE FROM inference WHERE sandbox_id IS ?", scope)
+            where = "WHERE sandbox_id IS ? AND label IS ?"
+            cursor = self._db.execute(f"DELETE FROM inference {where}", scope, label)
             return cursor.rowcount > 0
+
+    def _check_version(self, route: InferenceRoute, wanted: int | None) -> None:
+        if wanted is None:
+            return
+        now = self.find(route.scope, route.label)
+        version = now.version if now else 0
+        if version != wanted:
+            raise Conflict(
+                f"the route has version {version}, not {wanted}: it was changed meanwhile",
+                version=version,
+            )
 
 
 def _config(config: Mapping[str, str]) -> str:
@@ -196,6 +215,8 @@ def _routes(database: Database, where: str, *values: object) -> tuple[InferenceR
             total_timeout_s=row["total_timeout_s"],
             version=row["version"],
             updated=row["updated"],
+            label=row["label"],
+            aliases=json.loads(row["aliases"]),
         )
         for row in rows
     )

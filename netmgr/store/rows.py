@@ -107,7 +107,9 @@ class InferenceRoute:
     """Which provider and model answer inference.local.
 
     Attributes:
-        scope: sandbox id; None is the default for all.
+        scope: sandbox id; None is the default for all, or for all that have the label.
+        label: `K=V`; None where the route is not for a label.
+        aliases: further models by the name that clients ask for.
         timeout_s: None means the setting inference_timeout_s.
         total_timeout_s: None means no bound.
         version: counts the changes of this scope; it never goes back.
@@ -120,3 +122,5 @@ class InferenceRoute:
     total_timeout_s: float | None
     version: int
     updated: float
+    label: str | None = None
+    aliases: Mapping[str, str] = field(default_factory=dict)

@@ -110,4 +110,13 @@ CREATE TABLE idempotency (
 CREATE INDEX idempotency_created ON idempotency (created);
 """
 
-MIGRATIONS: Final = (_FIRST,)  # step n leads to PRAGMA user_version n
+# A route is also for a label, and may know further models by name. Both unique parts of a scope
+# are never null at the same time in two rows.
+_SCOPES: Final = """
+ALTER TABLE inference ADD COLUMN label TEXT;
+ALTER TABLE inference ADD COLUMN aliases TEXT NOT NULL DEFAULT '{}';
+DROP INDEX inference_scope;
+CREATE UNIQUE INDEX inference_scope ON inference (ifnull(sandbox_id, 0), ifnull(label, ''));
+"""
+
+MIGRATIONS: Final = (_FIRST, _SCOPES)  # step n leads to PRAGMA user_version n

@@ -53,6 +53,7 @@ class ModelCall(Exchange):
         self.shape = Shape.OPENAI
         self._admissions = admissions
         self._admitted: Admitted | None = None
+        self._live: LiveRoute | None = None
         self._pinned: PinnedBody | None = None
         self._clock: CallClock | None = None
         self._answer: AnswerHead | None = None
@@ -79,6 +80,13 @@ class ModelCall(Exchange):
                 self._record()
         return self.keep_client
 
+    def judge_again(self) -> Refusal | None:
+        """A change of route leaves calls under way alone; a revocation does not."""
+        revoked = self.room.routes.revoked
+        if revoked is None or self._live is None or not revoked.covers(self._live):
+            return None
+        return Refusal(Reason.NOT_CONFIGURED, "the operator revoked the route of this call")
+
     # -- admission -------------------------------------------------------------------------
 
     def _admit(self) -> Admission:
@@ -90,7 +98,8 @@ class ModelCall(Exchange):
         path = self.head.target.partition(b"?")[0].decode("latin-1")
         self.shape = shape_of_path(path)
         sandbox = self.sandbox()
-        admission = self._admissions.admit(self.head, self.room.routes.get(sandbox.name))
+        admission = self._admissions.admit(self.head, self.room.routes.get(sandbox))
+        self._live = admission.live
         self._admitted = admission.admitted
         self.shape = admission.admitted.shape
         return admission
@@ -105,7 +114,7 @@ class ModelCall(Exchange):
         if not admitted.pattern.has_body:
             return  # what came all the same is not sent on
         try:
-            self._pinned = pin_model(body, admitted.route.model)
+            self._pinned = pin_model(body, admitted.route.model, admitted.route.aliases)
         except MalformedBody as fault:
             raise ModelRefused(fault.refusal(self.shape)) from None
         self.progress.bytes_out = len(body)
@@ -143,7 +152,7 @@ class ModelCall(Exchange):
         Raises:
             Refused: policy_stale; or the sandbox is gone.
         """
-        if self.room.routes.get(self.sandbox().name) is not live:
+        if self.room.routes.get(self.sandbox()) is not live:
             why = "the inference route was changed while the provider was connected to; try again"
             raise Refused(Refusal(Reason.POLICY_STALE, why))
 
@@ -250,7 +259,7 @@ class ModelCall(Exchange):
         call = {
             "protocol": self._admitted.pattern.protocol.value if self._admitted else None,
             "requested_model": self._pinned.requested_model if self._pinned else None,
-            "model": route.model if route else None,
+            "model": self._pinned.model if self._pinned else route.model if route else None,
             "provider": route.provider if route else None,
             "route": route.id if route else None,
             "attempts": self._attempts,

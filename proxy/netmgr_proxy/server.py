@@ -28,7 +28,7 @@ from netmgr_proxy.probing import verify
 from netmgr_proxy.recorder import Recorder
 from netmgr_proxy.relay import Pipes
 from netmgr_proxy.room import Room
-from netmgr_proxy.routes import Routes
+from netmgr_proxy.routes import Revoked, Routes
 from netmgr_proxy.shelf import Shelf
 from netmgr_proxy.sockets import reset
 from netmgr_proxy.upstream_tls import make_client_context
@@ -103,6 +103,8 @@ class ProxyRole:
         match op["op"]:
             case "inference":
                 self._routes.apply(op)
+            case "inference.revoke":
+                self._revoke(Revoked(op["provider"], op["scope"]))
             case "leaf.forget":
                 room.leaves.forget(op["address"])
             case "flow.judge":
@@ -231,6 +233,14 @@ class ProxyRole:
     def _judge_again(self, address: str) -> None:
         for flow in self._opened.flows.of(address):
             flow.judge_again()
+
+    def _revoke(self, revoked: Revoked) -> None:
+        self._routes.revoked = revoked
+        try:
+            for flow in self._opened.flows:
+                flow.judge_again()
+        finally:
+            self._routes.revoked = None
 
     def _forget(self, address: str) -> None:
         room = self._opened

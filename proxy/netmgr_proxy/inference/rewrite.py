@@ -5,6 +5,8 @@ cache prompts by byte prefix, and the order of keys in tool schemas matters to m
 """
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from netmgr_proxy.inference.document import Document, MalformedBody, Member, read_document
@@ -22,26 +24,37 @@ class PinnedBody(NamedTuple):
         length: bytes in all.
         requested_model: what the client had asked for; None where it was no string or absent.
         stream: whether the client asked for a stream (`"stream": true`).
+        model: what the body asks for now.
     """
 
     chunks: tuple[bytes | memoryview, ...]
     length: int
     requested_model: str | None
     stream: bool
+    model: str
 
     def joined(self) -> bytes:
         """The body in one piece."""
         return b"".join(self.chunks)
 
 
-def pin_model(body: bytes, model: str) -> PinnedBody:
+def pin_model(
+    body: bytes, model: str, aliases: Mapping[str, str] = MappingProxyType({})
+) -> PinnedBody:
     """Replace or insert the top-level `model`.
+
+    Args:
+        model: what it becomes, unless the client asked for an alias.
+        aliases: alias -> the model that it stands for.
 
     Raises:
         MalformedBody: the body is no strict JSON object, or says more than once which model.
     """
     document = read_document(body)
     member = _model_member(document)
+    requested = document.text(member) if member is not None else None
+    if requested is not None:
+        model = aliases.get(requested, model)
     value = json.dumps(model).encode()
     whole = memoryview(body)
     if member is not None:
@@ -53,8 +66,9 @@ def pin_model(body: bytes, model: str) -> PinnedBody:
     return PinnedBody(
         chunks=chunks,
         length=sum(map(len, chunks)),
-        requested_model=document.text(member) if member is not None else None,
+        requested_model=requested,
         stream=_streams(document),
+        model=model,
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -413,5 +414,89 @@ def test_a_route_is_verified_by_a_probe(tmp_path: Path) -> None:
                 await r.role.on_ask("probe", {"route": route()}, ())
             assert "name_not_resolved" in caught.value.message
             assert KEY not in caught.value.message
+
+    run(story())
+
+
+def test_an_alias_picks_its_model_and_others_get_the_routes(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r, aliases={"gpt-x": "small-model"})
+            origin = await provider(r, answer_json)
+            reader, writer = await r.open("inference.local", 443, tls=True)
+            writer.write(call())
+            await read_response(reader)
+            writer.write(call(body=CHAT.replace(b"gpt-x", b"other")))
+            await read_response(reader)
+            assert origin.bytes.index(b'"small-model"') < origin.bytes.index(b'"real-model"')
+            record = await r.record("allowed", kind="inference")
+            assert record["inference"]["model"] == "small-model"
+            assert record["inference"]["requested_model"] == "gpt-x"
+            writer.close()
+
+    run(story())
+
+
+async def stream_without_end(reader: Tee, writer: asyncio.StreamWriter) -> None:
+    await reader.until(CHAT[-10:])
+    writer.write(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"9\r\ndata: 1\n\n\r\n"
+    )
+    await asyncio.sleep(30)
+
+
+@pytest.mark.parametrize(
+    ("provider_name", "scope", "ends"),
+    [("prod", None, True), ("other", None, False), (None, None, True), (None, "team=ml", False)],
+)
+def test_a_revocation_cuts_what_is_under_way_and_nothing_else(
+    tmp_path: Path, provider_name: str | None, scope: str | None, ends: bool
+) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r)
+            await provider(r, stream_without_end)
+            reader, writer = await r.open("inference.local", 443, tls=True)
+            writer.write(call())
+            await reader.readuntil(b"data: 1")
+            # A change alone: the call goes on by the route that it began with.
+            put_in_force(r, id="r2", provider="third")
+            r.role.apply({"op": "inference.revoke", "provider": provider_name, "scope": scope})
+            try:
+                async with asyncio.timeout(0.3):
+                    while await reader.read(100):
+                        pass
+                over = True
+            except (ConnectionError, asyncio.IncompleteReadError):
+                over = True
+            except TimeoutError:
+                over = False
+            assert over is ends
+            if ends:
+                record = await r.record("not_configured", kind="inference")
+                assert "revoked" in record["message"]
+            writer.close()
+
+    run(story())
+
+
+def test_a_label_has_a_route_and_the_sandboxes_own_stands_above_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            routes = r.role._routes
+            box = r.role._view.get("10.77.0.5")
+            assert box is not None
+            labelled = replace(box, labels={"team": "ml"})
+            for scope in (None, "team=ml", "box"):
+                r.role.apply({"op": "inference", "scope": scope, "route": route(id=str(scope))})
+                found = routes.get(labelled)
+                assert found is not None
+                assert found.route.id == str(scope)
+            r.role.apply({"op": "inference", "scope": "box", "route": None})
+            for sandbox, wanted in ((labelled, "team=ml"), (box, "None")):
+                found = routes.get(sandbox)
+                assert found is not None
+                assert found.route.id == wanted
 
     run(story())

@@ -477,3 +477,21 @@ class TestTrouble:
         store = Store(path)
         assert store.last_change == 10
         store.close()
+
+    def test_a_label_is_a_scope_of_its_own(self, store: Store) -> None:
+        store.providers.add(a_provider(), {})
+        store.inference.put(a_route(None))
+        labelled = replace(a_route(None), label="team=ml", aliases={"fast": "small"})
+        assert store.inference.put(labelled).version == 1
+        found = store.inference.find(None, "team=ml")
+        assert found is not None
+        assert found.aliases == {"fast": "small"}
+        assert store.inference.remove(None, "team=ml") is True
+        assert store.inference.find(None) is not None
+
+    def test_only_the_version_that_was_seen_is_replaced(self, store: Store) -> None:
+        store.providers.add(a_provider(), {})
+        store.inference.put(a_route(None), if_version=0)
+        with pytest.raises(Conflict, match="version 1, not 0"):
+            store.inference.put(a_route(None), if_version=0)
+        assert store.inference.put(a_route(None), if_version=1).version == 2

@@ -1,0 +1,199 @@
+"""Owns: which routes inference.local has: set, updated, shown, tested and deleted, scope by scope.
+
+A change: validate -> probe the upstream through a proxy worker and the dialer, as a sandbox's
+request would go -> store -> workers acknowledge -> reply. Calls under way finish on the route that
+they began with, unless a deletion says `cut`.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from netmgr.daemon.core import Core
+from netmgr.daemon.inference_desk import InferenceDesk, JsonObject, revocation
+from netmgr.errors import BadInput, NotFound
+from netmgr.inference import profiles
+from netmgr.inference.profiles import provider_type
+from netmgr.inference.scope import Scope, narrowest_first, parse_scope
+from netmgr.reasons import Kind
+from netmgr.store import InferenceRoute
+
+
+class RouteDesk:
+    """Answers /v1/inference."""
+
+    def __init__(self, core: Core, providers: InferenceDesk) -> None:
+        self._core = core
+        self._providers = providers
+        self._verified: dict[str | None, JsonObject] = {}
+
+    async def get(self, sandbox: str | None, label: str | None = None) -> list[JsonObject]:
+        """Every route; the one that holds in a sandbox; or the one of a label.
+
+        Raises:
+            NotFound: no such sandbox.
+        """
+        core = self._core
+        if sandbox is None and label is None:
+            found = await core.on_store(core.store.inference.all)
+            return [await self._route_object(route) for route in found]
+        if label is not None:
+            one = await self._find(parse_scope(sandbox, label))
+        else:
+            one = await self._holding(sandbox)
+        return [await self._route_object(one)] if one else []
+
+    async def set(
+        self, fields: Mapping[str, Any], *, verify: bool, if_version: int | None = None
+    ) -> JsonObject:
+        """Set the route of a scope whole.
+
+        Args:
+            if_version: the version that the route must have when it is stored; 0: none is set.
+
+        Raises:
+            NotFound: no such provider or sandbox.
+            BadInput: a model, alias, label or time-out that cannot be meant.
+            Conflict: the route has another version; nothing was saved.
+            NotVerified: what the probe found, in words; nothing was saved.
+        """
+        core = self._core
+        scope = parse_scope(fields["sandbox"], fields.get("label"))
+        candidate = InferenceRoute(
+            scope=self._sandbox_id(scope),
+            label=scope.label,
+            provider=fields["provider"],
+            model=fields["model"],
+            aliases=fields.get("aliases") or {},
+            timeout_s=fields["timeout_s"] or None,
+            total_timeout_s=fields["total_timeout_s"] or None,
+            version=0,
+            updated=time.time(),
+        )
+        resolved = await self._providers.resolve(candidate)
+        # A slow upstream must not keep others from creating sandboxes: no lock while probing.
+        validated = await self._providers.probe(resolved) if verify else []
+        async with core.change():
+            put = core.store.inference.put
+            stored = await core.on_store(put, candidate, if_version=if_version)
+            wire = (await self._providers.resolve(stored)).to_wire(with_credential=True)
+            await core.announce(core.roster.set_route(scope.key, wire))
+            self._verified[scope.key] = {"verified": verify, "at": time.time() if verify else None}
+        self._record(scope, f"{stored.provider}, model {stored.model}")
+        return await self._route_object(stored) | {"validated": validated}
+
+    async def update(
+        self,
+        scope: Scope,
+        given: Mapping[str, Any],
+        *,
+        verify: bool,
+        if_version: int | None = None,
+    ) -> JsonObject:
+        """Change only what is given. What another caller changes while the provider is being
+        probed is never overwritten.
+
+        Args:
+            given: fields of `set`; `aliases` are added, one with an empty model is removed.
+
+        Raises:
+            BadInput: nothing is given.
+            NotFound: the scope has no route yet.
+            Conflict: the route has another version than `if_version`, or got one meanwhile.
+        """
+        if not given:
+            raise BadInput("nothing to update: give --provider, --model, --timeout or more")
+        now = await self._find(scope)
+        if now is None:
+            raise NotFound("inference is not configured here; use `netmgr inference set`")
+        aliases = dict(now.aliases) | dict(given.get("aliases") or {})
+        fields = {
+            "sandbox": scope.sandbox,
+            "label": scope.label,
+            "provider": now.provider,
+            "model": now.model,
+            "timeout_s": now.timeout_s or 0,
+            "total_timeout_s": now.total_timeout_s or 0,
+            **given,
+            "aliases": {name: model for name, model in aliases.items() if model},
+        }
+        version = now.version if if_version is None else if_version
+        return await self.set(fields, verify=verify, if_version=version)
+
+    async def delete(self, scope: Scope, *, cut: bool) -> bool:
+        """Forget a scope's route; whether there was one.
+
+        Args:
+            cut: end calls that are under way on it, too.
+        """
+        core = self._core
+        async with core.change():
+            number = self._sandbox_id(scope)
+            had = await core.on_store(core.store.inference.remove, number, scope.label)
+            ops = core.roster.set_route(scope.key, None)
+            await core.announce([*ops, revocation(scope=scope.key)] if cut else ops)
+        if had:
+            self._record(scope, "removed")
+        return had
+
+    async def test(self, sandbox: str | None, label: str | None = None) -> JsonObject:
+        """Probe the route that holds in a scope; nothing changes.
+
+        Raises:
+            NotFound: no route.
+            NotVerified: what the probe found, in words.
+        """
+        if label is not None:
+            route = await self._find(parse_scope(sandbox, label))
+        else:
+            route = await self._holding(sandbox)
+        if route is None:
+            raise NotFound("inference is not configured; use `netmgr inference set`")
+        validated = await self._providers.probe(await self._providers.resolve(route))
+        return await self._route_object(route) | {"validated": validated}
+
+    # -- which one holds -------------------------------------------------------------------
+
+    async def _find(self, scope: Scope) -> InferenceRoute | None:
+        core = self._core
+        return await core.on_store(core.store.inference.find, self._sandbox_id(scope), scope.label)
+
+    async def _holding(self, sandbox: str | None) -> InferenceRoute | None:
+        """The route that holds in a sandbox; the default where none is named."""
+        core = self._core
+        found = await core.on_store(core.store.inference.all)
+        routes = {self._providers.scope_of(route).key: route for route in found}
+        if sandbox is None:
+            return routes.get(None)
+        row = core.resident(sandbox).row
+        keys = narrowest_first(row.name, row.labels)
+        return next((routes[key] for key in keys if key in routes), None)
+
+    def _sandbox_id(self, scope: Scope) -> int | None:
+        return None if scope.sandbox is None else self._core.resident(scope.sandbox).row.id
+
+    # -- telling ---------------------------------------------------------------------------
+
+    def _record(self, scope: Scope, what: str) -> None:
+        core = self._core
+        resident = core.resident(scope.sandbox) if scope.sandbox else None
+        core.record(Kind.CONFIG, f"inference of {scope}: {what}", resident=resident)
+
+    async def _route_object(self, route: InferenceRoute) -> JsonObject:
+        core = self._core
+        row = await core.on_store(core.store.providers.get, route.provider)
+        profile = provider_type(row.type)
+        key = self._providers.scope_of(route).key
+        return {
+            "scope": key or "all",
+            "provider": route.provider,
+            "type": row.type,
+            "model": route.model,
+            "aliases": dict(route.aliases),
+            "base_url": str(profiles.base_url_of(profile, row.config)),
+            "protocols": [str(protocol) for protocol in profile.protocols],
+            "timeout_s": route.timeout_s or core.settings.inference_timeout_s,
+            "total_timeout_s": route.total_timeout_s or 0,
+            "version": route.version,
+            "health": self._verified.get(key, {"verified": None, "at": None}),
+        }

@@ -1,0 +1,86 @@
+"""Routes of inference.local: which holds, and that no change of another's is overwritten."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from netmgr.daemon.core import Core
+from netmgr.daemon.inference_desk import InferenceDesk
+from netmgr.daemon.lifecycle import Lifecycle
+from netmgr.daemon.route_desk import RouteDesk
+from netmgr.daemon.sandbox_spec import SandboxSpec
+from netmgr.errors import BadInput, Conflict, NotFound
+from netmgr.inference.scope import Scope
+from netmgr.secret import Secret
+
+
+async def desks(core: Core) -> RouteDesk:
+    providers = InferenceDesk(core)
+    config = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+    await providers.create_provider("lab", "openai", {"OPENAI_API_KEY": Secret("sk-1")}, config)
+    await Lifecycle(core).create(SandboxSpec.parse({"name": "box", "labels": {"team": "ml"}}))
+    return RouteDesk(core, providers)
+
+
+def fields(model: str, **more: Any) -> dict[str, Any]:
+    plain = {"sandbox": None, "provider": "lab", "timeout_s": 0, "total_timeout_s": 0}
+    return {**plain, "model": model, **more}
+
+
+def test_the_narrowest_scope_holds_and_changing_one_leaves_the_others(open_core) -> None:
+    async def main() -> None:
+        async with open_core() as core:
+            desk = await desks(core)
+            await desk.set(fields("all"), verify=False)
+            assert (await desk.get("box"))[0]["model"] == "all"
+            await desk.set(fields("ml", label="team=ml"), verify=False)
+            assert (await desk.get("box"))[0]["scope"] == "team=ml"
+            await desk.set(fields("own", sandbox="box"), verify=False)
+            assert (await desk.get("box"))[0]["model"] == "own"
+            assert [r["scope"] for r in await desk.get(None)] == ["all", "team=ml", "box"]
+            assert await desk.delete(Scope("box"), cut=True) is True
+            assert await desk.delete(Scope("box"), cut=False) is False
+            assert (await desk.get("box"))[0]["model"] == "ml"
+            assert set(core.roster._routes) == {None, "team=ml"}
+
+    asyncio.run(main())
+
+
+def test_an_update_never_overwrites_what_it_has_not_seen(open_core) -> None:
+    async def main() -> None:
+        async with open_core() as core:
+            desk = await desks(core)
+            with pytest.raises(NotFound):
+                await desk.update(Scope(), {"model": "b"}, verify=False)
+            first = await desk.set(fields("a"), verify=False, if_version=0)
+            with pytest.raises(Conflict, match="version 1, not 0"):
+                await desk.set(fields("b"), verify=False, if_version=0)
+
+            async def change_it_meanwhile(route: Any) -> list[Any]:
+                await desk.set(fields("c"), verify=False)
+                return []
+
+            desk._providers.probe = change_it_meanwhile
+            with pytest.raises(Conflict):
+                await desk.update(Scope(), {"timeout_s": 9.0}, verify=True)
+            assert (await desk.get(None))[0]["model"] == "c"
+            assert first["version"] == 1
+
+    asyncio.run(main())
+
+
+def test_aliases_are_added_and_removed_one_by_one(open_core) -> None:
+    async def main() -> None:
+        async with open_core() as core:
+            desk = await desks(core)
+            await desk.set(fields("a", aliases={"fast": "small", "x": "y"}), verify=False)
+            changed = await desk.update(
+                Scope(), {"aliases": {"fast": "tiny", "x": "", "big": "huge"}}, verify=False
+            )
+            assert changed["aliases"] == {"fast": "tiny", "big": "huge"}
+            assert core.roster._routes[None]["aliases"] == changed["aliases"]
+            with pytest.raises(BadInput, match="printable"):
+                await desk.update(Scope(), {"aliases": {" ": "m"}}, verify=False)
+
+    asyncio.run(main())
