@@ -9,24 +9,35 @@ from typing import Final
 
 from netmgr.guard import describe_address, judge_address
 from netmgr.policy.decision import DestinationPlan, PlanKind
-from netmgr.policy.fields import NOT_ENFORCED, Fields
+from netmgr.policy.fields import NOT_ENFORCED, Fields, refuse_later_keys
 from netmgr.policy.hosts import OWN_NAMES, ExactHost, Host, LiteralHost, parse_host
-from netmgr.policy.match import ANY_METHOD, BadPattern, is_method, parse_path_glob
+from netmgr.policy.match import BadPattern, PathGlob, parse_path_glob
 from netmgr.policy.problems import Report
-from netmgr.policy.rules import PRESET_RULES, Access, Endpoint, HttpRule, Protocol, Tls
-from netmgr.policy.tree import Node, to_value
+from netmgr.policy.request_schema import parse_requests
+from netmgr.policy.rules import Endpoint, Protocol, Tls
+from netmgr.policy.tree import Node
 
 MAX_PORT: Final = 65535
-MAX_RULES: Final = 1000  # of one endpoint: each request is held against all of them
 
+# One word per line: additions of different people do not meet.
 _ENFORCED: Final = frozenset(
-    ("host", "port", "ports", "protocol", "tls", "enforcement", "access", "rules", "deny_rules")
+    (
+        "host",
+        "port",
+        "ports",
+        "protocol",
+        "path",
+        "tls",
+        "enforcement",
+        "allow_encoded_slash",
+        "access",
+        "rules",
+        "deny_rules",
+    )
 )
 # Key -> values that ask for nothing and are therefore accepted.
 _ENDPOINT_LATER: Final[dict[str, tuple[object, ...]]] = {
-    "path": ("", "**", "/**"),
     "allowed_ips": ([],),
-    "allow_encoded_slash": (False,),
     "websocket_credential_rewrite": (False,),
     "request_body_credential_rewrite": (False,),
     "allow_uninspected_credentials": (False,),
@@ -40,25 +51,10 @@ _ENDPOINT_LATER: Final[dict[str, tuple[object, ...]]] = {
     "json_rpc": (),
     "mcp": (),
 }
-_RULE_LATER: Final[dict[str, tuple[object, ...]]] = {
-    "query": ({},),
-    "command": ("",),
-    "operation_type": ("",),
-    "operation_name": ("",),
-    "fields": ([],),
-    "tool": (),
-    "params": ({},),
-}
-_RULE_KEYS: Final = frozenset(("method", "path", *_RULE_LATER))
 ENDPOINT_KEYS: Final = _ENFORCED | _ENDPOINT_LATER.keys()
 
 _PROTOCOLS_LATER: Final = ("websocket", "graphql", "json-rpc", "mcp")
-_METHODS: Final = """
-    GET HEAD POST PUT PATCH DELETE OPTIONS TRACE CONNECT PROPFIND PROPPATCH MKCOL COPY MOVE LOCK
-    UNLOCK REPORT SEARCH QUERY PURGE LINK UNLINK
-"""
-_KNOWN_METHODS: Final = frozenset(_METHODS.split())
-_L7_ONLY: Final = ("access", "rules", "deny_rules")
+_INSPECTED: Final = (Protocol.REST,)
 
 
 def parse_endpoint(
@@ -82,21 +78,24 @@ def parse_endpoint(
         fields.problem(
             "host", f"protocol {protocol.value} needs a name; for an address leave it out"
         )
-    access, allow, deny = _parse_requests(fields, protocol, report)
+    selector = _parse_path(fields, protocol)
+    encoded_slash = _parse_encoded_slash(fields, protocol)
+    requests = parse_requests(fields, protocol, report)
     if host is None or not ports:
         return None
-    return Endpoint(place, host, ports, protocol, tls, audit, access, allow, deny)
-
-
-def refuse_later_keys(fields: Fields, later: dict[str, tuple[object, ...]]) -> None:
-    """Refuse the keys that would have to be ignored, unless they ask for nothing."""
-    for key, harmless in later.items():
-        node = fields.node(key)
-        if node is None:
-            continue
-        value = to_value(node)
-        if not any(type(value) is type(other) and value == other for other in harmless):
-            fields.problem(key, NOT_ENFORCED)
+    return Endpoint(
+        place=place,
+        host=host,
+        ports=ports,
+        protocol=protocol,
+        tls=tls,
+        path=selector,
+        audit=audit,
+        encoded_slash=encoded_slash,
+        access=requests.access,
+        allow=requests.allow,
+        deny=requests.deny,
+    )
 
 
 def _parse_host(fields: Fields, report: Report) -> Host | None:
@@ -185,77 +184,26 @@ def _parse_enforcement(fields: Fields, protocol: Protocol, observed: bool) -> bo
     return text == "audit" or observed or protocol is Protocol.SQL
 
 
-def _parse_requests(
-    fields: Fields, protocol: Protocol, report: Report
-) -> tuple[Access | None, tuple[HttpRule, ...], tuple[HttpRule, ...]]:
-    if protocol is not Protocol.REST:
-        for key in _L7_ONLY:
-            if fields.node(key) is not None:
-                fields.problem(key, "needs 'protocol: rest'")
-        return None, (), ()
-    text = fields.choice("access", ("", *(access.value for access in Access)), default="")
-    access = Access(text) if text else None
-    allow = _parse_rules(fields, "rules", report)
-    deny = _parse_rules(fields, "deny_rules", report)
-    if fields.node("access") is not None and fields.node("rules") is not None:
-        fields.problem("rules", "'access' and 'rules' exclude each other; keep one")
-    elif fields.node("access") is None and fields.node("rules") is None:
-        fields.missing("protocol rest needs 'access' or 'rules' to say what is allowed")
-    return access, PRESET_RULES[access] if access else allow, deny
-
-
-def _parse_rules(fields: Fields, key: str, report: Report) -> tuple[HttpRule, ...]:
-    if fields.is_empty_list(key):
-        fields.problem(key, "an empty list allows nothing and denies nothing; remove the key")
-    found: list[HttpRule] = []
-    for number, (path, node) in enumerate(fields.items(key)):
-        if number >= MAX_RULES:
-            fields.problem(key, f"more than {MAX_RULES} rules")
-            break
-        rule = _parse_rule(node, path, f"{key}[{number}]", key == "rules", report)
-        if rule is not None:
-            found.append(rule)
-    return tuple(found)
-
-
-def _parse_rule(
-    node: Node, path: str, place: str, wrapped: bool, report: Report
-) -> HttpRule | None:
-    if wrapped:
-        outer = Fields(node, path, ("allow",), report)
-        inner = outer.node("allow")
-        if inner is None:
-            outer.missing("expected 'allow' with a method and a path")
-            return None
-        node, path = inner, outer.where("allow")
-    fields = Fields(node, path, _RULE_KEYS, report)
-    refuse_later_keys(fields, _RULE_LATER)
-    method = _parse_method(fields, report)
-    glob_text = fields.text("path")
-    if not glob_text:
-        if fields.node("path") is None:
-            fields.missing("expected 'path' ('/**' for every path)")
+def _parse_path(fields: Fields, protocol: Protocol) -> PathGlob | None:
+    text = fields.text("path")
+    if not text:
         return None
     try:
-        glob = parse_path_glob(glob_text)
+        glob = parse_path_glob(text)
     except BadPattern as error:
         fields.problem("path", str(error))
         return None
-    return HttpRule(method, glob, place) if method else None
+    if not glob.specificity:
+        return None
+    if protocol not in _INSPECTED:
+        fields.problem("path", "needs a protocol whose requests are judged, such as 'rest'")
+    return glob
 
 
-def _parse_method(fields: Fields, report: Report) -> str | None:
-    text = (fields.text("method") or "").upper()
-    if not text:
-        if fields.node("method") is None:
-            fields.missing("expected 'method' ('*' for every method)")
-        return None
-    if not is_method(text):
-        fields.problem("method", f"{text!r} is no HTTP method")
-        return None
-    if text == "WEBSOCKET_TEXT":
-        fields.problem("method", f"{text!r} {NOT_ENFORCED}")
-    elif text not in _KNOWN_METHODS and text != ANY_METHOD:
-        near = report.suggest(text, _KNOWN_METHODS)
-        report.warn(fields.where("method"), f"{text!r} is no method that netmgr knows{near}")
-    return text
+def _parse_encoded_slash(fields: Fields, protocol: Protocol) -> bool:
+    wanted = fields.flag("allow_encoded_slash") or False
+    if wanted and protocol not in _INSPECTED:
+        fields.problem(
+            "allow_encoded_slash", "needs a protocol whose requests are judged, such as 'rest'"
+        )
+    return wanted

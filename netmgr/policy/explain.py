@@ -140,7 +140,7 @@ def _request_target(parts: SplitResult) -> str:
 
 def _judge_request(policy: Policy, question: Question) -> Decision:
     try:
-        path, query = canonical_path(question.target_text or "/")
+        path, query = canonical_path(question.target_text or "/", allow_encoded_slash=True)
     except MalformedTarget as error:
         return Decision(
             Verdict.DENIED, Reason.MALFORMED_REQUEST, message=f"the request target: {error}"

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from netmgr.policy.problems import Report
-from netmgr.policy.tree import Mapping, Node, Scalar, Sequence, join_key
+from netmgr.policy.tree import Mapping, Node, Scalar, Sequence, join_key, to_value
 
 MAX_TEXT: Final = 4096  # characters of one value: as long as the longest path
 
@@ -146,6 +146,21 @@ class Fields:
         line = node.line or self.line_of(key)
         self._report.problem(line, place, f"expected a whole number, got {describe(node)}")
         return None
+
+
+def refuse_later_keys(fields: Fields, later: dict[str, tuple[object, ...]]) -> None:
+    """Refuse the keys that would have to be ignored, unless they ask for nothing.
+
+    Args:
+        later: key -> values that ask for nothing and are therefore accepted.
+    """
+    for key, harmless in later.items():
+        node = fields.node(key)
+        if node is None:
+            continue
+        value = to_value(node)
+        if not any(type(value) is type(other) and value == other for other in harmless):
+            fields.problem(key, NOT_ENFORCED)
 
 
 def describe(node: Node) -> str:

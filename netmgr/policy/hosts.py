@@ -128,9 +128,7 @@ def _labels_meet(one: str | StarText | None, other: str | StarText | None) -> bo
         return _label_fits(other, one)
     if isinstance(other, str):
         return one.matches(other)
-    heads = one.head.startswith(other.head) or other.head.startswith(one.head)
-    tails = one.tail.endswith(other.tail) or other.tail.endswith(one.tail)
-    return heads and tails
+    return one.may_meet(other)
 
 
 def _parse_wildcard(text: str) -> WildcardHost:

@@ -4,7 +4,6 @@ Knows nothing of the world. The same functions answer the resolver, the proxy, t
 `policy explain`.
 """
 
-import shlex
 from typing import Final
 
 from netmgr.errors import BadInput
@@ -26,23 +25,27 @@ from netmgr.policy.hosts import (
     WildcardHost,
     parse_host,
 )
+from netmgr.policy.http_rules import Access
 from netmgr.policy.index import NOTHING, Index
-from netmgr.policy.match import BadPattern, is_method, literal_glob, method_matches
+from netmgr.policy.match import BadPattern
 from netmgr.policy.nearest import Nearest
-from netmgr.policy.rules import Access, Endpoint, HttpRule, Protocol
+from netmgr.policy.rules import Endpoint, Protocol
+from netmgr.policy.venue import Venue
 from netmgr.reasons import Reason, Verdict
 
+MAX_VENUES: Final = 1024  # kept ready; through wildcards a sandbox may ask for any number of names
 DEFAULT_PORT: Final = 443  # named in the remedy for a name that was only asked for in DNS
 
 
 class Judge:
     """Answers from an index of endpoints."""
 
-    __slots__ = ("_index", "_nearest")
+    __slots__ = ("_index", "_nearest", "_venues")
 
     def __init__(self, index: Index) -> None:
         self._index = index
         self._nearest: Nearest | None = None  # made at the first denial
+        self._venues: dict[Target, Venue] = {}  # made at a target's first request
 
     # -- names -----------------------------------------------------------------------------
 
@@ -87,17 +90,15 @@ class Judge:
 
     def judge_request(self, target: Target, request: Request) -> Decision:
         """Whether one HTTP request may go to `target`."""
-        judging = [e for e in self._known(target) if e.inspects and target.port in e.ports]
-        if not judging:
-            return self.judge_connection(target)
-        if not request.method.isupper():
-            # Methods are case-sensitive (RFC 9110 §9.1), but a server behind us may not know:
-            # `delete` must meet the rules for DELETE.
-            request = Request(request.method.upper(), request.path, request.query)
-        decision = _judge_rules(judging, target, request)
-        if decision.permits or not all(endpoint.audit for endpoint in judging):
-            return decision
-        return _audited(decision)
+        venue = self._venues.get(target)
+        if venue is None:
+            judging = [e for e in self._known(target) if e.inspects and target.port in e.ports]
+            if not judging:
+                return self.judge_connection(target)
+            if len(self._venues) >= MAX_VENUES:
+                self._venues.clear()
+            venue = self._venues[target] = Venue(target, judging)
+        return venue.judge(request)
 
     # -- destinations ----------------------------------------------------------------------
 
@@ -176,80 +177,6 @@ def _unlisted_address(target: Target) -> Decision:
         "the policy allows",
         None,
         _add_endpoint(str(target.ip), target.port),
-    )
-
-
-def _judge_rules(judging: list[Endpoint], target: Target, request: Request) -> Decision:
-    for endpoint in judging:
-        for rule in endpoint.deny:
-            if method_matches(rule.method, request.method) and rule.path.matches(request.path):
-                return _denied_by(endpoint, rule, request)
-    on_path: HttpRule | None = None
-    for endpoint in judging:
-        for rule in endpoint.allow:
-            if not rule.path.matches(request.path):
-                continue
-            if method_matches(rule.method, request.method):
-                place = f"{endpoint.place}.{rule.place}"
-                message = f"{request.method} {request.path} is allowed by {place}"
-                return Decision(
-                    Verdict.ALLOWED,
-                    Reason.ALLOWED,
-                    place,
-                    message,
-                    treatment=Treatment.TERMINATE,
-                )
-            on_path = on_path or rule
-    return _refuse_request(judging[0], target, request, on_path)
-
-
-def _denied_by(endpoint: Endpoint, rule: HttpRule, request: Request) -> Decision:
-    place = f"{endpoint.place}.{rule.place}"
-    return Decision(
-        Verdict.DENIED,
-        Reason.DENY_RULE,
-        place,
-        f"{place} denies {request.method} {request.path}, whatever else allows it",
-        treatment=Treatment.TERMINATE,
-    )
-
-
-def _refuse_request(
-    endpoint: Endpoint, target: Target, request: Request, on_path: HttpRule | None
-) -> Decision:
-    if on_path is not None:
-        reason, what = Reason.METHOD_NOT_ALLOWED, f"the method {request.method}"
-    else:
-        reason, what = Reason.PATH_NOT_ALLOWED, f"the path {request.path}"
-    return Decision(
-        Verdict.DENIED,
-        reason,
-        endpoint.place,
-        f"{endpoint.place} does not allow {what} ({request.method} {request.path})",
-        endpoint.place,
-        _add_allow(endpoint, target.port, request),
-        treatment=Treatment.TERMINATE,
-    )
-
-
-def _add_allow(endpoint: Endpoint, port: int, request: Request) -> str | None:
-    """The arguments that would allow the request, or None where no rule can name it."""
-    if not is_method(request.method):
-        return None
-    wording = f"{endpoint.host.text}:{port}:{request.method}:{literal_glob(request.path)}"
-    key = endpoint.place.rpartition(".endpoints[")[0]
-    return f"--add-allow {shlex.quote(wording)} --rule-name {shlex.quote(key)}"
-
-
-def _audited(decision: Decision) -> Decision:
-    return Decision(
-        Verdict.AUDITED,
-        decision.reason,
-        decision.rule,
-        f"{decision.message}; let through under audit",
-        decision.nearest,
-        decision.remedy_args,
-        decision.treatment,
     )
 
 

@@ -42,6 +42,12 @@ class StarText:
             place = found + len(piece)
         return True
 
+    def may_meet(self, other: "StarText") -> bool:
+        """Whether some text may fit both: a no is certain."""
+        heads = self.head.startswith(other.head) or other.head.startswith(self.head)
+        tails = self.tail.endswith(other.tail) or other.tail.endswith(self.tail)
+        return heads and tails
+
 
 def parse_star_text(pieces: list[str]) -> StarText:
     """From what stands between the stars (two pieces or more)."""
@@ -64,6 +70,30 @@ class PathGlob:
 
     text: str
     _segments: tuple[_Segment, ...]
+
+    @property
+    def fixed_segments(self) -> list[str]:
+        """The segments before the first one with a star."""
+        fixed: list[str] = []
+        for segment in self._segments:
+            if not isinstance(segment, str):
+                break
+            fixed.append(segment)
+        return fixed
+
+    @property
+    def specificity(self) -> int:
+        """How much of it is fixed: its characters without stars; 0 for every path."""
+        return 0 if self._segments == (None,) else len(self.text) - self.text.count("*")
+
+    @property
+    def stars_within(self) -> bool:
+        """Whether some star stands for part of a path that is no run of whole segments."""
+        return any(isinstance(segment, StarText) for segment in self._segments)
+
+    def meets(self, other: "PathGlob") -> bool:
+        """Whether some path may fit both. Errs towards yes for segments with several stars."""
+        return _gaps_meet(self._segments, other._segments)
 
     def matches(self, path: str) -> bool:
         """Whether the canonical `path` fits."""
@@ -102,6 +132,40 @@ def _fits_with_gaps(want: tuple[_Segment, ...], have: list[str]) -> bool:
             return False
         place += len(block)
     return True
+
+
+def _gaps_meet(one: tuple[_Segment, ...], other: tuple[_Segment, ...]) -> bool:
+    # reach[j]: the first segments of `one` so far, and j of `other`, can be one beginning.
+    reach = _through_gaps([True] + [False] * len(other), other)
+    for segment in one:
+        if segment is None:
+            for place in range(1, len(reach)):
+                reach[place] = reach[place] or reach[place - 1]
+            continue
+        after = [False] * len(reach)
+        for place, facing in enumerate(other):
+            if facing is None:
+                after[place + 1] = reach[place + 1] or reach[place]
+            elif reach[place]:
+                after[place + 1] = _segments_meet(segment, facing)
+        reach = _through_gaps(after, other)
+    return reach[-1]
+
+
+def _through_gaps(reach: list[bool], other: tuple[_Segment, ...]) -> list[bool]:
+    """A `**` of `other` may stand for nothing."""
+    for place, facing in enumerate(other):
+        if facing is None and reach[place]:
+            reach[place + 1] = True
+    return reach
+
+
+def _segments_meet(one: str | StarText, other: str | StarText) -> bool:
+    if isinstance(one, str):
+        return one == other if isinstance(other, str) else other.matches(one)
+    if isinstance(other, str):
+        return one.matches(other)
+    return one.may_meet(other)
 
 
 def _split_blocks(want: tuple[_Segment, ...]) -> list[tuple[_Segment, ...]]:

@@ -2,24 +2,80 @@
 
 Knows nothing of requests. Not every pair of endpoints is compared. Hosts are: a name with itself
 and with the wildcards that cover it, a wildcard with those under the same fixed labels or under
-fewer of them; and of a host's endpoints on one port, one stands for all that are alike.
+fewer of them; and of a host's endpoints on one port, one stands for all that are alike. What must
+agree stands in two tables, by name: a field that two endpoints must agree about is one row more.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations, product
+from typing import Final, NamedTuple
 
 from netmgr.policy.hosts import RESERVED_NAMES, WildcardHost, may_overlap
 from netmgr.policy.index import Index
 from netmgr.policy.problems import MAX_SHOWN, Report
-from netmgr.policy.rules import Endpoint, Protocol, Tls
+from netmgr.policy.rules import Endpoint, Protocol
 
 MAX_WILDCARDS: Final = 256  # different ones under the same fixed labels: bounds check and look-up
 MAX_STEPS: Final = 2_000_000  # comparisons in all, about a second; real policies need thousands
 _RAW: Final = (Protocol.TCP, Protocol.SQL)
 
-_Traits = tuple[bool, Tls, bool, bool]
-_Face = dict[int, dict[_Traits, Endpoint]]  # port -> one endpoint of each kind
+
+class _Aspect(NamedTuple):
+    """What endpoints must agree about.
+
+    Attributes:
+        key: what has to be equal.
+        said: what an error shows; None: the key.
+    """
+
+    name: str
+    key: Callable[[Endpoint], object]
+    said: Callable[[Endpoint], object] | None = None
+
+    def show(self, endpoint: Endpoint) -> str:
+        """As a document writes it."""
+        value = (self.said or self.key)(endpoint)
+        return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+_CONNECTION: Final = (
+    _Aspect("tls", lambda e: e.tls.value),
+    _Aspect("protocol", lambda e: e.protocol in _RAW, lambda e: e.protocol.value),
+)
+# Only asked of endpoints that look inside, and whose `path` is equally narrow: else the narrower
+# one says how a request is read.
+_REQUEST: Final = (
+    _Aspect("protocol", lambda e: e.protocol.value),
+    _Aspect("enforcement", lambda e: "audit" if e.audit else "enforce"),
+    _Aspect("allow_encoded_slash", lambda e: e.encoded_slash),
+)
+
+_Traits = tuple[object, ...]
 _Conflict = tuple[Endpoint, Endpoint, str]
+
+
+@dataclass(slots=True)
+class _Port:
+    """The endpoints of one host and port: one stands for all that are alike.
+
+    Attributes:
+        kinds: by what they say of the connection.
+        readers: those that look inside, by narrowness, by what they say of requests, by path.
+    """
+
+    kinds: dict[_Traits, Endpoint] = field(default_factory=dict)
+    readers: dict[int, dict[_Traits, dict[str, Endpoint]]] = field(default_factory=dict)
+
+    def add(self, endpoint: Endpoint) -> None:
+        self.kinds.setdefault(_traits(endpoint, _CONNECTION), endpoint)
+        if endpoint.inspects:
+            said = self.readers.setdefault(endpoint.specificity, {})
+            path = endpoint.path.text if endpoint.path else ""
+            said.setdefault(_traits(endpoint, _REQUEST), {}).setdefault(path, endpoint)
+
+
+_Face = dict[int, _Port]
 
 
 class _TooMany(Exception):
@@ -101,24 +157,47 @@ class _Check:
                     yield from self._between(face, other_face)
 
     def _within(self, face: _Face) -> Iterator[_Conflict]:
-        for kinds in face.values():
-            found = list(kinds.values())
-            for number, one in enumerate(found):
-                for other in found[number + 1 :]:
-                    yield from self._compare(one, other)
+        for port in face.values():
+            for one, other in combinations(port.kinds.values(), 2):
+                yield from self._compare(one, other, _CONNECTION)
+            for said in port.readers.values():
+                for some, others in combinations(said.values(), 2):
+                    yield from self._paths(some, others)
 
     def _between(self, face: _Face, other_face: _Face) -> Iterator[_Conflict]:
-        for port in face if len(face) < len(other_face) else other_face:
+        for number in face if len(face) < len(other_face) else other_face:
             self._step()
-            for one in face.get(port, {}).values():
-                for other in other_face.get(port, {}).values():
-                    yield from self._compare(one, other)
+            port, other_port = face.get(number), other_face.get(number)
+            if port is None or other_port is None:
+                continue
+            for one, other in product(port.kinds.values(), other_port.kinds.values()):
+                yield from self._compare(one, other, _CONNECTION)
+            for narrowness in port.readers.keys() & other_port.readers.keys():
+                yield from self._readers(port.readers[narrowness], other_port.readers[narrowness])
 
-    def _compare(self, one: Endpoint, other: Endpoint) -> Iterator[_Conflict]:
+    def _readers(
+        self,
+        some: dict[_Traits, dict[str, Endpoint]],
+        others: dict[_Traits, dict[str, Endpoint]],
+    ) -> Iterator[_Conflict]:
+        for (traits, paths), (other_traits, other_paths) in product(some.items(), others.items()):
+            if traits != other_traits:
+                yield from self._paths(paths, other_paths)
+
+    def _paths(self, some: dict[str, Endpoint], others: dict[str, Endpoint]) -> Iterator[_Conflict]:
+        for one, other in product(some.values(), others.values()):
+            self._step()
+            if one.path is None or other.path is None or one.path.meets(other.path):
+                yield from self._compare(one, other, _REQUEST)
+
+    def _compare(
+        self, one: Endpoint, other: Endpoint, aspects: tuple[_Aspect, ...]
+    ) -> Iterator[_Conflict]:
         self._step()
-        what = _contradiction(one, other)
-        if what is not None:
-            yield one, other, what
+        for aspect in aspects:
+            if aspect.key(one) != aspect.key(other):
+                yield one, other, f"{aspect.name} {aspect.show(one)} against {aspect.show(other)}"
+                return
 
     def _step(self) -> None:
         self._steps += 1
@@ -137,20 +216,16 @@ def _by_host(endpoints: Iterable[Endpoint]) -> dict[WildcardHost, _Face]:
 def _face(endpoints: Iterable[Endpoint]) -> _Face:
     face: _Face = {}
     for endpoint in endpoints:
-        traits = (endpoint.protocol in _RAW, endpoint.tls, endpoint.inspects, endpoint.audit)
-        for port in endpoint.ports:
-            face.setdefault(port, {}).setdefault(traits, endpoint)
+        for number in endpoint.ports:
+            port = face.get(number)
+            if port is None:
+                port = face[number] = _Port()
+            port.add(endpoint)
     return face
 
 
-def _contradiction(one: Endpoint, other: Endpoint) -> str | None:
-    if one.tls is not other.tls:
-        return f"tls {one.tls.value!r} against {other.tls.value!r}"
-    if (one.protocol in _RAW) is not (other.protocol in _RAW):
-        return f"protocol {one.protocol.value!r} against {other.protocol.value!r}"
-    if one.inspects and other.inspects and one.audit is not other.audit:
-        return "enforcement 'enforce' against 'audit'"
-    return None
+def _traits(endpoint: Endpoint, aspects: tuple[_Aspect, ...]) -> _Traits:
+    return tuple(aspect.key(endpoint) for aspect in aspects)
 
 
 def _parents(anchor: str) -> Iterator[str]:

@@ -19,6 +19,8 @@ _OUTSIDE_TARGET = re.compile(rb"[^\x21\x22\x24-\x7e]")  # controls, space, '#', 
 _ESCAPE_OR_ODD = re.compile(rb"%%(?:([0-9A-Fa-f]{2})|)|[^%s/]" % _PLAIN)
 _IS_PLAIN = re.compile(rb"[%s]" % _PLAIN)
 _ENCODED_SLASH = b"%2F"
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_SLASHES = re.compile("/{2,}")
 
 
 class MalformedTarget(ValueError):
@@ -29,7 +31,8 @@ def canonical_path(target: bytes | str, allow_encoded_slash: bool = False) -> tu
     """The path and the query of a request target in origin form.
 
     Escapes of plain characters are decoded, all others written in upper case; empty and dot
-    segments are resolved; a trailing slash stays. The query is kept byte for byte.
+    segments are resolved; a trailing slash stays. The query is kept byte for byte, its escapes are
+    only checked to be whole.
 
     Args:
         target: as it stood in the request line (`/a/b?c=d`).
@@ -47,6 +50,8 @@ def canonical_path(target: bytes | str, allow_encoded_slash: bool = False) -> tu
     if odd := _OUTSIDE_TARGET.search(raw):
         raise MalformedTarget(f"byte {odd[0][0]:#04x} may not stand in a request target")
     path, _, query = raw.partition(b"?")
+    if b"%" in query and _BAD_ESCAPE.search(query):
+        raise MalformedTarget("'%' without two hexadecimal digits in the query")
     if len(path) > MAX_PATH:
         raise MalformedTarget(f"a path of {len(path)} bytes; {MAX_PATH} are allowed")
     if not _ALREADY_CANONICAL.fullmatch(path):
@@ -54,6 +59,11 @@ def canonical_path(target: bytes | str, allow_encoded_slash: bool = False) -> tu
         if len(path) > MAX_PATH:
             raise MalformedTarget(f"the path is longer than {MAX_PATH} bytes once escaped")
     return path.decode("ascii"), query.decode("ascii")
+
+
+def slashes_decoded(path: str) -> str | None:
+    """A canonical path as a server reads it that decodes `%2F`; None where it has none."""
+    return _SLASHES.sub("/", path.replace("%2F", "/")) if "%2F" in path else None
 
 
 def split_absolute(target: bytes) -> tuple[bytes, bytes] | None:

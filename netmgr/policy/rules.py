@@ -9,7 +9,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 from netmgr.policy.hosts import Host
-from netmgr.policy.match import PathGlob, parse_path_glob
+from netmgr.policy.http_rules import Access, HttpRule
+from netmgr.policy.match import PathGlob
 
 ANY_BINARY: Final = "/**"
 
@@ -23,48 +24,11 @@ class Protocol(StrEnum):
     REST = "rest"  # method and path of every HTTP request
 
 
-class Access(StrEnum):
-    """Presets instead of rules."""
-
-    READ_ONLY = "read-only"
-    READ_WRITE = "read-write"
-    FULL = "full"
-
-
 class Tls(StrEnum):
     """Whether TLS may be ended by netmgr."""
 
     AUTO = "auto"  # where a rule has to look inside
     SKIP = "skip"  # never
-
-
-@dataclass(frozen=True, slots=True)
-class HttpRule:
-    """Requests with this method (or `*`) on paths that fit.
-
-    Attributes:
-        place: `rules[0]`, `deny_rules[2]` or `access`, within the endpoint.
-    """
-
-    method: str
-    path: PathGlob
-    place: str
-
-    def to_doc(self) -> dict[str, str]:
-        """As it stands in a document."""
-        return {"method": self.method, "path": self.path.text}
-
-
-_EVERYTHING: Final = parse_path_glob("/**")
-_PRESET_METHODS: Final[dict[Access, tuple[str, ...]]] = {
-    Access.READ_ONLY: ("GET", "HEAD", "OPTIONS"),
-    Access.READ_WRITE: ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH"),
-    Access.FULL: ("*",),
-}
-PRESET_RULES: Final[dict[Access, tuple[HttpRule, ...]]] = {
-    access: tuple(HttpRule(method, _EVERYTHING, "access") for method in methods)
-    for access, methods in _PRESET_METHODS.items()
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +38,9 @@ class Endpoint:
     Attributes:
         place: `web.endpoints[0]`: what decisions call it.
         ports: sorted, at least one.
+        path: requests on other paths are not its business; None covers every path.
         audit: a request that no rule allows goes on and is recorded.
+        encoded_slash: `%2F` may stand inside a segment.
         access: the preset that `allow` comes from; None where rules are written out.
     """
 
@@ -83,7 +49,9 @@ class Endpoint:
     ports: tuple[int, ...]
     protocol: Protocol = Protocol.L4
     tls: Tls = Tls.AUTO
+    path: PathGlob | None = None
     audit: bool = False
+    encoded_slash: bool = False
     access: Access | None = None
     allow: tuple[HttpRule, ...] = ()
     deny: tuple[HttpRule, ...] = ()
@@ -92,6 +60,16 @@ class Endpoint:
     def inspects(self) -> bool:
         """Whether requests are judged one by one."""
         return self.protocol is Protocol.REST
+
+    @property
+    def entry(self) -> str:
+        """The key of the entry that it stands in."""
+        return self.place.rpartition(".endpoints[")[0]
+
+    @property
+    def specificity(self) -> int:
+        """How narrow its `path` is; the narrowest of several says how a request is read."""
+        return self.path.specificity if self.path is not None else 0
 
     def to_doc(self, observed: bool) -> dict[str, Any]:
         """As it stands in a document, without what is the default.
@@ -106,10 +84,14 @@ class Endpoint:
             doc["ports"] = list(self.ports)
         if self.protocol is not Protocol.L4:
             doc["protocol"] = self.protocol.value
+        if self.path is not None:
+            doc["path"] = self.path.text
         if self.tls is not Tls.AUTO:
             doc["tls"] = self.tls.value
         if self.audit and not observed and self.protocol is not Protocol.SQL:
             doc["enforcement"] = "audit"
+        if self.encoded_slash:
+            doc["allow_encoded_slash"] = True
         if self.access is not None:
             doc["access"] = self.access.value
         elif self.allow:

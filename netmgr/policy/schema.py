@@ -7,8 +7,8 @@ but does not enforce is refused, never ignored.
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from netmgr.policy.endpoint_schema import parse_endpoint, refuse_later_keys
-from netmgr.policy.fields import Fields, describe
+from netmgr.policy.endpoint_schema import parse_endpoint
+from netmgr.policy.fields import Fields, describe, refuse_later_keys
 from netmgr.policy.foreign import FOREIGN_SECTIONS, parse_foreign
 from netmgr.policy.overlap import report_conflicts, report_crowds
 from netmgr.policy.problems import PolicyError, Report

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from netmgr.errors import BadInput, did_you_mean
-from netmgr.policy.match import BadPattern, parse_path_glob
+from netmgr.policy.http_rules import PRESET_RULES, Access
+from netmgr.policy.match import BadPattern, PathGlob, parse_path_glob
 from netmgr.policy.operations import (
     AddEndpoint,
     AddHttpRule,
@@ -24,7 +25,7 @@ from netmgr.policy.operations import (
     parse_operation,
 )
 from netmgr.policy.policy import EMPTY_POLICY, Policy
-from netmgr.policy.rules import ANY_BINARY, PRESET_RULES, Access
+from netmgr.policy.rules import ANY_BINARY
 
 DEFAULT_PORT: Final = 443  # of `--allow HOST`
 _ALLOW_ENTRY: Final = "allow"
@@ -156,7 +157,7 @@ class _Batch:
 
     def _add_rule(self, wanted: AddHttpRule) -> None:
         place, endpoint = self._one_rest_endpoint(wanted)
-        rule = {"method": wanted.method, "path": _canonical_glob(wanted.path)}
+        rule = {"method": wanted.method, "path": _parse_glob(wanted.path).text}
         if "access" in endpoint and not wanted.deny:
             preset = PRESET_RULES[Access(endpoint["access"])]
             rules = [{"allow": known.to_doc()} for known in preset]
@@ -175,13 +176,14 @@ class _Batch:
         covering = self._find(wanted.host, wanted.port, self.entry)
         if not covering:
             raise self._not_found(wanted.host, wanted.port)
-        found = [(place, e) for place, e in covering if e.get("protocol") == "rest"]
-        if not found:
+        judging = [(place, e) for place, e in covering if e.get("protocol") == "rest"]
+        if not judging:
             raise BadInput(
                 f"{covering[0][0]} does not look inside its connections: rules need "
                 "'protocol: rest'"
             )
-        keys = sorted({place.rpartition(".endpoints[")[0] for place, _ in found})
+        found = _narrowest(judging, wanted)
+        keys = sorted({place.rpartition(".endpoints[")[0] for place, _ in judging})
         if len(keys) > 1:
             raise BadInput(
                 f"{wanted.host}:{wanted.port} stands in several entries ({', '.join(keys)}); "
@@ -244,6 +246,20 @@ def _endpoint_doc(wanted: AddEndpoint) -> Doc:
     return doc
 
 
+def _narrowest(judging: list[tuple[str, Doc]], wanted: AddHttpRule) -> list[tuple[str, Doc]]:
+    """The endpoints whose `path` may cover the rule's, the narrowest first: it judges them."""
+    rule_path = _parse_glob(wanted.path)
+    paths = [_parse_glob(endpoint.get("path", "/**")) for _, endpoint in judging]
+    order = sorted(range(len(judging)), key=lambda number: -paths[number].specificity)
+    found = [judging[number] for number in order if paths[number].meets(rule_path)]
+    if not found:
+        raise BadInput(
+            f"no endpoint for {wanted.host}:{wanted.port} has a 'path' that covers {wanted.path}; "
+            f"{judging[0][0]} covers {paths[0].text}"
+        )
+    return found
+
+
 def _says_the_same(endpoint: Doc, wanted: AddEndpoint) -> bool:
     said = {
         "protocol": wanted.protocol,
@@ -263,8 +279,8 @@ def _set_ports(endpoint: Doc, ports: list[int]) -> None:
     endpoint["ports"] = ports
 
 
-def _canonical_glob(text: str) -> str:
+def _parse_glob(text: str) -> PathGlob:
     try:
-        return parse_path_glob(text).text
+        return parse_path_glob(text)
     except BadPattern as error:
         raise BadInput(f"path {error}") from None

@@ -99,7 +99,7 @@ class Endpoint:
             raise Refused(Refusal(Reason.UNSUPPORTED_PROTOCOL, why))
         target = check_authority(head, self.target, self.scheme)
         try:
-            path, query = canonical_path(target)
+            path, query = canonical_path(target, allow_encoded_slash=True)
         except MalformedTarget as fault:
             raise Refused(Refusal(Reason.MALFORMED_REQUEST, f"request target: {fault}")) from None
         return Request(head.method, path, query)

@@ -35,11 +35,17 @@ METHOD = st.sampled_from(["GET", "HEAD", "POST", "DELETE", "*"])
 GLOB = st.sampled_from(
     ["/**", "**", "/", "/v1", "/v1/**", "/v1/*", "/*/x", "/**/x", "/a%20b", "/%2A"]
 )
-RULE = st.fixed_dictionaries({"method": METHOD, "path": GLOB})
+QUERY_TEST = st.sampled_from(["1", "x*", {"glob": "x"}, {"any": ["1", "*"]}])
+RULE = st.fixed_dictionaries(
+    {"method": METHOD, "path": GLOB},
+    optional={"query": st.dictionaries(st.sampled_from(["k", "x-y"]), QUERY_TEST, max_size=2)},
+)
 REST = st.fixed_dictionaries(
     {"protocol": st.just("rest")},
     optional={
         "enforcement": st.sampled_from(["audit", "enforce"]),
+        "path": st.sampled_from(["", "**", "/v1/**", "/v1/x", "/*/x", "/v1", "/a%20b"]),
+        "allow_encoded_slash": st.booleans(),
         "deny_rules": st.lists(RULE, min_size=1, max_size=2),
     },
 ).flatmap(
@@ -75,9 +81,16 @@ TARGET = st.one_of(
     st.tuples(ADDRESS, PORT).map(lambda p: Target(None, p[0], p[1])),
 )
 PATH = st.sampled_from(
-    ["/", "/v1", "/v1/", "/v1/x", "/a/x", "/x", "/a%20b", "/*", "/v1/../x", "/a:b"]
+    [
+        *("/", "/v1", "/v1/", "/v1/x", "/a/x", "/x", "/a%20b", "/*", "/v1/../x", "/a:b"),
+        *("/v1%2Fx", "/v1?k=1", "/v1/x?k=x&x-y=1", "/?k=2;x-y=1"),
+    ]
 )
 REQUEST_METHOD = st.sampled_from(["GET", "HEAD", "POST", "DELETE", "delete", "BREW"])
+
+
+def read(method: str, target: str) -> Request:
+    return Request(method, *canonical_path(target, allow_encoded_slash=True))
 
 
 def load(doc: Any) -> Policy:
@@ -107,7 +120,7 @@ def test_explain_agrees_with_the_judge(doc: Any, target: Target, method: str, pa
         return
     connection = policy.judge_connection(target)
     if connection.permits and connection.treatment is Treatment.TERMINATE:
-        request = Request(method, *canonical_path(path))
+        request = read(method, path)
         assert explained.decision == policy.judge_request(target, request)
     else:
         assert explained.decision == connection
@@ -118,7 +131,7 @@ def test_explain_agrees_with_the_judge(doc: Any, target: Target, method: str, pa
 def test_faces_of_one_decision_agree(doc: Any, target: Target, method: str, path: str) -> None:
     policy = load(doc)
     connection = policy.judge_connection(target)
-    request = policy.judge_request(target, Request(method, *canonical_path(path)))
+    request = policy.judge_request(target, read(method, path))
     plan = policy.destination_plan(target.name or target.ip or "", target.port)
     assert connection.permits == (plan is not None)
     assert connection.permits or request == connection
@@ -145,7 +158,7 @@ def test_the_remedy_makes_the_very_next_try_succeed(
     doc: Any, target: Target, method: str, path: str
 ) -> None:
     policy = load(doc)
-    request = Request(method, *canonical_path(path))
+    request = read(method, path)
     for _ in range(2):  # the connection first, then perhaps the request on it
         decision = policy.judge_connection(target)
         if decision.permits:
@@ -171,7 +184,7 @@ def test_a_remedy_opens_nothing_but_what_it_names(
     updated = update_policy(policy, parse_arguments(decision.remedy_args or "")).policy
     before, after = policy.judge_connection(other), updated.judge_connection(other)
     assert before.permits == after.permits
-    request = Request(method, *canonical_path(path))
+    request = read(method, path)
     assert (
         policy.judge_request(other, request).verdict
         is updated.judge_request(other, request).verdict
@@ -239,9 +252,17 @@ def contradict(one: Endpoint, other: Endpoint) -> bool:
     differ = (
         one.tls is not other.tls
         or (one.protocol in raw) is not (other.protocol in raw)
-        or (one.inspects and other.inspects and one.audit is not other.audit)
+        or (one.inspects and other.inspects and read_differently(one, other))
     )
     return differ and bool(set(one.ports) & set(other.ports)) and hosts_meet(one.host, other.host)
+
+
+def read_differently(one: Endpoint, other: Endpoint) -> bool:
+    if one.specificity != other.specificity or (
+        one.path and other.path and not one.path.meets(other.path)
+    ):
+        return False
+    return one.audit is not other.audit or one.encoded_slash is not other.encoded_slash
 
 
 def hosts_meet(one: Host, other: Host) -> bool:

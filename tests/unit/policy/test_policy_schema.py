@@ -146,7 +146,7 @@ REFUSED = {
     "{host: a.test, port: 1, protocol: rest, rules: [{allow: {method: GET, path: //b}}]}": (
         ".rules[0].allow.path: '//b': no canonical path has an empty segment"
     ),
-    "{host: a.test, port: 1, allow_encoded_slash: 0}": ".allow_encoded_slash: is understood but",
+    "{host: a.test, port: 1, allow_encoded_slash: 0}": ".allow_encoded_slash: expected true or f",
     f"{{host: {'a' * 5000}, port: 1}}": ".host: expected at most 4096 printable characters",
     '{host: "a\\tb", port: 1}': ".host: expected at most 4096 printable characters",
     "{host: [a], port: {b: 1}}": None,
@@ -169,9 +169,7 @@ NOT_YET = [
     "protocol: graphql",
     "protocol: json-rpc",
     "protocol: mcp",
-    "path: /v1/**",
     "allowed_ips: [10.0.0.0/8]",
-    "allow_encoded_slash: true",
     "websocket_credential_rewrite: true",
     "request_body_credential_rewrite: true",
     "allow_uninspected_credentials: true",
@@ -195,7 +193,7 @@ def test_refuses_what_is_not_enforced_yet_by_its_key(line: str) -> None:
     assert "not enforced yet" in message
 
 
-@pytest.mark.parametrize("matcher", ["query: {a: b}", "tool: x", "fields: [a]", "command: x"])
+@pytest.mark.parametrize("matcher", ["tool: x", "fields: [a]", "command: x"])
 @pytest.mark.parametrize("kind", ["rules", "deny_rules"])
 def test_refuses_matchers_that_are_not_enforced_yet(matcher: str, kind: str) -> None:
     rule = f"{{method: GET, path: /, {matcher}}}"
