@@ -123,11 +123,12 @@ class Call(Generic[T_co]):
     deadline_s: float = READ_S
 
 
-def _part(text: str) -> str:
+def path_part(text: str) -> str:
+    """A word as one segment of a path."""
     return quote(text, safe="")
 
 
-def _given(**words: object) -> dict[str, str]:
+def given(**words: object) -> dict[str, str]:
     """Query words whose value was given, as text."""
     return {key: str(value) for key, value in words.items() if value is not None}
 
@@ -196,17 +197,17 @@ def sandbox_list() -> Call[Json]:
 
 def sandbox_show(name: str) -> Call[Sandbox]:
     """Record and kernel truth of one sandbox."""
-    return Call("GET", f"/v1/sandboxes/{_part(name)}")
+    return Call("GET", f"/v1/sandboxes/{path_part(name)}")
 
 
 def sandbox_check(name: str) -> Call[CheckReport]:
     """Compare record and kernel."""
-    return Call("GET", f"/v1/sandboxes/{_part(name)}/check")
+    return Call("GET", f"/v1/sandboxes/{path_part(name)}/check")
 
 
 def sandbox_delete(name: str) -> Call[Json]:
     """Delete one sandbox."""
-    return Call("DELETE", f"/v1/sandboxes/{_part(name)}", deadline_s=CHANGE_S)
+    return Call("DELETE", f"/v1/sandboxes/{path_part(name)}", deadline_s=CHANGE_S)
 
 
 def sandbox_delete_all() -> Call[Json]:
@@ -223,12 +224,12 @@ def sandbox_gc(keep: Sequence[str]) -> Call[Json]:
 
 
 def _policy(scope: str | None) -> str:
-    return "/v1/policy" if scope is None else f"/v1/sandboxes/{_part(scope)}/policy"
+    return "/v1/policy" if scope is None else f"/v1/sandboxes/{path_part(scope)}/policy"
 
 
 def policy_get(scope: str | None, *, revision: int | None = None) -> Call[PolicyDoc]:
     """One revision; the one in force where none is named."""
-    return Call("GET", _policy(scope), query=_given(revision=revision))
+    return Call("GET", _policy(scope), query=given(revision=revision))
 
 
 def policy_set(
@@ -278,53 +279,6 @@ def explain(sandbox: str, target: str, *, method: str | None = None) -> Call[Exp
 # -- providers and inference ---------------------------------------------------------------------
 
 
-def provider_create(
-    name: str, kind: str, credentials: Mapping[str, str], config: Mapping[str, str]
-) -> Call[Json]:
-    """Store a provider. The answer names the credentials' keys, never a value."""
-    body = {"name": name, "type": kind, "credentials": dict(credentials), "config": dict(config)}
-    return Call("POST", "/v1/providers", body=body, deadline_s=CHANGE_S)
-
-
-def provider_list() -> Call[Json]:
-    """`{"providers": [...]}`."""
-    return Call("GET", "/v1/providers")
-
-
-def credential_names(providers: Json) -> frozenset[str]:
-    """Names of all credentials in the answer to `provider_list`. Variables of these names hold
-    secrets of the operator's, and stay out of a sandbox."""
-    return frozenset(name for p in providers["providers"] for name in p["credentials"])
-
-
-def provider_get(name: str) -> Call[Json]:
-    """One provider."""
-    return Call("GET", f"/v1/providers/{_part(name)}")
-
-
-def provider_update(
-    name: str, credentials: Mapping[str, str], config: Mapping[str, str]
-) -> Call[Json]:
-    """Change what is given; an empty value removes the key."""
-    body = {"credentials": dict(credentials), "config": dict(config)}
-    return Call("PATCH", f"/v1/providers/{_part(name)}", body=body, deadline_s=CHANGE_S)
-
-
-def provider_delete(name: str, *, force: bool) -> Call[Json]:
-    """Delete a provider; with `force` even where a route refers to it."""
-    return Call(
-        "DELETE",
-        f"/v1/providers/{_part(name)}",
-        query=_given(force=1 if force else None),
-        deadline_s=CHANGE_S,
-    )
-
-
-def provider_types() -> Call[Json]:
-    """What kinds of provider there are, with the names of their credentials."""
-    return Call("GET", "/v1/provider-types")
-
-
 def _verifying(timeout_s: float | None) -> float:
     return CHANGE_S + PROBES * (timeout_s or PROBE_S)
 
@@ -361,14 +315,14 @@ def inference_update(
 
 def inference_get(sandbox: str | None, label: str | None = None) -> Call[Json]:
     """`{"routes": [...]}`; the one that holds in a sandbox, or a label's, where one is named."""
-    return Call("GET", "/v1/inference", query=_given(sandbox=sandbox, label=label))
+    return Call("GET", "/v1/inference", query=given(sandbox=sandbox, label=label))
 
 
 def inference_delete(
     sandbox: str | None, label: str | None = None, *, cut: bool = False
 ) -> Call[Json]:
     """Forget the route; done also where none is set. With `cut`, calls under way end, too."""
-    query = _given(sandbox=sandbox, label=label, cut=1 if cut else None)
+    query = given(sandbox=sandbox, label=label, cut=1 if cut else None)
     return Call("DELETE", "/v1/inference", query=query, deadline_s=CHANGE_S)
 
 
@@ -389,5 +343,5 @@ def records(
     Args:
         filters: of `sandbox`, `verdict`, `kind`, `name` (a glob), `since` (seconds, epoch).
     """
-    words = _given(**filters, after=after, limit=limit, follow=1 if follow else None)
+    words = given(**filters, after=after, limit=limit, follow=1 if follow else None)
     return Call("GET", "/v1/records", query=words)

@@ -23,11 +23,13 @@ from netmgr.control.office import Office
 from netmgr.control.server import ControlServer, bind_control_socket
 from netmgr.daemon.adoption import adopt
 from netmgr.daemon.core import Core
+from netmgr.daemon.credential_watch import CredentialWatch
 from netmgr.daemon.inference_desk import InferenceDesk
 from netmgr.daemon.inspection import Inspection
 from netmgr.daemon.kernel_denials import KernelDenials
 from netmgr.daemon.lifecycle import Lifecycle
 from netmgr.daemon.policy_desk import PolicyDesk
+from netmgr.daemon.provider_desk import ProviderDesk
 from netmgr.daemon.route_desk import RouteDesk
 from netmgr.daemon.status import Status
 from netmgr.errors import Conflict, HostFailed, NetmgrError
@@ -200,6 +202,7 @@ class _Daemon:
         crew.sign_on()
         await core.supervisor.wait_ready()
         tasks.start(denials.keep_counting(), name="count refused packets")
+        tasks.start(CredentialWatch(core).keep_looking(), name="credentials that end")
         lifecycle = Lifecycle(core)
         inspection = Inspection(core, lifecycle, status)
         own = os.stat("/proc/self/ns/net")
@@ -208,6 +211,7 @@ class _Daemon:
             policies=PolicyDesk(core),
             inference=desk,
             routes=RouteDesk(core, desk),
+            providers=ProviderDesk(core, desk),
             journal=core.journal,
             inspection=inspection,
             status=status,

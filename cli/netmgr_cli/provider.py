@@ -1,23 +1,14 @@
-"""Owns: `netmgr provider ...`: above all how a credential comes in without being shown.
-
-Values are read here, by the client, and go to the daemon; they are never printed, and this process
-leaves no core in which they could be found.
-"""
+"""Owns: `netmgr provider ...`. How a value comes in stands in netmgr_cli.credentials."""
 
 import os
-import sys
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
-from netmgr.errors import BadInput, did_you_mean
-from netmgr.process import confine
+from netmgr.errors import BadInput
 from netmgr_cli import render, screen
+from netmgr_cli.credentials import discover, read_credentials, read_expiries
 from netmgr_cli.options import Format, Session, need_root, parse_pairs, shows, speaks
-
-MAX_CREDENTIAL: Final = 8192  # bytes; the daemon takes no more
 
 
 @click.group()
@@ -51,12 +42,23 @@ def _config_option(command: Any) -> Any:
     )(command)
 
 
+def _expiry_option(command: Any) -> Any:
+    return click.option(
+        "--credential-expires-at",
+        "expires",
+        metavar="K=TIME",
+        multiple=True,
+        help="When a credential ends: RFC 3339, epoch milliseconds, or 0 for never.",
+    )(command)
+
+
 @provider.command()
 @click.option("--name", required=True, help="What the provider is called here.")
 @click.option("--type", "kind", required=True, help="Its kind: see `netmgr provider types`.")
 @_credential_option
 @click.option("--from-existing", is_flag=True, help="Take the type's usual variables as they are.")
 @_config_option
+@_expiry_option
 @shows
 @speaks
 def create(session: Session, output: Format, **given: Any) -> None:
@@ -71,17 +73,20 @@ def create(session: Session, output: Format, **given: Any) -> None:
         --credential OPENAI_API_KEY=@key \\
         --config OPENAI_BASE_URL=http://host.openshell.internal:8000/v1
     """
-    from netmgr import calls
+    from netmgr import provider_calls
 
     need_root("provider create")
     config = parse_pairs(given["config"], "--config")
+    expires = read_expiries(given["expires"])
     credentials = read_credentials(given["credentials"])
     with session.client() as client:
         if given["from_existing"]:
-            types = client.send(calls.provider_types())
+            types = client.send(provider_calls.provider_types())
             credentials = discover(given["kind"], types, os.environ) | credentials
         answer = client.send(
-            calls.provider_create(given["name"], given["kind"], credentials, config)
+            provider_calls.provider_create(
+                given["name"], given["kind"], credentials, config, expires
+            )
         )
     screen.show(answer, render.provider(answer), output)
 
@@ -96,10 +101,10 @@ def list_(session: Session, output: Format) -> None:
     Example:
       netmgr provider list -o yaml
     """
-    from netmgr import calls
+    from netmgr import provider_calls
 
     with session.client() as client:
-        answer = client.send(calls.provider_list())
+        answer = client.send(provider_calls.provider_list())
     screen.show(answer, render.provider_list(answer), output)
 
 
@@ -114,10 +119,10 @@ def get(session: Session, name: str, output: Format) -> None:
     Example:
       netmgr provider get nim
     """
-    from netmgr import calls
+    from netmgr import provider_calls
 
     with session.client() as client:
-        answer = client.send(calls.provider_get(name))
+        answer = client.send(provider_calls.provider_get(name))
     screen.show(answer, render.provider(answer), output)
 
 
@@ -125,27 +130,33 @@ def get(session: Session, name: str, output: Format) -> None:
 @click.argument("name")
 @_credential_option
 @_config_option
+@_expiry_option
+@click.option("--force", is_flag=True, help="Also end calls under way with the old key.")
 @shows
 @speaks
 def update(session: Session, name: str, output: Format, **given: Any) -> None:
     """Replace credentials or settings of a provider; what is not named stays.
 
-    An empty value (K=) removes the key. In force when the command returns.
+    An empty value (K=) removes the key. In force when the command returns; streams that have
+    begun end with the old key, or with --force at once.
 
     \b
     Examples:
       netmgr provider update nim --credential NVIDIA_API_KEY
       netmgr provider update local --config OPENAI_BASE_URL=
     """
-    from netmgr import calls
+    from netmgr import provider_calls
 
     need_root("provider update")
     config = parse_pairs(given["config"], "--config")
-    if not config and not given["credentials"]:
-        raise BadInput("nothing to change: give --credential or --config")
+    expires = read_expiries(given["expires"])
+    if not config and not given["credentials"] and not expires:
+        raise BadInput("nothing to change: give --credential, --config or --credential-expires-at")
     credentials = read_credentials(given["credentials"])
     with session.client() as client:
-        answer = client.send(calls.provider_update(name, credentials, config))
+        answer = client.send(
+            provider_calls.provider_update(name, credentials, config, expires, force=given["force"])
+        )
     screen.show(answer, render.provider(answer), output)
 
 
@@ -160,11 +171,11 @@ def delete(session: Session, name: str, force: bool) -> None:
     Example:
       netmgr provider delete nim
     """
-    from netmgr import calls
+    from netmgr import provider_calls
 
     need_root("provider delete")
     with session.client() as client:
-        client.send(calls.provider_delete(name, force=force))
+        client.send(provider_calls.provider_delete(name, force=force))
     screen.note(f"{name} deleted")
 
 
@@ -178,87 +189,8 @@ def types(session: Session, output: Format) -> None:
     Example:
       netmgr provider types
     """
-    from netmgr import calls
+    from netmgr import provider_calls
 
     with session.client() as client:
-        answer = client.send(calls.provider_types())
+        answer = client.send(provider_calls.provider_types())
     screen.show(answer, render.provider_types(answer), output)
-
-
-def read_credentials(words: Iterable[str]) -> dict[str, str]:
-    """`K`, `K=V`, `K=@FILE`, `K=-` as keys and values. From here on this process dumps no core.
-
-    Raises:
-        BadInput: a variable is not set, a file cannot be read, stdin is asked for twice.
-    """
-    confine.no_core_dumps()
-    words = list(words)
-    if sum(word.endswith("=-") for word in words) > 1:
-        raise BadInput("--credential: only one value can come from stdin")
-    found: dict[str, str] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not key:
-            raise BadInput(
-                f"--credential: expected KEY, KEY=VALUE, KEY=@FILE or KEY=-, not {'='!r}..."
-            )
-        if key in found:
-            raise BadInput(f"--credential {key}: given twice")
-        found[key] = _value(key, value if equals else None)
-    return found
-
-
-def _value(key: str, word: str | None) -> str:
-    if word is None:
-        text = os.environ.get(key, "")
-        if not text.strip():
-            near = did_you_mean(key, (name for name, value in os.environ.items() if value))
-            raise BadInput(f"--credential {key}: the environment has no value of that name{near}")
-        return text.strip()
-    if word == "-":
-        return _only_line(sys.stdin.buffer.read(MAX_CREDENTIAL + 1), key, "stdin")
-    if word.startswith("@"):
-        path = Path(word[1:])
-        try:
-            with path.open("rb") as file:
-                return _only_line(file.read(MAX_CREDENTIAL + 1), key, str(path))
-        except OSError as error:
-            raise BadInput(f"--credential {key}: {path}: {error.strerror}") from error
-    return word
-
-
-def _only_line(raw: bytes, key: str, source: str) -> str:
-    """The value without surrounding space (files end in a newline, keys do not)."""
-    if len(raw) > MAX_CREDENTIAL:
-        raise BadInput(f"--credential {key}: {source} holds more than {MAX_CREDENTIAL} bytes")
-    try:
-        text = raw.decode().strip()
-    except UnicodeDecodeError:
-        raise BadInput(f"--credential {key}: {source} is no UTF-8") from None
-    if not text:
-        raise BadInput(f"--credential {key}: {source} is empty")
-    return text
-
-
-def discover(kind: str, answer: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
-    """Credentials of a type from the variables in which its users usually keep them.
-
-    Args:
-        answer: the daemon's list of types.
-
-    Raises:
-        BadInput: there is no such type, or none of its variables is set.
-    """
-    types = {str(item["type"]): item for item in answer["types"]}
-    if kind not in types:
-        raise BadInput(
-            f"--type {kind!r}: no such type{did_you_mean(kind, types)} "
-            f"(known: {', '.join(sorted(types))})"
-        )
-    confine.no_core_dumps()
-    names = [str(name) for name in types[kind]["from_existing"]]
-    found = {name: environ[name].strip() for name in names if environ.get(name, "").strip()}
-    if not found:
-        wanted = ", ".join(names) or "none is known for this type"
-        raise BadInput(f"--from-existing: no variable of type {kind!r} is set ({wanted})")
-    return found

@@ -253,7 +253,12 @@ def provider_list(answer: Json) -> list[Block]:
         )
         for p in answer["providers"]
     )
-    return [Grid(("NAME", "TYPE", "USED BY", "CREDENTIALS", "CONFIG"), rows, "no providers")]
+    blocks: list[Block] = [
+        Grid(("NAME", "TYPE", "USED BY", "CREDENTIALS", "CONFIG"), rows, "no providers")
+    ]
+    if warnings := [w for p in answer["providers"] for w in p.get("warnings", ())]:
+        blocks += [Title("credentials that end"), *(Text(printable(str(w))) for w in warnings)]
+    return blocks
 
 
 def provider(answer: Json) -> list[Block]:

@@ -156,13 +156,13 @@ def _sandbox(
     session: Session, name: str | None, wanted: dict[str, Any]
 ) -> Iterator[tuple[Any, frozenset[str]]]:
     """A sandbox for as long as the block runs, and the names of variables that hold credentials."""
-    from netmgr import calls
+    from netmgr import calls, provider_calls
 
     if name is not None:
         _refuse_existing(session, name)
     chosen = name or f"run-{secrets.token_hex(4)}"
     with session.client() as client:
-        secret_names = calls.credential_names(client.send(calls.provider_list()))
+        secret_names = provider_calls.credential_names(client.send(provider_calls.provider_list()))
     try:
         with session.client() as client:
             box = client.send(calls.sandbox_create(chosen, **wanted))

@@ -216,7 +216,7 @@ def exec_(session: Session, name: str, user: str | None, command: tuple[str, ...
       sudo netmgr sandbox exec demo -- curl https://inference.local/v1/models
       sudo netmgr sandbox exec --user build demo -- make fetch
     """
-    from netmgr import calls
+    from netmgr import calls, provider_calls
     from netmgr_cli.enter import Errand, enter
     from netmgr_cli.identity import choose_identity
 
@@ -226,7 +226,7 @@ def exec_(session: Session, name: str, user: str | None, command: tuple[str, ...
         raise BadInput("name the command to run after `--`")
     with session.client() as client:
         answer = client.send(calls.sandbox_show(name))
-        secret_names = calls.credential_names(client.send(calls.provider_list()))
+        secret_names = provider_calls.credential_names(client.send(provider_calls.provider_list()))
     identity = choose_identity(user)
     # After NAME click hands the separating `--` through, because options end at NAME already.
     words = command[1:] if command[0] == "--" else command

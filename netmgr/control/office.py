@@ -12,6 +12,7 @@ from netmgr.daemon.inference_desk import InferenceDesk
 from netmgr.daemon.inspection import Inspection
 from netmgr.daemon.lifecycle import Lifecycle
 from netmgr.daemon.policy_desk import PolicyDesk
+from netmgr.daemon.provider_desk import ProviderDesk
 from netmgr.daemon.route_desk import RouteDesk
 from netmgr.daemon.status import Status
 from netmgr.journal import Journal
@@ -30,6 +31,7 @@ class Office:
     policies: PolicyDesk
     inference: InferenceDesk
     routes: RouteDesk
+    providers: ProviderDesk
     journal: Journal
     inspection: Inspection
     status: Status

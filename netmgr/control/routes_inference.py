@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from netmgr.control import schema
 from netmgr.control.access import Need
 from netmgr.control.office import Office
+from netmgr.daemon.provider_desk import Given
 from netmgr.inference.scope import parse_scope
 from netmgr.secret import Secret
 
@@ -21,23 +22,22 @@ def inference_routes(office: Office) -> APIRouter:
     return router
 
 
-def _secrets(values: dict[str, str]) -> dict[str, Secret]:
-    return {key: Secret(value) for key, value in values.items()}
+def _given(body: schema.ProviderContent) -> Given:
+    secrets = {key: Secret(value) for key, value in body.credentials.items()}
+    return Given(secrets, body.config, body.expires)
 
 
 def _add_providers(router: APIRouter, office: Office) -> None:
-    desk = office.inference
+    desk = office.providers
 
     @router.post("/providers", status_code=201)
     async def create(body: schema.CreateProvider, request: Request) -> JsonObject:
         office.allow(request, Need.ROOT)
-        return await desk.create_provider(
-            body.name, body.type, _secrets(body.credentials), body.config
-        )
+        return await desk.create(body.name, body.type, _given(body))
 
     @router.get("/providers")
     async def listing() -> JsonObject:
-        return {"providers": await desk.list_providers()}
+        return {"providers": await desk.list()}
 
     @router.get("/provider-types")
     async def types() -> JsonObject:
@@ -45,17 +45,17 @@ def _add_providers(router: APIRouter, office: Office) -> None:
 
     @router.get("/providers/{name}")
     async def get(name: str) -> JsonObject:
-        return await desk.get_provider(name)
+        return await desk.get(name)
 
     @router.patch("/providers/{name}")
     async def update(name: str, body: schema.UpdateProvider, request: Request) -> JsonObject:
         office.allow(request, Need.ROOT)
-        return await desk.update_provider(name, _secrets(body.credentials), body.config)
+        return await desk.update(name, _given(body), force=body.force)
 
     @router.delete("/providers/{name}")
     async def delete(name: str, request: Request, force: bool = False) -> JsonObject:
         office.allow(request, Need.ROOT)
-        await desk.delete_provider(name, force=force)
+        await desk.delete(name, force=force)
         return {"removed": [name]}
 
 

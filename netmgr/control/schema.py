@@ -13,6 +13,8 @@ MAX_POLICY_TEXT: Final = 1024 * 1024  # bytes of a policy file; the largest know
 MAX_ALLOW: Final = 256  # --allow options of one sandbox
 MAX_LABELS: Final = 64
 MAX_CREDENTIAL: Final = 8192  # bytes of one credential value
+MAX_CREDENTIALS: Final = 32  # of one provider; the largest known kind has four
+MAX_CONFIG: Final = 64  # config keys of one provider
 MAX_OPERATIONS: Final = 256  # operations of one `policy update`
 
 MAX_NUMBER: Final = 2**53  # what JSON holds exactly, and SQLite anyhow
@@ -21,6 +23,8 @@ Text256 = Annotated[str, Field(max_length=256)]
 Label = Annotated[str, Field(max_length=MAX_LABEL)]
 Number = Annotated[int, Field(ge=0, le=MAX_NUMBER)]  # a revision, a record's number
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Credential = Annotated[str, Field(max_length=MAX_CREDENTIAL)]
+ConfigValue = Annotated[str, Field(max_length=MAX_CREDENTIAL)]
 
 
 class Body(BaseModel):
@@ -92,20 +96,26 @@ class Explain(Body):
     method: Text256 | None = None
 
 
-class CreateProvider(Body):
+class ProviderContent(Body):
+    """What a provider consists of. `expires`: when credentials end, epoch seconds; 0 is never."""
+
+    credentials: Annotated[dict[Text256, Credential], Field(max_length=MAX_CREDENTIALS)] = {}
+    config: Annotated[dict[Text256, ConfigValue], Field(max_length=MAX_CONFIG)] = {}
+    expires: Annotated[dict[Text256, Seconds], Field(max_length=MAX_CREDENTIALS)] = {}
+
+
+class CreateProvider(ProviderContent):
     """POST /v1/providers."""
 
     name: Text256
     type: Annotated[str, Field(max_length=64)]
-    credentials: dict[Text256, Annotated[str, Field(max_length=MAX_CREDENTIAL)]] = {}
-    config: dict[Text256, Annotated[str, Field(max_length=MAX_CREDENTIAL)]] = {}
 
 
-class UpdateProvider(Body):
-    """PATCH /v1/providers/{name}: an empty value removes the key."""
+class UpdateProvider(ProviderContent):
+    """PATCH /v1/providers/{name}: an empty value removes the key. With `force`, calls end that
+    are under way with what it replaces."""
 
-    credentials: dict[Text256, Annotated[str, Field(max_length=MAX_CREDENTIAL)]] = {}
-    config: dict[Text256, Annotated[str, Field(max_length=MAX_CREDENTIAL)]] = {}
+    force: bool = False
 
 
 Aliases = Annotated[dict[Text256, Text256], Field(max_length=MAX_ALIASES)]

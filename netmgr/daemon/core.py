@@ -101,19 +101,28 @@ class Core:
         return await self.supervisor.change(lambda kind: ops_for(kind, ops))
 
     def record(
-        self, kind: Kind, message: str, *, resident: Resident | None = None, **extra: Any
+        self,
+        kind: Kind,
+        message: str,
+        *,
+        resident: Resident | None = None,
+        outcome: tuple[Verdict, Reason] = (Verdict.ALLOWED, Reason.ALLOWED),
+        remedy: str | None = None,
+        **extra: Any,
     ) -> None:
-        """Write a record of something that the daemon itself did (config, lifecycle)."""
+        """Write a record of something that the daemon itself did or noticed (config, lifecycle,
+        finding)."""
         row = resident.row if resident else None
         record = Record(
             time=time.time(),
             sandbox=row.name if row else None,
             tenant=row.tenant if row else None,
             kind=kind,
-            verdict=Verdict.ALLOWED,
-            reason=Reason.ALLOWED,
+            verdict=outcome[0],
+            reason=outcome[1],
             policy_revision=row.revision or None if row else None,
             message=message,
+            remedy=remedy,
             extra=extra,
         )
         self.journal.append(record.to_wire())

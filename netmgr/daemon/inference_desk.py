@@ -1,157 +1,37 @@
-"""Owns: providers and their credentials; what a route to one comes to; asking it whether it works.
+"""Owns: what a route to a provider comes to, who is told of it, and asking it whether it works.
 
-A credential goes from the caller into the vault and from there to the proxy workers; it never comes
-back out of the API. Which routes there are is netmgr.daemon.route_desk's business.
+A credential goes from the vault to the proxy workers; it never comes back out of the API. Providers
+are netmgr.daemon.provider_desk's business; which routes there are, netmgr.daemon.route_desk's.
 """
 
-import re
-import time
-from collections.abc import Mapping
+from collections.abc import Iterable
+from dataclasses import replace
 from itertools import count
 from typing import Any, Final
 
 from netmgr.daemon.core import Core
 from netmgr.daemon.roster import Op
-from netmgr.errors import BadInput, NetmgrError, NotVerified, TryLater
+from netmgr.errors import NetmgrError, NotVerified, TryLater
 from netmgr.inference import profiles
-from netmgr.inference.profiles import PROVIDER_TYPES, resolve_route
+from netmgr.inference.profiles import resolve_route
 from netmgr.inference.route import InferenceRoute as ResolvedRoute
 from netmgr.inference.scope import Scope
 from netmgr.process.ipc import PeerClosed, PeerRefused
-from netmgr.reasons import Kind
-from netmgr.secret import Secret
-from netmgr.store import InferenceRoute, Provider
+from netmgr.store import InferenceRoute
 
 JsonObject = dict[str, Any]
 
 PROBE_SCOPE: Final = "?probe"  # no sandbox can be called so
 PROBE_STEPS: Final = 6  # chat twice, messages, responses, completions, embeddings
 PROBE_MARGIN_S: Final = 5.0  # for connecting and for the worker itself
-MAX_PROVIDERS: Final = 1000
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 
 
 class InferenceDesk:
-    """Answers /v1/providers."""
+    """Resolves routes, tells the workers, probes."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
         self._probes = count(1)
-
-    # -- providers -------------------------------------------------------------------------
-
-    def types(self) -> list[JsonObject]:
-        """What `provider create --type` takes."""
-        return [
-            {
-                "type": kind.name,
-                "base_url": kind.default_base_url,
-                "protocols": [str(protocol) for protocol in kind.protocols],
-                "credential": kind.credential_key,
-                "config": list(kind.config_keys),
-                "from_existing": list(kind.discovery),
-            }
-            for kind in PROVIDER_TYPES.values()
-        ]
-
-    async def create_provider(
-        self, name: str, kind: str, credentials: Mapping[str, Secret], config: Mapping[str, str]
-    ) -> JsonObject:
-        """Store a provider.
-
-        Raises:
-            BadInput: a name, type, credential or config key that cannot be meant.
-            Conflict: the name is taken.
-        """
-        if not _NAME.fullmatch(name):
-            raise BadInput(f"provider name {name!r}: expected letters, digits, '.', '_' and '-'")
-        profile = profiles.validate_provider(kind, credentials, config)
-        for key, value in credentials.items():
-            profiles.validate_credential(key, value)
-        core, now = self._core, time.time()
-        async with core.change():
-            if len(await core.on_store(core.store.providers.all)) >= MAX_PROVIDERS:
-                raise BadInput(f"{MAX_PROVIDERS} providers exist; delete one first")
-            row = Provider(
-                name=name, type=profile.name, config=dict(config), created=now, updated=now
-            )
-            sealed = {k: core.vault.seal(v, "provider", name, k) for k, v in credentials.items()}
-            await core.on_store(core.store.providers.add, row, sealed)
-        core.record(Kind.CONFIG, f"provider {name} created")
-        return await self.get_provider(name)
-
-    async def list_providers(self) -> list[JsonObject]:
-        """Every provider; the names of credentials, never values."""
-        core = self._core
-        found = await core.on_store(core.store.providers.all)
-        return [await self.get_provider(provider.name) for provider in found]
-
-    async def get_provider(self, name: str) -> JsonObject:
-        """One provider.
-
-        Raises:
-            NotFound: names the nearest one.
-        """
-        core = self._core
-        row = await core.on_store(core.store.providers.get, name)
-        routes = await core.on_store(core.store.inference.all)
-        return {
-            "name": row.name,
-            "type": row.type,
-            "credentials": list(row.credentials),
-            "config": dict(row.config),
-            "created": row.created,
-            "updated": row.updated,
-            "used_by": [self.scope_of(r).key or "all" for r in routes if r.provider == name],
-        }
-
-    async def update_provider(
-        self, name: str, credentials: Mapping[str, Secret], config: Mapping[str, str]
-    ) -> JsonObject:
-        """Change single credentials and config values; an empty value removes the key. Routes that
-        use the provider change at once.
-
-        Raises:
-            NotFound, BadInput: the provider would not be valid after it.
-        """
-        core = self._core
-        async with core.change():
-            row = await core.on_store(core.store.providers.get, name)
-            kept = (set(row.credentials) | set(credentials)) - _emptied(credentials)
-            merged = {k: v for k, v in (dict(row.config) | dict(config)).items() if v}
-            profiles.validate_provider(row.type, kept, merged)
-            sealed = {}
-            for key, value in credentials.items():
-                if value.reveal():
-                    profiles.validate_credential(key, value)
-                    sealed[key] = core.vault.seal(value, "provider", name, key)
-            changes = dict.fromkeys(_emptied(credentials)) | sealed
-            await core.on_store(
-                core.store.providers.update,
-                name,
-                config=merged,
-                credentials=changes,
-                now=time.time(),
-            )
-            await self._announce_routes_of(name)
-        core.record(Kind.CONFIG, f"provider {name} updated")
-        return await self.get_provider(name)
-
-    async def delete_provider(self, name: str, *, force: bool) -> None:
-        """Forget a provider; with `force` also the routes that use it.
-
-        Raises:
-            NotFound: no such provider.
-            Conflict: inference still uses it.
-        """
-        core = self._core
-        async with core.change():
-            routes = await core.on_store(core.store.providers.remove, name, force=force)
-            ops: list[Op] = []
-            for route in routes:
-                ops += core.roster.set_route(self.scope_of(route).key, None)
-            await core.announce([*ops, revocation(provider=name)])
-        core.record(Kind.CONFIG, f"provider {name} deleted")
 
     def restore(self) -> None:
         """Bring every stored route into the roster, at start, on the store's thread.
@@ -182,7 +62,7 @@ class InferenceDesk:
             for key, sealed in core.store.providers.credentials(row.name).items()
         }
         provider = profiles.Provider(row.name, row.type, credentials, dict(row.config))
-        return resolve_route(
+        resolved = resolve_route(
             provider,
             route.model,
             route_id=f"{route.label or route.scope or 'all'}-{route.version}-{row.updated:.6f}",
@@ -190,6 +70,7 @@ class InferenceDesk:
             total_timeout_s=route.total_timeout_s or 0,
             aliases=route.aliases,
         )
+        return replace(resolved, expires_at=min(row.expires.values(), default=None))
 
     async def probe(self, route: ResolvedRoute) -> list[JsonObject]:
         """Ask the upstream, the way a sandbox's request goes.
@@ -215,15 +96,38 @@ class InferenceDesk:
         validated: list[JsonObject] = answer.body["validated"]
         return validated
 
-    async def _announce_routes_of(self, provider: str) -> None:
+    # -- for providers ---------------------------------------------------------------------
+
+    async def announce_routes_of(self, provider: str, *, cut: bool = False) -> None:
+        """Put a provider's new credentials and settings in force wherever it is used.
+
+        Args:
+            cut: calls that are under way with the old ones end.
+        """
         core = self._core
         ops: list[Op] = []
         for route in await core.on_store(core.store.inference.all):
             if route.provider == provider:
                 wire = (await self.resolve(route)).to_wire(with_credential=True)
                 ops += core.roster.set_route(self.scope_of(route).key, wire)
+        if cut:
+            ops.append(revocation(provider=provider))
         if ops:
             await core.announce(ops)
+
+    async def drop_routes(self, provider: str, routes: Iterable[InferenceRoute]) -> None:
+        """Routes that went with their provider: no worker keeps them, and their calls end."""
+        core = self._core
+        ops: list[Op] = []
+        for route in routes:
+            ops += core.roster.set_route(self.scope_of(route).key, None)
+        await core.announce([*ops, revocation(provider=provider)])
+
+    async def scopes_of(self, provider: str) -> list[str]:
+        """Where a provider is used: names of sandboxes, labels, and `all`."""
+        core = self._core
+        routes = await core.on_store(core.store.inference.all)
+        return [self.scope_of(r).key or "all" for r in routes if r.provider == provider]
 
     # -- scopes ----------------------------------------------------------------------------
 
@@ -243,7 +147,3 @@ class InferenceDesk:
 def revocation(*, provider: str | None = None, scope: str | None = None) -> Op:
     """The operation that ends calls under way: those to a provider, or else those of a scope."""
     return {"op": "inference.revoke", "provider": provider, "scope": scope}
-
-
-def _emptied(credentials: Mapping[str, Secret]) -> set[str]:
-    return {key for key, value in credentials.items() if not value.reveal()}

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from netmgr import __version__
 from netmgr.daemon.core import Core
+from netmgr.daemon.credential_watch import outlooks
 from netmgr.errors import NetmgrError, TryLater
 from netmgr.process.ipc import PeerClosed, PeerRefused
 from netmgr.process.supervise import Worker
@@ -72,6 +73,10 @@ class Status:
             "workers": workers,
             "firewall": {"ok": not differences and "error" not in rules, **rules},
             "journal": {"available": core.journal.available, "last_seq": core.journal.last_seq},
+            "credentials": [
+                {"message": notice.message, "remedy": notice.remedy, "state": notice.outlook.value}
+                for notice in await outlooks(core, time.time())
+            ],
             "state_dir": str(core.settings.state_dir),
             "global_policy": core.global_policy[1] if core.global_policy else None,
         }

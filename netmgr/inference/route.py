@@ -33,6 +33,7 @@ class InferenceRoute:
         idle_timeout_s: between two chunks of a stream.
         ca_pem: certificates to trust for this origin instead of the system's; None for those.
         config: the provider's settings, names as the operator wrote them.
+        expires_at: when the credential ends, epoch seconds; None is never.
     """
 
     id: str
@@ -49,6 +50,7 @@ class InferenceRoute:
     ca_pem: str | None = None
     config: dict[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
+    expires_at: float | None = None
 
     def to_wire(self, with_credential: bool) -> dict[str, Any]:
         """As the `route` of an `inference` operation; the key only for proxy workers."""
@@ -66,6 +68,7 @@ class InferenceRoute:
             "ca_pem": self.ca_pem,
             "config": dict(self.config),
             "aliases": dict(self.aliases),
+            "expires_at": self.expires_at,
         }
         if with_credential and self.credential is not None:
             body["credential"] = self.credential.reveal()
@@ -96,4 +99,5 @@ class InferenceRoute:
             ca_pem=body["ca_pem"],
             config=dict(body["config"]),
             aliases=dict(body.get("aliases", {})),
+            expires_at=body.get("expires_at"),
         )

@@ -238,6 +238,12 @@ class Settings:
     flow_idle_timeout_s: float = _seconds(
         "Time-outs", 7200.0, (10.0, 7 * 86400.0), "Silence in both directions of a relayed flow."
     )
+    credential_warning_s: float = _seconds(
+        "Time-outs",
+        7 * 86400.0,
+        (0.0, 365 * 86400.0),
+        "How long before its end a credential is told of: a record, and a line in `netmgr status`.",
+    )
     inference_timeout_s: float = _seconds(
         "Time-outs",
         60.0,

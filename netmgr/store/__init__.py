@@ -19,12 +19,14 @@ from netmgr.errors import Conflict
 from netmgr.store.database import Database
 from netmgr.store.policies import Policies
 from netmgr.store.providers import Inference, Providers
+from netmgr.store.refreshes import Refreshes
 from netmgr.store.rows import (
     InferenceRoute,
     LeaseRow,
     PolicyRevision,
     PolicyStatus,
     Provider,
+    Refresh,
     Sandbox,
     SandboxState,
 )
@@ -36,6 +38,7 @@ __all__ = [
     "PolicyRevision",
     "PolicyStatus",
     "Provider",
+    "Refresh",
     "Sandbox",
     "SandboxState",
     "Store",
@@ -59,6 +62,7 @@ class Store:
         self.authorities = Authorities(self._db)
         self.policies = Policies(self._db)
         self.providers = Providers(self._db)
+        self.refreshes = Refreshes(self._db)
         self.inference = Inference(self._db)
 
     def close(self) -> None:

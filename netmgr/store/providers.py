@@ -18,7 +18,7 @@ class Providers:
         self._db = database
 
     def add(self, provider: Provider, credentials: Mapping[str, Sealed]) -> None:
-        """Store a new provider.
+        """Store a new provider; its `expires` go with the credentials.
 
         Raises:
             Conflict: the name is taken.
@@ -35,6 +35,7 @@ class Providers:
                 provider.updated,
             )
             self._put_credentials(provider.name, credentials)
+            self._put_expiries(provider.name, provider.expires)
 
     def update(
         self,
@@ -43,8 +44,12 @@ class Providers:
         *,
         config: Mapping[str, str] | None = None,
         credentials: Mapping[str, Sealed | None] | None = None,
+        expires: Mapping[str, float | None] | None = None,
     ) -> Provider:
         """Replace the configuration where one is given, and single credentials (None deletes).
+
+        Args:
+            expires: when credentials end; None is never. A new credential has no end of old.
 
         Raises:
             NotFound: there is no such provider.
@@ -58,6 +63,7 @@ class Providers:
                 name,
             )
             self._put_credentials(name, credentials or {})
+            self._put_expiries(name, expires or {})
         return self.get(name)
 
     def find(self, name: str) -> Provider | None:
@@ -111,7 +117,7 @@ class Providers:
 
     def _provider(self, row: sqlite3.Row) -> Provider:
         keys = self._db.all(
-            "SELECT key FROM credentials WHERE provider = ? ORDER BY key", row["name"]
+            "SELECT key, expires FROM credentials WHERE provider = ? ORDER BY key", row["name"]
         )
         return Provider(
             name=row["name"],
@@ -120,6 +126,7 @@ class Providers:
             created=row["created"],
             updated=row["updated"],
             credentials=tuple(key["key"] for key in keys),
+            expires={key["key"]: key["expires"] for key in keys if key["expires"] is not None},
         )
 
     def _put_credentials(self, name: str, credentials: Mapping[str, Sealed | None]) -> None:
@@ -127,12 +134,21 @@ class Providers:
             self._db.execute("DELETE FROM credentials WHERE provider = ? AND key = ?", name, key)
             if sealed is not None:
                 self._db.execute(
-                    "INSERT INTO credentials VALUES (?, ?, ?, ?)",
+                    "INSERT INTO credentials VALUES (?, ?, ?, ?, NULL)",
                     name,
                     key,
                     sealed.key_id,
                     sealed.blob,
                 )
+
+    def _put_expiries(self, name: str, expires: Mapping[str, float | None]) -> None:
+        for key, moment in expires.items():
+            self._db.execute(
+                "UPDATE credentials SET expires = ? WHERE provider = ? AND key = ?",
+                moment,
+                name,
+                key,
+            )
 
 
 class Inference:

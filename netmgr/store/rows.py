@@ -92,7 +92,8 @@ class PolicyRevision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """An inference provider. `credentials` are the names of its keys, never values."""
+    """An inference provider. `credentials` are the names of its keys, never values; `expires`
+    tells of those that end when."""
 
     name: str
     type: str
@@ -100,6 +101,30 @@ class Provider:
     created: float
     updated: float
     credentials: tuple[str, ...] = ()
+    expires: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refresh:
+    """How a credential is renewed by itself.
+
+    Attributes:
+        key: the credential's name.
+        strategy: name of a netmgr.inference.refresh strategy.
+        material: what the strategy needs and anyone may read.
+        secrets: names of what it needs besides; the values are encrypted.
+        renewed: when it last succeeded; None is never yet.
+        failed: why the last attempt failed; '' where it did not.
+    """
+
+    provider: str
+    key: str
+    strategy: str
+    material: Mapping[str, str]
+    updated: float
+    secrets: tuple[str, ...] = ()
+    renewed: float | None = None
+    failed: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

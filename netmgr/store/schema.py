@@ -119,4 +119,30 @@ DROP INDEX inference_scope;
 CREATE UNIQUE INDEX inference_scope ON inference (ifnull(sandbox_id, 0), ifnull(label, ''));
 """
 
-MIGRATIONS: Final = (_FIRST, _SCOPES)  # step n leads to PRAGMA user_version n
+# When a credential stops being accepted; NULL is never. And what renews one by itself.
+_CREDENTIAL_LIVES: Final = """
+ALTER TABLE credentials ADD COLUMN expires REAL;
+
+CREATE TABLE refreshes (           -- `key` is the credential that is kept fresh
+    provider TEXT NOT NULL REFERENCES providers (name) ON DELETE CASCADE,
+    key TEXT NOT NULL,
+    strategy TEXT NOT NULL,
+    material TEXT NOT NULL,
+    updated REAL NOT NULL,
+    renewed REAL,
+    failed TEXT NOT NULL,
+    PRIMARY KEY (provider, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE refresh_secrets (
+    provider TEXT NOT NULL,
+    key TEXT NOT NULL,
+    name TEXT NOT NULL,
+    key_id TEXT NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (provider, key, name),
+    FOREIGN KEY (provider, key) REFERENCES refreshes (provider, key) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: Final = (_FIRST, _SCOPES, _CREDENTIAL_LIVES)  # step n leads to PRAGMA user_version n

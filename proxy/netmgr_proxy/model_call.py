@@ -4,6 +4,7 @@ its answer relayed chunk by chunk, counted, and ended in the protocol's own word
 All rules are in netmgr_proxy.inference; here is only the I/O and the order of it.
 """
 
+import time
 from typing import Any, Final
 
 from netmgr.inference.protocols import Shape
@@ -15,7 +16,7 @@ from netmgr_proxy.call_clock import CallClock
 from netmgr_proxy.client import ClientConnection, DeadlinePassed
 from netmgr_proxy.exchange import CutShort, Exchange
 from netmgr_proxy.inference import errors
-from netmgr_proxy.inference.admit import Admitted
+from netmgr_proxy.inference.admit import Admitted, expired
 from netmgr_proxy.inference.answer import AnswerHead, judge_answer
 from netmgr_proxy.inference.errors import outward_message, render_stream_error
 from netmgr_proxy.inference.patterns import shape_of_path
@@ -102,6 +103,8 @@ class ModelCall(Exchange):
         self._live = admission.live
         self._admitted = admission.admitted
         self.shape = admission.admitted.shape
+        if (ends := admission.live.route.expires_at) is not None and ends <= time.time():
+            raise ModelRefused(expired(self.shape))
         return admission
 
     async def _read_body(self) -> bytes:

@@ -36,7 +36,7 @@ REVEALERS = {
     "netmgr/daemon/questions.py": "hands a leaf's key to the proxy worker that asked",
     "netmgr/inference/profiles.py": "judges a new credential's form",
     "netmgr/inference/route.py": "puts it into the proxy workers' copy of a route",
-    "netmgr/daemon/inference_desk.py": "tells an empty value from none",
+    "netmgr/daemon/provider_desk.py": "tells an empty value from none",
     "proxy/netmgr_proxy/inference/headers.py": "writes the provider's authentication header",
     "proxy/netmgr_proxy/inference/probe.py": "blots it out of a provider's error text",
 }

@@ -17,6 +17,7 @@ from netmgr_proxy.inference.errors import Refusal
 from netmgr_proxy.inference.patterns import PATTERNS, Pattern, match, shape_of_path
 
 SET_COMMAND: Final = "netmgr inference set --provider NAME --model MODEL"
+RENEW_COMMAND: Final = "netmgr provider update NAME --credential KEY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,18 @@ def admit(method: str, target: bytes, route: InferenceRoute | None) -> Admitted 
     if not _speaks(route, pattern.protocol):
         return _other_protocol(pattern, route)
     return Admitted(pattern, method, path, query, route)
+
+
+def expired(shape: Shape) -> Refusal:
+    """The operator's key has ended: it is not sent on to be refused elsewhere."""
+    return Refusal(
+        503,
+        Reason.CREDENTIAL_EXPIRED,
+        "the operator's credential for the model provider has expired",
+        remedy=RENEW_COMMAND,
+        close=False,
+        shape=shape,
+    )
 
 
 def _speaks(route: InferenceRoute, protocol: Protocol) -> bool:

@@ -21,6 +21,7 @@ _STATUS: Final = {
     Reason.POLICY_STALE: 503,
     Reason.JOURNAL_UNAVAILABLE: 503,
     Reason.NOT_CONFIGURED: 503,
+    Reason.CREDENTIAL_EXPIRED: 503,
     Reason.NO_AVAILABLE_ENDPOINT: 503,
 }
 # What failed although it was allowed; everything else was denied.
@@ -32,6 +33,7 @@ _FAILURES: Final = frozenset(
         Reason.UPSTREAM_TIMEOUT,
         Reason.UPSTREAM_AUTH,
         Reason.POLICY_STALE,
+        Reason.CREDENTIAL_EXPIRED,
         Reason.NO_AVAILABLE_ENDPOINT,
     )
 )

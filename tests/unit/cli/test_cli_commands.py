@@ -334,11 +334,11 @@ def test_bad_credentials(
 
 
 def test_types_are_read_as_the_daemon_lists_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    from netmgr.daemon.inference_desk import InferenceDesk
+    from netmgr.daemon.provider_desk import ProviderDesk
     from netmgr.inference.profiles import PROVIDER_TYPES
-    from netmgr_cli.provider import discover
+    from netmgr_cli.credentials import discover
 
-    listed = InferenceDesk.types(None)  # type: ignore[arg-type]  # it looks at no instance
+    listed = ProviderDesk.types(None)  # type: ignore[arg-type]  # it looks at no instance
     for name, kind in PROVIDER_TYPES.items():
         environ = {kind.credential_key: " sk "}
         assert discover(name, {"types": listed}, environ) == {kind.credential_key: "sk"}
@@ -357,7 +357,7 @@ def test_from_existing(netmgr: Netmgr, daemon: Any, monkeypatch: pytest.MonkeyPa
 
 def test_reading_a_credential_makes_the_process_undumpable() -> None:
     code = (
-        "import resource, ctypes; from netmgr_cli.provider import read_credentials\n"
+        "import resource, ctypes; from netmgr_cli.credentials import read_credentials\n"
         "read_credentials(['K=V'])\n"
         "print(resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
     )

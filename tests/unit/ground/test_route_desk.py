@@ -8,6 +8,7 @@ import pytest
 from netmgr.daemon.core import Core
 from netmgr.daemon.inference_desk import InferenceDesk
 from netmgr.daemon.lifecycle import Lifecycle
+from netmgr.daemon.provider_desk import Given, ProviderDesk
 from netmgr.daemon.route_desk import RouteDesk
 from netmgr.daemon.sandbox_spec import SandboxSpec
 from netmgr.errors import BadInput, Conflict, NotFound
@@ -16,11 +17,12 @@ from netmgr.secret import Secret
 
 
 async def desks(core: Core) -> RouteDesk:
-    providers = InferenceDesk(core)
+    inference = InferenceDesk(core)
     config = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
-    await providers.create_provider("lab", "openai", {"OPENAI_API_KEY": Secret("sk-1")}, config)
+    given = Given({"OPENAI_API_KEY": Secret("sk-1")}, config)
+    await ProviderDesk(core, inference).create("lab", "openai", given)
     await Lifecycle(core).create(SandboxSpec.parse({"name": "box", "labels": {"team": "ml"}}))
-    return RouteDesk(core, providers)
+    return RouteDesk(core, inference)
 
 
 def fields(model: str, **more: Any) -> dict[str, Any]:

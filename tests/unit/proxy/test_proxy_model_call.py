@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -251,6 +252,35 @@ def test_without_a_route_it_is_503_and_says_how_to_set_one(tmp_path: Path) -> No
             writer.write(call())  # in force on the connection that was refused before
             assert (await read_response(reader))[0] == 200
             writer.close()
+
+    run(story())
+
+
+def test_an_ended_credential_is_not_sent_and_the_client_is_told(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            origin = await provider(r, answer_json)
+            put_in_force(r, expires_at=time.time() + 1.0)
+            reader, writer = await r.open("inference.local", 443, tls=True)
+            writer.write(call())
+            assert (await read_response(reader))[0] == 200
+            await asyncio.sleep(1.1)
+            writer.write(call())  # the same head on the same connection
+            status, head, body = await read_response(reader)
+            assert status == 503
+            assert b"x-netmgr-reason: credential_expired" in head
+            error = json.loads(body)["error"]
+            assert (error["code"], error["type"]) == ("credential_expired", "server_error")
+            assert "prod" not in error["message"]
+            assert len(origin.heard) == 1
+            assert origin.bytes.count(b"POST ") == 1
+            put_in_force(r, expires_at=None)
+            writer.write(call())
+            assert (await read_response(reader))[0] == 200
+            writer.close()
+            await asyncio.sleep(0.05)
+            refused = [x for x in r.records if x["reason"] == "credential_expired"]
+            assert [x["verdict"] for x in refused] == ["failed"]
 
     run(story())
 

@@ -1,0 +1,191 @@
+"""Owns: providers and their credentials, from the caller into the vault, and their end.
+
+A value goes in and never comes back out of the API: what is shown are names and times. What a
+change means for routes is the inference desk's business; how a credential renews itself stands in
+netmgr.daemon.refresher.
+"""
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from netmgr.daemon.core import Core
+from netmgr.daemon.inference_desk import InferenceDesk
+from netmgr.errors import BadInput, did_you_mean
+from netmgr.inference import profiles
+from netmgr.inference.expiry import MAX_MOMENT, moment, notices
+from netmgr.inference.profiles import PROVIDER_TYPES
+from netmgr.reasons import Kind
+from netmgr.secret import Secret
+from netmgr.store import Provider
+
+JsonObject = dict[str, Any]
+
+MAX_PROVIDERS: Final = 1000
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a caller gave of a provider.
+
+    Attributes:
+        credentials: by name; an empty value removes it.
+        config: an empty value removes the key.
+        expires: when credentials end, epoch seconds; 0 is never.
+    """
+
+    credentials: Mapping[str, Secret] = field(default_factory=dict)
+    config: Mapping[str, str] = field(default_factory=dict)
+    expires: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def removed(self) -> set[str]:
+        """Credentials that are to go."""
+        return {key for key, value in self.credentials.items() if not value.reveal()}
+
+    def ends(self) -> dict[str, float | None]:
+        """When which credential ends; None is never."""
+        return {key: at or None for key, at in self.expires.items()}
+
+
+class ProviderDesk:
+    """Answers /v1/providers and /v1/provider-types."""
+
+    def __init__(self, core: Core, inference: InferenceDesk) -> None:
+        self._core = core
+        self._inference = inference
+
+    def types(self) -> list[JsonObject]:
+        """What `provider create --type` takes."""
+        return [
+            {
+                "type": kind.name,
+                "base_url": kind.default_base_url,
+                "protocols": [str(protocol) for protocol in kind.protocols],
+                "credential": kind.credential_key,
+                "config": list(kind.config_keys),
+                "from_existing": list(kind.discovery),
+            }
+            for kind in PROVIDER_TYPES.values()
+        ]
+
+    async def create(self, name: str, kind: str, given: Given) -> JsonObject:
+        """Store a provider.
+
+        Raises:
+            BadInput: a name, type, credential, time or config key that cannot be meant.
+            Conflict: the name is taken.
+        """
+        if not _NAME.fullmatch(name):
+            raise BadInput(f"provider name {name!r}: expected letters, digits, '.', '_' and '-'")
+        profile = profiles.validate_provider(kind, given.credentials, given.config)
+        for key, value in given.credentials.items():
+            profiles.validate_credential(key, value)
+        _judge_ends(given.expires, given.credentials)
+        core, now = self._core, time.time()
+        ends = {key: at for key, at in given.expires.items() if at}
+        row = Provider(
+            name=name,
+            type=profile.name,
+            config=dict(given.config),
+            created=now,
+            updated=now,
+            expires=ends,
+        )
+        sealed = {k: core.vault.seal(v, "provider", name, k) for k, v in given.credentials.items()}
+        async with core.change():
+            if len(await core.on_store(core.store.providers.all)) >= MAX_PROVIDERS:
+                raise BadInput(f"{MAX_PROVIDERS} providers exist; delete one first")
+            await core.on_store(core.store.providers.add, row, sealed)
+        core.record(Kind.CONFIG, f"provider {name} created")
+        return await self.get(name)
+
+    async def list(self) -> list[JsonObject]:
+        """Every provider; the names of credentials, never values."""
+        core = self._core
+        found = await core.on_store(core.store.providers.all)
+        return [await self.get(provider.name) for provider in found]
+
+    async def get(self, name: str) -> JsonObject:
+        """One provider.
+
+        Raises:
+            NotFound: names the nearest one.
+        """
+        core = self._core
+        row = await core.on_store(core.store.providers.get, name)
+        warn_s = core.settings.credential_warning_s
+        return {
+            "name": row.name,
+            "type": row.type,
+            "credentials": list(row.credentials),
+            "expires": {key: moment(at) for key, at in row.expires.items()},
+            "warnings": [n.message for n in notices(name, row.expires, time.time(), warn_s)],
+            "config": dict(row.config),
+            "created": row.created,
+            "updated": row.updated,
+            "used_by": await self._inference.scopes_of(name),
+        }
+
+    async def update(self, name: str, given: Given, *, force: bool) -> JsonObject:
+        """Change single credentials, their ends and config values. Routes that use the provider
+        change at once; with `force`, calls that are under way with the old ones end.
+
+        Raises:
+            NotFound, BadInput: the provider would not be valid after it.
+        """
+        core = self._core
+        async with core.change():
+            row = await core.on_store(core.store.providers.get, name)
+            kept = (set(row.credentials) | set(given.credentials)) - given.removed
+            merged = {k: v for k, v in (dict(row.config) | dict(given.config)).items() if v}
+            profiles.validate_provider(row.type, kept, merged)
+            _judge_ends(given.expires, kept)
+            sealed = {}
+            for key, value in given.credentials.items():
+                if value.reveal():
+                    profiles.validate_credential(key, value)
+                    sealed[key] = core.vault.seal(value, "provider", name, key)
+            await core.on_store(
+                core.store.providers.update,
+                name,
+                time.time(),
+                config=merged,
+                credentials=dict.fromkeys(given.removed) | sealed,
+                expires=given.ends(),
+            )
+            await self._inference.announce_routes_of(name, cut=force)
+        core.record(Kind.CONFIG, f"provider {name} updated")
+        return await self.get(name)
+
+    async def delete(self, name: str, *, force: bool) -> None:
+        """Forget a provider; with `force` also the routes that use it, and calls under way end.
+
+        Raises:
+            NotFound: no such provider.
+            Conflict: inference still uses it.
+        """
+        core = self._core
+        async with core.change():
+            routes = await core.on_store(core.store.providers.remove, name, force=force)
+            await self._inference.drop_routes(name, routes)
+        core.record(Kind.CONFIG, f"provider {name} deleted")
+
+
+def _judge_ends(expires: Mapping[str, float], credentials: Any) -> None:
+    """Times belong to credentials that are there.
+
+    Raises:
+        BadInput: one does not, or is no time.
+    """
+    for key, at in expires.items():
+        if key not in credentials:
+            raise BadInput(
+                f"--credential-expires-at {key}: the provider has no such credential"
+                + did_you_mean(key, credentials)
+            )
+        if not 0 <= at <= MAX_MOMENT:
+            raise BadInput(f"--credential-expires-at {key}: expected a time between 1970 and 9999")
