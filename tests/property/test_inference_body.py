@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -32,6 +33,9 @@ def other_key(key: str) -> bool:
     return key.partition("\0")[0].strip().casefold() != "model"
 
 
+MEMBER = st.tuples(TEXT.filter(other_key), VALUE)
+
+
 @st.composite
 def bodies(draw: st.DrawFn) -> tuple[str, str, str]:
     """(before, value, after) of a body whose top-level model has `value`; '' where it has none."""
@@ -39,7 +43,7 @@ def bodies(draw: st.DrawFn) -> tuple[str, str, str]:
     members = [
         f"{json.dumps(key, ensure_ascii=ascii_only)}{draw(BLANKS)}:{draw(BLANKS)}"
         f"{json.dumps(value, ensure_ascii=ascii_only)}{draw(BLANKS)}"
-        for key, value in draw(st.lists(st.tuples(TEXT.filter(other_key), VALUE), max_size=5))
+        for key, value in draw(st.lists(MEMBER, max_size=5, unique_by=itemgetter(0)))
     ]
     head, tail = draw(BLANKS) + "{", "}" + draw(BLANKS)
     if draw(st.booleans()):
@@ -125,3 +129,34 @@ def test_surrogates_pass_in_pairs_only(pieces: list[str]) -> None:
                 read_document(dressed.encode())
         else:
             read_document(dressed.encode())
+
+
+KEY = st.sampled_from(['"a"', '"\\u0061"', '":"', '"\\u003a"', '"b\\\\"', '"\\\\u003a"', '""'])
+NESTED = st.recursive(
+    st.sampled_from(["1", '":"', '"\\u003A:"', '"\\\\:"', "[]", "{}"]),
+    lambda inner: (
+        st.lists(st.tuples(KEY, inner), max_size=3).map(
+            lambda members: "{" + ",".join(f"{k} :{v}" for k, v in members) + "}"
+        )
+        | st.lists(inner, max_size=3).map(lambda items: "[" + ", ".join(items) + "]")
+    ),
+    max_leaves=10,
+)
+
+
+@given(NESTED)
+def test_a_key_stands_once_at_every_depth(value: str) -> None:
+    twice = False
+
+    def look(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal twice
+        twice = twice or len(dict(members)) != len(members)
+        return dict(members)
+
+    json.loads(value, object_pairs_hook=look)
+    body = b'{"v": ' + value.encode() + b"}"
+    if twice:
+        with pytest.raises(MalformedBody, match="more than once"):
+            read_document(body)
+    else:
+        read_document(body)

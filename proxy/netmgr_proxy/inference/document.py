@@ -1,25 +1,36 @@
 """Owns: reading a request body as one strict JSON object, with the place of each top-level value.
 
 Knows nothing of models. Stricter than most servers on purpose: what one parser refuses and another
-one reads (RFC 8259 §6, §8, §9) is refused, so that what is judged here is what the provider reads.
-Keys that stand twice are left to the caller at the top; below it the last one counts.
+one reads (RFC 8259 §4, §6, §8, §9) is refused, so that what is judged here is what the provider
+reads. A key twice in one object is such a thing, at any depth.
 
 The text is scanned as Latin-1: one character per byte, so every offset is a byte offset; that it
 is UTF-8 is checked apart. The scanning itself is json's C scanner. All else here is arranged so
-that a long body costs little more than that scan: only passes that run in C.
+that a long body costs little more than that scan: only passes that run in C, and no cycles for the
+garbage collector to look for.
 """
 
 import codecs
+import gc
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import isinf
 from typing import Any, Final, NamedTuple, NoReturn
 
-from netmgr.inference.protocols import Shape
 from netmgr.reasons import Reason
-from netmgr_proxy.inference.errors import Refusal
+from netmgr_proxy.inference.tree import (
+    MAX_DEPTH,
+    MalformedBody,
+    check_strings,
+    key_twice,
+    survey,
+    too_deep,
+)
 
-MAX_DEPTH: Final = 128  # serde_json's bound; tool schemas in use stay below 30
+__all__ = ["MAX_DEPTH", "MAX_MEMBERS", "Document", "MalformedBody", "Member", "read_document"]
+
 MAX_MEMBERS: Final = 256  # top-level keys, read one by one; the largest API has about 40
 # Brackets and commas, an upper bound of the values that a body can hold. Each becomes an object
 # of 50 to 200 bytes here: 32 MiB of `[]` would be 700 MB. Prose has about 20,000 in a MiB.
@@ -30,35 +41,13 @@ _BLANK: Final = re.compile(r"[ \t\n\r]*")
 # What nearly every member has, taken in one step; the rest is read, and refused, bit by bit.
 _COMMA: Final = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
 _PLAIN_KEY: Final = re.compile(r'"([a-z_]+)"[ \t\n\r]*:[ \t\n\r]*')
-_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
-
-
-class MalformedBody(ValueError):
-    """A request body that is not sent on.
-
-    Attributes:
-        status: 400, or 413 where a bound is exceeded.
-        message: what is wrong and where; at most one key of the body is repeated.
-    """
-
-    def __init__(
-        self, message: str, status: int = 400, reason: Reason = Reason.MALFORMED_REQUEST
-    ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.status = status
-        self.reason = reason
-
-    def refusal(self, shape: Shape) -> Refusal:
-        """As an answer in the protocol's shape. The body was read: the connection may stay."""
-        return Refusal(self.status, self.reason, self.message, close=False, shape=shape)
 
 
 class Member(NamedTuple):
     """One top-level value.
 
     Attributes:
-        value: as json reads it, with every string in Latin-1 clothes (see `text`).
+        value: as `tree` says: objects as pairs, strings in Latin-1 clothes (see `text`).
         start: offset of the value's first byte.
         end: offset behind its last byte.
     """
@@ -74,12 +63,14 @@ class Document(NamedTuple):
 
     Attributes:
         opening: offset of the '{'.
-        members: in their order; a key may stand more than once.
+        members: in their order; no key stands twice.
+        keys: every key below the top.
     """
 
     body: bytes
     opening: int
     members: tuple[Member, ...]
+    keys: frozenset[str] = frozenset()
 
     def text(self, member: Member) -> str | None:
         """The member's value where it is a string, properly decoded."""
@@ -95,16 +86,38 @@ def read_document(body: bytes) -> Document:
     Raises:
         MalformedBody: it is not one well-formed, bounded JSON object in UTF-8.
     """
-    ascii_only = body.isascii()
-    if not ascii_only:
+    if not body.isascii():
         _check_encoding(body)
     _check_structure(body)
+    with _no_collector():
+        try:
+            document = _Reader(body).read()
+        except RecursionError:
+            raise too_deep() from None
+        keys = _check_values(document, escapes=b"\\" in body)
+    return document._replace(keys=keys)
+
+
+def _check_values(document: Document, *, escapes: bool) -> frozenset[str]:
+    """Refuse what is nested too deep, keys that stand twice in one object, and half characters."""
+    names = [member.key for member in document.members]
+    if escapes:
+        check_strings(names)
+    if len(set(names)) != len(names):
+        raise key_twice(next(name for name in names if names.count(name) > 1))
+    return survey([member.value for member in document.members], escapes=escapes)
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """A tree of plain values has no cycles: looking for them would cost a third of the reading."""
+    was_on = gc.isenabled()
+    gc.disable()
     try:
-        document = _Reader(body).read()
-    except RecursionError:
-        raise _too_deep() from None
-    _check_tree(document, _may_have_surrogates(body, ascii_only))
-    return document
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class _Reader:
@@ -208,49 +221,6 @@ def _check_structure(body: bytes) -> None:
         )
 
 
-def _may_have_surrogates(body: bytes, ascii_only: bool) -> bool:
-    """Whether some string may hold a surrogate. Only escapes can make one (UTF-8 has none)."""
-    if b"\\" not in body:
-        return False
-    # In an ASCII body every string but those with such escapes is ASCII: the walk tells at once.
-    return ascii_only or _SURROGATE.search(body) is not None
-
-
-def _check_tree(document: Document, surrogates: bool) -> None:
-    """Refuse what is nested too deep, and strings with half a surrogate pair."""
-    level: list[Any] = [member.value for member in document.members]
-    strings: list[str] = [member.key for member in document.members]
-    depth = 1  # the document itself
-    while level:
-        kinds = set(map(type, level))
-        if surrogates and str in kinds:
-            strings += [value for value in level if type(value) is str]
-        if surrogates:
-            _check_strings(strings)
-        if dict not in kinds and list not in kinds:
-            return
-        depth += 1
-        if depth > MAX_DEPTH:
-            raise _too_deep()
-        outer, level, strings = level, [], []
-        for value in outer:
-            if type(value) is dict:
-                level += value.values()
-                strings += value
-            elif type(value) is list:
-                level += value
-
-
-def _check_strings(strings: list[str]) -> None:
-    if all(map(str.isascii, strings)):
-        return
-    for text in strings:
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise MalformedBody("the request body has half of a surrogate pair") from None
-
-
 def _finite(text: str) -> float:
     value = float(text)
     if isinf(value):
@@ -266,8 +236,6 @@ def _broken(what: str, here: int) -> MalformedBody:
     return MalformedBody(f"the request body is not JSON: {what} at byte {here}")
 
 
-def _too_deep() -> MalformedBody:
-    return MalformedBody(f"the request body is nested deeper than {MAX_DEPTH} levels")
-
-
-_DECODER: Final = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_constant)
+_DECODER: Final = json.JSONDecoder(
+    parse_float=_finite, parse_constant=_refuse_constant, object_pairs_hook=tuple
+)

@@ -76,8 +76,6 @@ def _model_member(document: Document) -> Member | None:
     found: Member | None = None
     for member in document.members:
         if member.key == KEY:
-            if found is not None:
-                raise MalformedBody("the request body has the key 'model' more than once")
             found = member
         elif _reads_as_model(member.key):
             raise MalformedBody(

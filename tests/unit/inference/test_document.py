@@ -55,6 +55,10 @@ def refused(body: bytes) -> MalformedBody:
         (b'{"a":"\xed\xa0\x80"}', "not UTF-8"),
         ('{"a":1}'.encode("utf-16"), "not UTF-8"),
         ('{"a":1}'.encode("utf-16-le"), "expected a key"),
+        (b'{"a":1,"a":2}', "'a' more than once"),
+        (b'{"a":1,"\\u0061":2}', "'a' more than once"),
+        (b'{"a":{"b":1,"c":2,"b":1}}', "more than once"),
+        (b'{"a":[[{"b:":":","b:":"\\u003a"}]]}', "more than once"),
         (b'{"a":NaN}', "has NaN"),
         (b'{"a":[{"b":-Infinity}]}', "has -Infinity"),
         (b'{"a":1e999}', "beyond all bounds: 1e999"),
@@ -81,7 +85,7 @@ def test_refused_with_the_place(body: bytes, words: str) -> None:
         b'{"a":1e308,"b":-0.0,"c":1E-400,"d":123456789012345678901234567890}',
         b'{"a":"\\ud83d\\ude00 \\\\ud800 \\u0000 \\/"}',
         '{"ключ":"值","\U0001f600":"\u2028"}'.encode(),
-        b'{"a":1,"a":2}',
+        b'{"a:":"b:c","d":{"a:":[":","\\u003a \\\\u003a"]}}',
     ],
 )
 def test_taken(body: bytes) -> None:
