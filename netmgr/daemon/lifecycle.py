@@ -1,7 +1,8 @@
 """Owns: the life of sandboxes: create, delete, collect, list. The street on which one is born.
 
-    spec -> address lease -> plan -> kernel (rules stand already, the link comes up last)
-         -> store -> files -> workers acknowledge -> reply
+    spec -> address lease -> plan -> kernel (rules stand already, the link comes up last)  -> reply
+                                  -> files, then the store's commit
+                                  -> workers acknowledge
 
 A failure at one station undoes those before it. Policies of live sandboxes are the policy desk's.
 """
@@ -10,7 +11,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from netmgr.addresses import NamePool
@@ -18,7 +20,7 @@ from netmgr.daemon.core import Core
 from netmgr.daemon.plan import Plan, carry_out, clear_away, describe, plan_birth, shut_door
 from netmgr.daemon.residents import Resident
 from netmgr.daemon.sandbox_spec import SandboxSpec
-from netmgr.errors import Conflict, HostFailed, LimitExceeded
+from netmgr.errors import Conflict, HostFailed, LimitExceeded, TryLater
 from netmgr.kernel.facts import Netns
 from netmgr.keys.authority import Authority
 from netmgr.keys.trust import trust_env
@@ -29,18 +31,26 @@ from netmgr.store import PolicyRevision, Sandbox
 log = logging.getLogger(__name__)
 
 LINK_PREFIX: Final = "nm"
+BORN_S: Final = 30.0  # for a namespace to be made: the kernel's own thread has deadlines below it
 
 JsonObject = dict[str, Any]
 
 
 @dataclass(slots=True)
 class _Birth:
-    """What one creation has gathered on its way."""
+    """What one creation has gathered on its way.
+
+    Attributes:
+        born: its namespace, as soon as the kernel has made it.
+        built: the kernel's part stands.
+        stored: the row is committed.
+    """
 
     spec: SandboxSpec
     resident: Resident
     plan: Plan
-    netns: Netns | None = None
+    born: Future[Netns] = field(default_factory=Future)
+    built: bool = False
     stored: bool = False
     began: float = field(default_factory=time.monotonic)
 
@@ -151,40 +161,49 @@ class Lifecycle:
         )
 
     async def _bear(self, birth: _Birth) -> None:
-        core, resident = self._core, birth.resident
-        identity = (await self._build(birth)).identity
-        core.keep(
-            resident,
-            netns_dev=identity.dev,
-            netns_ino=identity.inode,
-        )
-        await core.on_store(self._store, birth)
-        birth.stored = True
-        core.residents[resident.row.name] = resident
-        await core.announce(core.roster.put(core.member(resident)))
+        """Kernel, disk and workers at the same time: none of them needs the others' work, and each
+        waits for somebody else (the kernel's lock, the disk, other processes).
 
-    async def _build(self, birth: _Birth) -> Netns:
-        """Kernel and files at the same time: neither needs the other."""
-        core = self._core
-        built, written = await asyncio.gather(
-            core.on_kernel(carry_out, core.kernel, birth.plan),
-            core.on_store(self._give_trust, birth.resident),
+        The link comes up last in the kernel's part. Whoever is first heard there before the
+        workers know it (only an attached namespace can have programs) is refused.
+        """
+        core, resident = self._core, birth.resident
+        built, row, told = await asyncio.gather(
+            core.on_kernel(self._build, birth),
+            core.on_store(self._keep, birth),
+            core.announce(core.roster.put(core.member(resident))),
             return_exceptions=True,
         )
-        if isinstance(built, BaseException):
-            raise built
-        birth.netns = built
-        if isinstance(written, BaseException):
-            raise written
-        return built
+        for outcome in (built, row, told):
+            if isinstance(outcome, BaseException):
+                raise outcome
+        assert isinstance(row, Sandbox)
+        resident.row = row
+        core.residents[row.name] = resident
 
-    def _give_trust(self, resident: Resident) -> None:
-        core, row = self._core, resident.row
+    def _build(self, birth: _Birth) -> None:
+        """The kernel's part; tells the disk's at once which namespace it is."""
+        try:
+            carry_out(self._core.kernel, birth.plan, on_netns=birth.born.set_result)
+            birth.built = True
+        except BaseException as failure:
+            if not birth.born.done():
+                birth.born.set_exception(failure)
+            raise
+
+    def _keep(self, birth: _Birth) -> Sandbox:
+        """The disk's part: the files, then the row as it is from now on."""
+        core, resident, row = self._core, birth.resident, birth.resident.row
         resident.authority = Authority.create(core.settings.instance, row.name, row.created)
         core.trust.write(row.name, resident.authority.certificate_pem)
+        identity = birth.born.result(timeout=BORN_S).identity
+        row = replace(row, netns_dev=identity.dev, netns_ino=identity.inode)
+        self._store(birth, row)
+        birth.stored = True
+        return row
 
-    def _store(self, birth: _Birth) -> None:
-        core, row, spec = self._core, birth.resident.row, birth.spec
+    def _store(self, birth: _Birth, row: Sandbox) -> None:
+        core, spec = self._core, birth.spec
         authority = birth.resident.authority
         sealed = core.vault.seal(authority.key_pem, "authority", str(row.id))
         with core.store.transaction():
@@ -205,17 +224,25 @@ class Lifecycle:
             )
 
     async def _undo(self, birth: _Birth) -> None:
-        """Leave nothing of a birth that failed. `carry_out` undid the kernel's part already where
-        it was the one that failed."""
-        core, row = self._core, birth.resident.row
-        if birth.netns is None:
-            core.addresses.release(row.address, time.time())
-            core.trust.remove(row.name)
-            return
+        """Leave nothing of a birth that failed. Where the kernel's part failed, `carry_out` undid
+        it already, and what stands there under the sandbox's name is somebody else's."""
         try:
-            await self._end(birth.resident, stored=birth.stored)
-        except HostFailed as failure:
-            log.error("undoing the creation of %s: %s", row.name, failure.message)
+            if birth.built:
+                await self._end(birth.resident, stored=birth.stored)
+            else:
+                await self._forget(birth)
+        except (HostFailed, TryLater) as failure:
+            log.error("undoing the creation of %s: %s", birth.spec.name, failure.message)
+
+    async def _forget(self, birth: _Birth) -> None:
+        core, row = self._core, birth.resident.row
+        try:
+            await core.announce(core.roster.remove(row.name))
+            core.trust.remove(row.name)
+            if birth.stored:
+                await core.on_store(core.store.sandboxes.remove, row.id, time.time())
+        finally:
+            core.addresses.release(row.address, time.time())
 
     # -- death -----------------------------------------------------------------------------
 

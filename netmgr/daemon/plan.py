@@ -94,11 +94,17 @@ def describe(step: Step) -> str:
             assert_never(step)
 
 
-def carry_out(kernel: Kernel, plan: Plan, netns: Netns | None = None) -> Netns:
+def carry_out(
+    kernel: Kernel,
+    plan: Plan,
+    netns: Netns | None = None,
+    on_netns: Callable[[Netns], None] | None = None,
+) -> Netns:
     """Do every step in order; where one fails, undo those before it, last first.
 
     Args:
         netns: the sandbox's namespace, for a plan that does not begin with making one.
+        on_netns: told of the namespace as soon as it is there; the other steps follow.
 
     Returns:
         the sandbox's namespace.
@@ -112,6 +118,8 @@ def carry_out(kernel: Kernel, plan: Plan, netns: Netns | None = None) -> Netns:
         for step in plan:
             netns = _do(kernel, step, netns)
             done.append(step)
+            if isinstance(step, MakeNetns) and on_netns is not None and netns is not None:
+                on_netns(netns)
     except BaseException:
         for step in reversed(done):
             _undo_tolerantly(kernel, step)

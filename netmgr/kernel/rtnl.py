@@ -52,6 +52,8 @@ _NDMSG: Final = struct.Struct("=B3xiHBB")
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_EXT_MASK = 1, 3, 18, 26, 29
 _IFLA_LINK, _IFLA_OPERSTATE, _IFLA_LINK_NETNSID, _IFLA_TARGET_NETNSID = 5, 16, 37, 46
+_IFLA_NET_NS_FD, _IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 28, 31, 32
+_IFLA_INFO_DATA, _VETH_INFO_PEER = 2, 1
 _OPERSTATE_UP: Final = 6  # include/uapi/linux/if.h: IF_OPER_UP
 _IFLA_INFO_KIND, _IFLA_INET_CONF, _IFLA_INET6_CONF, _AF_INET6 = 1, 1, 2, 10
 _RTA_DST, _RTA_OIF = 1, 4
@@ -134,26 +136,27 @@ def new_veth(name: str, mac: str, peer: str, peer_mac: str, peer_netns: int) -> 
 
     `arp off` must come before a permanent neighbour, since it flushes them; at birth is soonest.
     One queue per direction: a sandbox's link needs no more, and a queue costs memory on each CPU.
+    Packed here, since no two are alike and pyroute2 takes longer to encode one than the kernel to
+    make it: nested attributes as in include/uapi/linux/{if_link,veth}.h.
     """
-    queues = [("IFLA_NUM_TX_QUEUES", 1), ("IFLA_NUM_RX_QUEUES", 1)]
-    other = {
-        "flags": IFF_NOARP,
-        "change": IFF_NOARP,
-        "attrs": [
-            ("IFLA_IFNAME", peer),
-            ("IFLA_ADDRESS", peer_mac),
-            ("IFLA_NET_NS_FD", peer_netns),
-            *queues,
-        ],
-    }
-    veth = {
-        "attrs": [
-            ("IFLA_INFO_KIND", "veth"),
-            ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", other)]}),
-        ]
-    }
-    attrs = [("IFLA_IFNAME", name), ("IFLA_ADDRESS", mac), *queues, ("IFLA_LINKINFO", veth)]
-    return _encode(ifinfmsg(), _RTM_NEWLINK, _NEW, attrs)
+    other = _IFINFO.pack(0, 0, 0, IFF_NOARP, IFF_NOARP) + _born(peer, peer_mac)
+    other += netlink.pack_attr(_IFLA_NET_NS_FD, struct.pack("=I", peer_netns))
+    info = netlink.pack_attr(_IFLA_INFO_KIND, b"veth\0")
+    info += netlink.pack_nested(_IFLA_INFO_DATA, netlink.pack_attr(_VETH_INFO_PEER, other))
+    payload = _IFINFO.pack(0, 0, 0, 0, 0) + _born(name, mac)
+    payload += netlink.pack_nested(_IFLA_LINKINFO, info)
+    return netlink.pack_message(_RTM_NEWLINK, _NEW, payload)
+
+
+def _born(name: str, mac: str) -> bytes:
+    """What both ends of a pair are born with."""
+    queues = struct.pack("=I", 1)
+    return (
+        netlink.pack_attr(_IFLA_IFNAME, name.encode() + b"\0")
+        + netlink.pack_attr(_IFLA_ADDRESS, bytes.fromhex(mac.replace(":", "")))
+        + netlink.pack_attr(_IFLA_NUM_TX_QUEUES, queues)
+        + netlink.pack_attr(_IFLA_NUM_RX_QUEUES, queues)
+    )
 
 
 @_remembered

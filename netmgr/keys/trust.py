@@ -13,7 +13,7 @@ file works as with any other; whoever mounts the directory whole mounts the bund
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -132,7 +132,11 @@ class TrustFiles:
         return TrustPaths(directory / "ca.pem", directory / "ca-bundle.pem")
 
     def write(self, name: str, ca_pem: str) -> Path:
-        """Write a sandbox's files anew, each whole or not at all; their directory is returned.
+        """Write a sandbox's files; their directory is returned.
+
+        Where it stands already, something may read them: each is replaced whole or not at all. A
+        new directory nobody knows yet, so files are written in place: at a birth that is half the
+        work.
 
         Raises:
             HostFailed: the disk is full, or a directory is missing or not ours.
@@ -142,11 +146,11 @@ class TrustFiles:
             "ca.pem": ca_pem,
             "env": render_env(trust_env(self.paths(name))),
         }
+        bundle = self._bundles / f"{name}.pem"
         try:
-            _make_directory(directory)
+            write = _write_new if _make_directory(directory) else _write
             for file, text in files.items():
-                _write(directory / file, text.encode())
-            bundle = self._bundles / f"{name}.pem"
+                write(directory / file, text.encode())
             self._write_bundle(bundle, ca_pem.encode())
             _link(directory / "ca-bundle.pem", bundle)
         except OSError as problem:
@@ -230,18 +234,41 @@ def _whole_file(path: Path) -> Iterator[int]:
 
 def _write(path: Path, data: bytes) -> None:
     with _whole_file(path) as fd:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
+        _write_all(fd, data)
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+    try:
+        os.fchmod(fd, FILE_MODE)  # whatever the umask
+        _write_all(fd, data)
+    finally:
+        os.close(fd)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
 
 
 def _link(path: Path, target: Path) -> None:
+    with suppress(FileExistsError):
+        path.symlink_to(target)
+        return
     aside = path.with_name(f".{path.name}.new")
     aside.unlink(missing_ok=True)
     aside.symlink_to(target)
     aside.replace(path)
 
 
-def _make_directory(path: Path) -> None:
-    path.mkdir(exist_ok=True)
+def _make_directory(path: Path) -> bool:
+    """Whether it is new."""
+    try:
+        path.mkdir()
+    except FileExistsError:
+        new = False
+    else:
+        new = True
     path.chmod(DIRECTORY_MODE)  # whatever the umask
+    return new

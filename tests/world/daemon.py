@@ -29,12 +29,17 @@ class Daemon:
     """One netmgr daemon. `start` returns when its API answers; `stop` when it has ended."""
 
     def __init__(
-        self, instance: str, host: Namespace, directory: Path, config: dict[str, Any]
+        self,
+        instance: str,
+        host: Namespace,
+        directory: Path,
+        memory: Path,
+        config: dict[str, Any],
     ) -> None:
         self.instance = instance
         self.host = host
         self.directory = directory
-        self.run_dir = directory / "run"
+        self.run_dir = memory / "run"
         self.state_dir = directory / "state"
         self.socket = self.run_dir / "api.sock"
         self.log = directory / "daemon.log"

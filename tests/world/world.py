@@ -31,6 +31,9 @@ HOST_ADDRESS: Final = "192.0.2.1"  # RFC 5737, TEST-NET-1
 GATEWAY_ADDRESS: Final = "192.0.2.254"
 HOST_V6: Final = "2001:db8::1"  # RFC 3849
 GATEWAY_V6: Final = "2001:db8::fe"
+# The daemon's run directory lies in memory, as /run does on every host with systemd; not here,
+# perhaps, where the tests may run in a container.
+MEMORY: Final = Path("/dev/shm")
 
 _numbers = itertools.count(1)
 
@@ -51,6 +54,8 @@ class World:
         self.inet = Namespace(f"{self.id}.inet")
         self.directory = Path(tempfile.mkdtemp(prefix=f"{self.id}-"))
         self.directory.chmod(0o755)  # workers read the trust bundle as their own users
+        self._memory = Path(tempfile.mkdtemp(prefix=f"{self.id}-", dir=MEMORY))
+        self._memory.chmod(0o755)
         self.authority = Authority(self.directory)
         self._daemon: Daemon | None = None
         self._sandboxes: list[Sandbox] = []
@@ -154,6 +159,7 @@ class World:
         for namespace in (self.host, self.inet, Namespace(f"{self.id}-hub")):
             namespace.delete()
         shutil.rmtree(self.directory, ignore_errors=True)
+        shutil.rmtree(self._memory, ignore_errors=True)
 
     # -- netmgr in it ----------------------------------------------------------------------
 
@@ -161,7 +167,7 @@ class World:
         """Start netmgr here (once); `config` overrides keys of its config file."""
         assert self._daemon is None, "this world has its daemon"
         settings = default_config(self._trust_file(), **config)
-        daemon = Daemon(self.id, self.host, self.directory, settings)
+        daemon = Daemon(self.id, self.host, self.directory, self._memory, settings)
         self._daemon = daemon
         daemon.start()
         self._empty_hub = leaks.contents_of(daemon.hub)
