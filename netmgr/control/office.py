@@ -49,7 +49,7 @@ class Office:
         return netns != self.home and (
             caller.own_users
             or netns == self.status.hub_namespace
-            or netns in self.lifecycle.namespaces()
+            or (netns is not None and self.lifecycle.owns_netns(netns))
         )
 
     def allow(self, request: Request, need: Need) -> None:

@@ -35,4 +35,4 @@ def ports_of(name: str, policy: Policy) -> frozenset[int]:
     """The TCP ports on which a name is let through to the proxy."""
     if name == INFERENCE_NAME:
         return INFERENCE_PORTS
-    return policy.judge_name(name).ports
+    return policy.ports_of(name)

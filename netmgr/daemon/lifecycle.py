@@ -316,9 +316,9 @@ class Lifecycle:
         residents = self._core.residents
         return [self.describe(residents[name]) for name in sorted(residents)]
 
-    def namespaces(self) -> frozenset[tuple[int, int]]:
-        """Device and inode of every sandbox's network namespace."""
-        return frozenset((r.row.netns_dev, r.row.netns_ino) for r in self._core.residents.values())
+    def owns_netns(self, identity: tuple[int, int]) -> bool:
+        """Whether a network namespace (device, inode) is a sandbox's."""
+        return self._core.residents.in_netns(identity) is not None
 
     def describe(self, resident: Resident) -> JsonObject:
         """The sandbox object of the API."""

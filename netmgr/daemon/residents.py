@@ -1,4 +1,5 @@
-"""Owns: the live sandboxes in memory, found by name, address, link or number in one step each.
+"""Owns: the live sandboxes in memory, found by name, address, link, number or network namespace in
+one step each.
 
 Knows nothing of how one comes to live here. What every packet's report and every worker's question
 is looked up by must not cost a walk over all sandboxes.
@@ -37,15 +38,16 @@ class Resident:
 
 
 class Residents(MutableMapping[SandboxName, Resident]):
-    """Sandboxes by name. Their address, link and number never change while they live."""
+    """Sandboxes by name. Their address, link, number and namespace never change while they live."""
 
-    __slots__ = ("_by_address", "_by_id", "_by_link", "_by_name")
+    __slots__ = ("_by_address", "_by_id", "_by_link", "_by_name", "_by_netns")
 
     def __init__(self) -> None:
         self._by_name: dict[SandboxName, Resident] = {}
         self._by_address: dict[str, Resident] = {}
         self._by_link: dict[str, Resident] = {}
         self._by_id: dict[int, Resident] = {}
+        self._by_netns: dict[tuple[int, int], Resident] = {}
 
     def __getitem__(self, name: SandboxName) -> Resident:
         return self._by_name[name]
@@ -55,12 +57,14 @@ class Residents(MutableMapping[SandboxName, Resident]):
         self._by_address[str(resident.row.address)] = resident
         self._by_link[resident.row.link] = resident
         self._by_id[resident.row.id] = resident
+        self._by_netns[resident.row.netns_dev, resident.row.netns_ino] = resident
 
     def __delitem__(self, name: SandboxName) -> None:
         row = self._by_name.pop(name).row
         del self._by_address[str(row.address)]
         del self._by_link[row.link]
         del self._by_id[row.id]
+        self._by_netns.pop((row.netns_dev, row.netns_ino), None)
 
     def __iter__(self) -> Iterator[SandboxName]:
         return iter(self._by_name)
@@ -79,3 +83,7 @@ class Residents(MutableMapping[SandboxName, Resident]):
     def numbered(self, number: int) -> Resident | None:
         """The one with this number in the store."""
         return self._by_id.get(number)
+
+    def in_netns(self, identity: tuple[int, int]) -> Resident | None:
+        """The one whose network namespace has this device and inode."""
+        return self._by_netns.get(identity)

@@ -86,8 +86,6 @@ class HubLinks:
             Conflict: a link of that name stands in the hub or in the sandbox.
             HostFailed: the kernel refused; no link is left.
         """
-        if self.find(lease.link) is not None:
-            raise Conflict(f"link {lease.link} stands in the hub")
         with netns.entered(netns_fd):
             sysctls.pin(sysctls.SANDBOX)
             with kernel_errors(f"make link {lease.link}"):
@@ -103,6 +101,8 @@ class HubLinks:
         try:
             inside.run([rtnl.set_link_up(LO_INDEX), pair])
         except FileExistsError as taken:
+            if self.find(lease.link) is not None:
+                raise Conflict(f"link {lease.link} stands in the hub") from taken
             raise Conflict(f"the namespace has a link {SANDBOX_LINK}") from taken
         try:
             self._configure_inside(inside, lease)

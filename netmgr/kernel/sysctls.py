@@ -8,6 +8,7 @@ A new namespace copies values from the host (net.core.devconf_inherit_init_net a
 taken for granted: every value is written and read back.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from netmgr.kernel.fence import kernel_errors
 
 ROOT: Final = Path("/proc/sys/net")
 
+MAX_VALUE: Final = 256  # bytes; what is pinned here are numbers
 PASSES: Final = 3
 """Writing one key may change others: `ip_forward` sets `accept_redirects` everywhere
 (net/ipv4/devinet.c, inet_forward_change)."""
@@ -64,9 +66,13 @@ class Difference:
 def read(key: str, root: Path = ROOT) -> str | None:
     """The value, or None where this kernel has no such key (IPv6 compiled out, say)."""
     try:
-        return (root / key).read_text().strip()
+        fd = os.open(f"{root}/{key}", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    try:
+        return os.read(fd, MAX_VALUE).decode("ascii", "replace").strip()
+    finally:
+        os.close(fd)
 
 
 def differences(wanted: Mapping[str, str], root: Path = ROOT) -> tuple[Difference, ...]:

@@ -54,10 +54,14 @@ class Judge:
         found = self._for_name(name)
         if not found:
             return NameDecision(self._unknown_name(name, DEFAULT_PORT))
-        ports = frozenset(port for endpoint in found for port in endpoint.ports)
+        ports = self.ports_of(name)
         message = f"{name} is allowed by {found[0].place}"
         decision = Decision(Verdict.ALLOWED, Reason.ALLOWED, found[0].place, message)
         return NameDecision(decision, ports)
+
+    def ports_of(self, name: str) -> frozenset[int]:
+        """The TCP ports of the canonical `name`; none where it is not answered."""
+        return frozenset(port for endpoint in self._for_name(name) for port in endpoint.ports)
 
     # -- connections -----------------------------------------------------------------------
 

@@ -89,6 +89,10 @@ class Policy:
         """
         return self._judge.judge_name(name)
 
+    def ports_of(self, name: str) -> frozenset[int]:
+        """The ports of `judge_name` alone: no words are made for a name that is denied."""
+        return self._judge.ports_of(name)
+
     def judge_connection(self, target: Target) -> Decision:
         """Whether a TCP connection to `target` is let through, and whether it is spliced."""
         return self._judge.judge_connection(target)

@@ -18,6 +18,7 @@ MAX_FRAME: Final = 64 * 1024 * 1024  # a full state of thousands of sandboxes; b
 MAX_FDS: Final = 16  # listeners of one worker's start message, with room
 
 _HEAD = struct.Struct("!IB")
+_ENCODE: Final = json.JSONEncoder(separators=(",", ":")).encode  # made once, not for each frame
 
 
 class PeerClosed(ConnectionError):
@@ -81,7 +82,7 @@ class FrameReader:
 
 def encode_frame(message: dict[str, Any], fd_count: int) -> bytes:
     """One frame as bytes."""
-    payload = json.dumps(message, separators=(",", ":")).encode("ascii")  # half a surrogate too
+    payload = _ENCODE(message).encode("ascii")  # half a surrogate too
     return _HEAD.pack(len(payload), fd_count) + payload
 
 

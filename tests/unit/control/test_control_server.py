@@ -226,5 +226,5 @@ def test_who_stands_inside(netns: tuple[int, int], own_users: bool, inside: bool
     parts: dict[str, Any] = dict.fromkeys(field.name for field in fields(Office))
     parts["home"] = (4, 1)
     parts["status"] = SimpleNamespace(hub_namespace=(4, 2))
-    parts["lifecycle"] = SimpleNamespace(namespaces=lambda: frozenset({(4, 3)}))
+    parts["lifecycle"] = SimpleNamespace(owns_netns=lambda identity: identity == (4, 3))
     assert Office(**parts).is_inside(Caller(1, 0, 0, netns, own_users)) is inside

@@ -68,6 +68,25 @@ def test_a_birth_that_fails_leaves_nothing(open_core, verb):
     asyncio.run(main())
 
 
+def test_a_birth_that_the_disk_refuses_leaves_nothing(open_core):
+    async def main():
+        async with open_core() as core:
+            before = standing(core)
+            files = core.settings.run_dir / "sandboxes"
+            files.rmdir()
+            with pytest.raises(HostFailed, match="cannot be written"):
+                await Lifecycle(core).create(spec())
+            assert standing(core) == before
+            assert not core.residents
+            assert not core.roster.members
+            assert not core.store.sandboxes.all()
+            files.mkdir()
+            _, created = await Lifecycle(core).create(spec())
+            assert created
+
+    asyncio.run(main())
+
+
 def test_create_twice_is_once_and_other_parameters_are_a_conflict(open_core):
     async def main():
         async with open_core() as core:
