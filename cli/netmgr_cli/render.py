@@ -238,6 +238,11 @@ def explanation(answer: Json, target: str) -> list[Block]:
         blocks.append(Fields(pairs))
     if answer.get("remedy"):
         blocks += [Title("would be allowed by"), Text(printable(str(answer["remedy"])))]
+    if answer.get("hint"):
+        blocks += [Title("the policy's hint"), Text(printable(str(answer["hint"])))]
+    if answer.get("source"):
+        notes = tuple((printable(key), cell(value)) for key, value in answer["source"].items())
+        blocks += [Title("where the rule came from"), Fields(notes)]
     return blocks
 
 

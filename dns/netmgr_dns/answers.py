@@ -41,7 +41,7 @@ def decide(query: Query, sandbox: SandboxView) -> Answer | NeedName:
         return _refuse_class(question)
     name = question.name
     if name is None:
-        return deny(_unlisted(f"{question.shown!r} is no host name"))
+        return deny(_unlisted(f"{question.shown!r} is no host name"), sandbox.policy.hint)
     if name == LOCALHOST or name.endswith("." + LOCALHOST):
         return _localhost(question)
     if name.endswith(_REVERSE):
@@ -49,9 +49,16 @@ def decide(query: Query, sandbox: SandboxView) -> Answer | NeedName:
     return _forward(question, name, sandbox)
 
 
-def deny(decision: Decision) -> Answer:
-    """The face of a denied name (contract, "Faces of a denial")."""
-    return Answer(Rcode.NXDOMAIN, ede=_ede(EdeCode.BLOCKED, decision), decision=decision)
+def deny(decision: Decision, hint: str | None = None) -> Answer:
+    """The face of a denied name (contract, "Faces of a denial").
+
+    Args:
+        hint: what the policy tells whoever is denied; as much of it as fits is told.
+    """
+    ede = _ede(EdeCode.BLOCKED, decision)
+    if hint is not None:
+        ede = Ede(ede.code, f"{ede.text} hint={hint}")
+    return Answer(Rcode.NXDOMAIN, ede=ede, decision=decision)
 
 
 def fail(rule: str | None, reason: Reason, message: str) -> Answer:
@@ -66,7 +73,7 @@ def _forward(question: Question, name: DnsName, sandbox: SandboxView) -> Answer 
     if name != INFERENCE_NAME:
         decision = sandbox.policy.judge_name(name).decision
     if not decision.permits:
-        return deny(decision)
+        return deny(decision, sandbox.policy.hint)
     if question.qtype != QType.A:
         # No IPv6 in a sandbox, and no HTTPS records: they would bring ECH and HTTP/3 hints.
         return Answer(Rcode.NOERROR, negative=True, decision=decision)
@@ -82,12 +89,13 @@ def _reverse(question: Question, name: DnsName, sandbox: SandboxView) -> Answer:
     address = _reversed_address(name)
     target = sandbox.by_ip.get(address) if address is not None else None
     if target is None:
-        return deny(_unlisted(f"{name} stands for no address of this sandbox"))
+        why = f"{name} stands for no address of this sandbox"
+        return deny(_unlisted(why), sandbox.policy.hint)
     decision = _INFERENCE
     if target != INFERENCE_NAME:
         decision = sandbox.policy.judge_name(target).decision
     if not decision.permits:  # allowed before, no longer: its address is not taken back at once
-        return deny(decision)
+        return deny(decision, sandbox.policy.hint)
     return _pointer(question, target, decision)
 
 

@@ -5,6 +5,7 @@ understands but does not enforce yet stand in one table here; the issue that enf
 out of the table.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 from netmgr.guard import describe_address, judge_address
@@ -57,15 +58,28 @@ _PROTOCOLS_LATER: Final = ("websocket", "graphql", "json-rpc", "mcp")
 _INSPECTED: Final = (Protocol.REST,)
 
 
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """What an entry's `mode` means for its endpoints.
+
+    Attributes:
+        observe: they are audited unless they say otherwise.
+        written: the entry says so itself; else it has the document's default.
+    """
+
+    observe: bool = False
+    written: bool = False
+
+
 def parse_endpoint(
-    node: Node, path: str, place: str, observed: bool, report: Report
+    node: Node, path: str, place: str, mode: Mode, report: Report
 ) -> Endpoint | None:
     """One endpoint; None where it has no usable host or port (a problem is noted then).
 
     Args:
         path: its full name, for problems.
         place: its short name, for decisions.
-        observed: the entry says `mode: observe`.
+        mode: the entry's.
     """
     fields = Fields(node, path, ENDPOINT_KEYS, report)
     refuse_later_keys(fields, _ENDPOINT_LATER)
@@ -73,7 +87,7 @@ def parse_endpoint(
     ports = _parse_ports(fields)
     protocol = _parse_protocol(fields, report)
     tls = _parse_tls(fields, protocol, report)
-    audit = _parse_enforcement(fields, protocol, observed)
+    audit = _parse_enforcement(fields, protocol, mode)
     if protocol in (Protocol.TCP, Protocol.SQL) and isinstance(host, LiteralHost):
         fields.problem(
             "host", f"protocol {protocol.value} needs a name; for an address leave it out"
@@ -175,13 +189,15 @@ def _parse_tls(fields: Fields, protocol: Protocol, report: Report) -> Tls:
     return Tls(text)
 
 
-def _parse_enforcement(fields: Fields, protocol: Protocol, observed: bool) -> bool:
+def _parse_enforcement(fields: Fields, protocol: Protocol, mode: Mode) -> bool:
     text = fields.choice("enforcement", ("", "enforce", "audit"), default="")
     if text == "enforce" and protocol is Protocol.SQL:
         fields.problem("enforcement", "protocol sql can only be audited: write 'audit'")
-    if text == "enforce" and observed:
+    if text == "enforce" and mode.observe and mode.written:
         fields.problem("enforcement", "'enforce' contradicts the entry's 'mode: observe'")
-    return text == "audit" or observed or protocol is Protocol.SQL
+    if text == "enforce" and protocol is not Protocol.SQL:
+        return False
+    return text == "audit" or mode.observe or protocol is Protocol.SQL
 
 
 def _parse_path(fields: Fields, protocol: Protocol) -> PathGlob | None:

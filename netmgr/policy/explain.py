@@ -3,7 +3,7 @@
 Asks the same `Policy` that enforces; judges nothing itself but netmgr's own name.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
@@ -41,11 +41,15 @@ class Explanation:
     Attributes:
         asked: the target as it was understood.
         stage: `name`, `connection`, `request`, or `inference` for what no policy decides.
+        hint: what the policy tells whoever is denied; None where it is not.
+        source: where the deciding entry came from, as its author noted.
     """
 
     asked: str
     stage: str
     decision: Decision
+    hint: str | None = None
+    source: dict[str, Any] = field(default_factory=dict)
 
     def to_doc(self, sandbox: str | None, revision: int | None = None) -> dict[str, Any]:
         """As JSON values.
@@ -63,6 +67,8 @@ class Explanation:
             "nearest": decision.nearest,
             "message": decision.message,
             "remedy": decision.remedy(sandbox) if sandbox else decision.remedy_args,
+            "hint": self.hint,
+            "source": self.source or None,
             "treatment": decision.treatment.value if decision.permits else None,
             "policy_revision": revision,
         }
@@ -78,7 +84,12 @@ def explain(policy: Policy, target_text: str, method: str = "GET") -> Explanatio
     Raises:
         BadInput: the target has none of these forms.
     """
-    question = parse_question(target_text, method)
+    told = _explain(policy, parse_question(target_text, method))
+    hint = None if told.decision.permits else policy.hint
+    return replace(told, hint=hint, source=policy.source_of(told.decision.rule))
+
+
+def _explain(policy: Policy, question: Question) -> Explanation:
     target = question.target
     asked = str(target)
     if target.name == INFERENCE_NAME:

@@ -66,6 +66,13 @@ class Fields:
             return None
         return node
 
+    def section(self, key: str, known: Collection[str]) -> "Fields | None":
+        """The mapping below `key`; None where there is none."""
+        node = self.node(key)
+        if node is None:
+            return None
+        return Fields(node, self.where(key), known, self._report)
+
     def text(self, key: str) -> str | None:
         """A word."""
         node = self.node(key)

@@ -26,15 +26,17 @@ class Policy:
     Attributes:
         digest: SHA-256 over the canonical document; equal digests decide alike.
         entries: the parts of `network_policies`, in the order of the file.
+        hint: what every denial tells whoever was denied; None: nothing.
         warnings: what loads but may surprise its author, one sentence each.
     """
 
-    __slots__ = ("_foreign", "_index", "_judge", "digest", "entries", "warnings")
+    __slots__ = ("_document", "_index", "_judge", "digest", "entries", "hint", "warnings")
 
     def __init__(self, document: Document) -> None:
         self.entries: Final[tuple[Entry, ...]] = document.entries
         self.warnings: Final[tuple[str, ...]] = document.warnings
-        self._foreign = document.foreign
+        self.hint: Final = document.defaults.hint
+        self._document = document
         # By name, not by place in the file: the digest does not see the order either.
         ordered = sorted(document.entries, key=lambda entry: entry.key)
         self._index = Index(endpoint for entry in ordered for endpoint in entry.endpoints)
@@ -64,11 +66,16 @@ class Policy:
 
     def to_doc(self) -> dict[str, Any]:
         """The canonical document as JSON values; `from_doc` gives an equal policy back."""
-        return Document(self.entries, self._foreign).to_doc()
+        return self._document.to_doc()
 
     def to_yaml(self) -> str:
         """The canonical document as YAML. Comments of the original are not in it."""
         return render_yaml(self.to_doc())
+
+    def source_of(self, rule: str | None) -> dict[str, Any]:
+        """What the entry of a decision's rule says of its origin; empty where it says nothing."""
+        key = rule.rpartition(".endpoints[")[0] if rule else ""
+        return next((entry.source for entry in self.entries if entry.key == key), {})
 
     # -- what it names ---------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ Knows nothing of files. Every value can say what it looks like in a document (`t
 form is the policy's canonical one, and schema.py reads it back to an equal value.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -75,7 +75,7 @@ class Endpoint:
         """As it stands in a document, without what is the default.
 
         Args:
-            observed: the entry already says `mode: observe`.
+            observed: the entry's mode is `observe`.
         """
         doc: dict[str, Any] = {"host": self.host.text}
         if len(self.ports) == 1:
@@ -88,8 +88,8 @@ class Endpoint:
             doc["path"] = self.path.text
         if self.tls is not Tls.AUTO:
             doc["tls"] = self.tls.value
-        if self.audit and not observed and self.protocol is not Protocol.SQL:
-            doc["enforcement"] = "audit"
+        if self.audit is not observed and self.protocol is not Protocol.SQL:
+            doc["enforcement"] = "audit" if self.audit else "enforce"
         if self.encoded_slash:
             doc["allow_encoded_slash"] = True
         if self.access is not None:
@@ -108,20 +108,28 @@ class Entry:
     Attributes:
         name: for people; the key where the document gives none.
         observe: `mode: observe`: everything in it is audited instead of enforced.
+        source: where it came from, for people; JSON values.
     """
 
     key: str
     name: str
     endpoints: tuple[Endpoint, ...]
     observe: bool = False
+    source: dict[str, Any] = field(default_factory=dict)
 
-    def to_doc(self) -> dict[str, Any]:
-        """As it stands in a document."""
+    def to_doc(self, observe: bool = False) -> dict[str, Any]:
+        """As it stands in a document.
+
+        Args:
+            observe: the document's default mode is `observe`.
+        """
         doc: dict[str, Any] = {}
         if self.name != self.key:
             doc["name"] = self.name
-        if self.observe:
-            doc["mode"] = "observe"
+        if self.observe is not observe:
+            doc["mode"] = "observe" if self.observe else "enforce"
         doc["endpoints"] = [endpoint.to_doc(self.observe) for endpoint in self.endpoints]
         doc["binaries"] = [{"path": ANY_BINARY}]
+        if self.source:
+            doc["source"] = self.source
         return doc

@@ -7,12 +7,14 @@ but does not enforce is refused, never ignored.
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from netmgr.policy.endpoint_schema import parse_endpoint
+from netmgr.policy.defaults import NO_DEFAULTS, Defaults, parse_defaults
+from netmgr.policy.endpoint_schema import Mode, parse_endpoint
 from netmgr.policy.fields import Fields, describe, refuse_later_keys
 from netmgr.policy.foreign import FOREIGN_SECTIONS, parse_foreign
 from netmgr.policy.overlap import report_conflicts, report_crowds
 from netmgr.policy.problems import PolicyError, Report
 from netmgr.policy.rules import ANY_BINARY, Endpoint, Entry
+from netmgr.policy.source import parse_source
 from netmgr.policy.tree import Node, Scalar, from_value, parse_yaml
 
 VERSION: Final = 1
@@ -21,12 +23,22 @@ MAX_KEY: Final = 128
 
 _TOP_LATER: Final[dict[str, tuple[object, ...]]] = {
     "network_middlewares": ({},),
-    "defaults": ({},),
     "tests": ([],),
 }
-_ENTRY_LATER: Final[dict[str, tuple[object, ...]]] = {"limits": ({},), "expires": (), "source": ()}
-_TOP_KEYS: Final = frozenset(("version", "network_policies", *FOREIGN_SECTIONS, *_TOP_LATER))
-_ENTRY_KEYS: Final = frozenset(("name", "endpoints", "binaries", "mode", *_ENTRY_LATER))
+_ENTRY_LATER: Final[dict[str, tuple[object, ...]]] = {"limits": ({},), "expires": ()}
+_TOP_KEYS: Final = frozenset(
+    ("version", "defaults", "network_policies", *FOREIGN_SECTIONS, *_TOP_LATER)
+)
+_ENTRY_KEYS: Final = frozenset(
+    (
+        "name",
+        "mode",
+        "endpoints",
+        "binaries",
+        "source",
+        *_ENTRY_LATER,
+    )
+)
 _BINARY_LATER: Final[dict[str, tuple[object, ...]]] = {"sha256": (), "script": ()}
 _BINARY_KEYS: Final = frozenset(("path", "harness", *_BINARY_LATER))
 _PROVIDER_PREFIX: Final = "_provider_"
@@ -43,14 +55,18 @@ class Document:
 
     entries: tuple[Entry, ...] = ()
     foreign: dict[str, Any] = field(default_factory=dict)
+    defaults: Defaults = NO_DEFAULTS
     warnings: tuple[str, ...] = ()
 
     def to_doc(self) -> dict[str, Any]:
         """The canonical document: JSON values, in the order of the file, without defaults."""
+        defaults = self.defaults.to_doc()
+        observe = self.defaults.observe
         return {
             "version": VERSION,
             **self.foreign,
-            "network_policies": {entry.key: entry.to_doc() for entry in self.entries},
+            **({"defaults": defaults} if defaults else {}),
+            "network_policies": {entry.key: entry.to_doc(observe) for entry in self.entries},
         }
 
 
@@ -82,9 +98,10 @@ def _read(node: Node | None, source: str, report: Report) -> Document:
     _check_version(top)
     refuse_later_keys(top, _TOP_LATER)
     foreign = parse_foreign(top, report)
+    defaults = parse_defaults(top, report)
     lines: dict[str, int] = {}
     entries = tuple(
-        _parse_entry(key, line, item, lines, report)
+        _parse_entry(key, line, item, defaults, lines, report)
         for key, line, item in top.entries("network_policies")
     )
     endpoints = [endpoint for entry in entries for endpoint in entry.endpoints]
@@ -93,7 +110,7 @@ def _read(node: Node | None, source: str, report: Report) -> Document:
     elif not report_crowds(endpoints, report):
         report_conflicts(endpoints, lines, report)
     report.raise_if_any(source)
-    return Document(entries, foreign, tuple(report.warnings))
+    return Document(entries, foreign, defaults, tuple(report.warnings))
 
 
 def _check_version(top: Fields) -> None:
@@ -104,7 +121,9 @@ def _check_version(top: Fields) -> None:
         top.problem("version", f"expected the number {VERSION}, got {describe(node)}")
 
 
-def _parse_entry(key: str, line: int, node: Node, lines: dict[str, int], report: Report) -> Entry:
+def _parse_entry(
+    key: str, line: int, node: Node, defaults: Defaults, lines: dict[str, int], report: Report
+) -> Entry:
     where = f"network_policies.{key}"
     if not key or len(key) > MAX_KEY or not key.isprintable():
         report.problem(
@@ -114,18 +133,25 @@ def _parse_entry(key: str, line: int, node: Node, lines: dict[str, int], report:
         report.problem(line, where, f"names that begin with {_PROVIDER_PREFIX!r} are reserved")
     fields = Fields(node, where, _ENTRY_KEYS, report)
     refuse_later_keys(fields, _ENTRY_LATER)
-    observe = fields.choice("mode", ("", "enforce", "observe"), default="") == "observe"
+    mode = fields.choice("mode", ("", "enforce", "observe"), default="")
+    observe = mode == "observe" or (not mode and defaults.observe)
     _check_binaries(fields, report)
     endpoints: list[Endpoint] = []
     for number, (path, item) in enumerate(fields.items("endpoints")):
         place = f"{key}.endpoints[{number}]"
         lines[place] = item.line
-        endpoint = parse_endpoint(item, path, place, observe, report)
+        endpoint = parse_endpoint(item, path, place, Mode(observe, bool(mode)), report)
         if endpoint is not None:
             endpoints.append(endpoint)
     if fields.node("endpoints") is None or fields.is_empty_list("endpoints"):
         report.warn(where, "no endpoints: it allows nothing")
-    return Entry(key, fields.text("name") or key, tuple(endpoints), observe)
+    return Entry(
+        key=key,
+        name=fields.text("name") or key,
+        endpoints=tuple(endpoints),
+        observe=observe,
+        source=parse_source(fields),
+    )
 
 
 def _check_binaries(fields: Fields, report: Report) -> None:

@@ -98,6 +98,11 @@ class Account:
         """Whose connection it is; None where nobody's."""
         return self._sandbox.name if self._sandbox else None
 
+    @property
+    def hint(self) -> str | None:
+        """What the sandbox's policy tells whoever is denied."""
+        return self._sandbox.policy.hint if self._sandbox else None
+
     def moved_to(self, sandbox: SandboxView) -> None:
         """The sandbox's policy has changed; what follows is recorded under the new revision."""
         self._sandbox = sandbox

@@ -44,7 +44,7 @@ async def greet(room: Room, sock: socket.socket, account: Account) -> Welcome | 
         objection = _judge(first, account.target)
         if objection is not None:
             account.refused(Kind.CONNECTION, objection.refusal)
-            await farewell(sock, _render(room, objection), room.limits.drain_s)
+            await farewell(sock, _render(room, account, objection), room.limits.drain_s)
             return None
         if isinstance(first, Tls):
             name = account.target.name or str(account.target.ip)
@@ -89,9 +89,13 @@ def _judge(first: First | None, target: Target) -> Objection | None:
     return None
 
 
-def _render(room: Room, objection: Objection) -> bytes:
+def _render(room: Room, account: Account, objection: Objection) -> bytes:
     if objection.tls_alert is not None:
         return objection.tls_alert
     return render_response(
-        objection.refusal, room.next_request_id(), bodyless=objection.bodyless, close=True
+        objection.refusal,
+        room.next_request_id(),
+        bodyless=objection.bodyless,
+        close=True,
+        hint=account.hint,
     )

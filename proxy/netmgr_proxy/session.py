@@ -308,7 +308,8 @@ class HttpFlow:
 
     def _render(self, refusal: Refusal, *, bodyless: bool, close: bool) -> bytes:
         request_id = self._room.next_request_id()
-        return render_response(refusal, request_id, bodyless=bodyless, close=close)
+        hint = self._account.hint
+        return render_response(refusal, request_id, bodyless=bodyless, close=close, hint=hint)
 
     # -- records ---------------------------------------------------------------------------
 

@@ -162,6 +162,7 @@ class SpliceFlow:
                 self._room.next_request_id(),
                 bodyless=objection.bodyless,
                 close=True,
+                hint=self._account.hint,
             )
         await farewell(self._sock, answer, self._room.limits.drain_s)
 

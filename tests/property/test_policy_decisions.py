@@ -69,12 +69,21 @@ ENTRY = st.fixed_dictionaries(
         "endpoints": st.lists(ENDPOINT, max_size=4),
         "binaries": st.just([{"path": "/**"}]),
     },
-    optional={"name": st.sampled_from(["", "no", "A name: #1", "ünicode"])},
+    optional={
+        "name": st.sampled_from(["", "no", "A name: #1", "ünicode"]),
+        "mode": st.sampled_from(["enforce", "observe"]),
+        "source": st.sampled_from([{}, {"seen": 1, "a b": [True, None, "x: y"]}]),
+    },
 )
 KEY = st.sampled_from(["web", "a b", "no", "1", "x.y", "ü", "a:b", "z'"])
 DOC = st.fixed_dictionaries(
     {"version": st.just(1), "network_policies": st.dictionaries(KEY, ENTRY, max_size=3)},
-    optional={"process": st.just({"run_as_user": "1000"})},
+    optional={
+        "process": st.just({"run_as_user": "1000"}),
+        "defaults": st.sampled_from(
+            [{"mode": "observe"}, {"mode": "enforce"}, {"on_deny": {"hint": "ask: x"}}, {}]
+        ),
+    },
 )
 TARGET = st.one_of(
     st.tuples(st.one_of(NAME, ODD_NAME), PORT).map(lambda p: Target(p[0], None, p[1])),
@@ -201,7 +210,7 @@ def test_only_a_policy_error_escapes_any_text(text: str) -> None:
 KEYS = """
     version network_policies endpoints binaries host port ports protocol access rules deny_rules
     allow method path tls enforcement mode name process landlock web x filesystem_policy read_only
-    allowed_ips
+    allowed_ips defaults on_deny hint source query any glob allow_encoded_slash
 """
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), HOST),

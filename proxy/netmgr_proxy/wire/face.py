@@ -80,8 +80,12 @@ def refusal_of(decision: Decision, sandbox: str) -> Refusal:
     return Refusal(decision.reason, decision.message, decision.rule, remedy)
 
 
-def render_error(refusal: Refusal, request_id: str) -> bytes:
-    """The JSON body of the contract."""
+def render_error(refusal: Refusal, request_id: str, hint: str | None = None) -> bytes:
+    """The JSON body of the contract.
+
+    Args:
+        hint: what the policy tells whoever is denied.
+    """
     error: dict[str, Any] = {
         "code": refusal.reason.value,
         "message": refusal.message,
@@ -89,17 +93,22 @@ def render_error(refusal: Refusal, request_id: str) -> bytes:
         "remedy": refusal.remedy,
         "request_id": request_id,
     }
+    if hint is not None and refusal.verdict is Verdict.DENIED:
+        error["hint"] = hint
     return json.dumps({"error": error}, ensure_ascii=False).encode() + b"\n"
 
 
-def render_response(refusal: Refusal, request_id: str, *, bodyless: bool, close: bool) -> bytes:
+def render_response(
+    refusal: Refusal, request_id: str, *, bodyless: bool, close: bool, hint: str | None = None
+) -> bytes:
     """A whole HTTP/1.1 response.
 
     Args:
+        hint: see `render_error`.
         bodyless: the request was a HEAD: the length is said, the body is not sent.
         close: no further request is taken on this connection.
     """
-    body = render_error(refusal, request_id)
+    body = render_error(refusal, request_id, hint)
     extra = [(b"content-type", b"application/json")]
     extra.append((b"x-netmgr-reason", refusal.reason.value.encode()))
     extra.append((b"x-netmgr-request-id", request_id.encode()))

@@ -89,6 +89,8 @@ def test_the_document_for_a_sandbox(policy: Policy) -> None:
         "nearest": "api.anthropic.com",
         "message": "no rule names api.entropics.com; the nearest is api.anthropic.com",
         "remedy": "netmgr policy update web --add-endpoint api.entropics.com:443",
+        "hint": None,
+        "source": None,
         "treatment": None,
         "policy_revision": 3,
     }
