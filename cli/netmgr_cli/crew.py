@@ -12,12 +12,13 @@ from typing import Any, Final
 
 from netmgr.daemon.core import Core
 from netmgr.daemon.kernel_denials import KernelDenials
+from netmgr.daemon.meter import Meter
 from netmgr.daemon.questions import Questions
 from netmgr.daemon.status import Status
 from netmgr.errors import BadInput
 from netmgr.journal.wire import parse_record, parse_records
 from netmgr.kernel.facts import Listeners
-from netmgr.process.ipc import Body, Peer, PeerClosed, PeerRefused
+from netmgr.process.ipc import Answer, Body, Peer, PeerClosed, PeerRefused
 from netmgr.process.supervise import Launch, Worker, WorkerSpec
 from netmgr.settings.table import Settings
 from netmgr.settings.values import Account
@@ -47,7 +48,7 @@ PROXY_LIMITS: Final = (
 # What workers may tell, each kind its own. Who tells another thing is hijacked: its channel ends.
 MAY_TELL: Final = {
     "dns": frozenset({"record"}),
-    "proxy": frozenset({"records"}),
+    "proxy": frozenset({"records", "settle"}),
     "watch": frozenset({"denied", "spoofing"}),
 }
 
@@ -62,6 +63,7 @@ class Crew:
         surroundings: Surroundings,
         denials: KernelDenials,
         status: Status,
+        meter: Meter,
     ) -> None:
         self._core = core
         self._settings: Settings = core.settings
@@ -69,6 +71,7 @@ class Crew:
         self.surroundings = surroundings
         self._denials = denials
         self._status = status
+        self._meter = meter
         self._questions = Questions(core)
         self._empty = str(core.settings.run_dir / "empty")
 
@@ -94,8 +97,8 @@ class Crew:
             index=index,
             launch=launch,
             full_state=lambda: self._core.roster.full_state(kind),
-            on_ask=lambda what, body, _: self._questions.answer(kind, what, body),
-            on_tell=partial(self._on_tell, kind),
+            on_ask=partial(self._answer, kind, index),
+            on_tell=partial(self._on_tell, kind, index),
             on_ready=self._on_ready(kind, index),
         )
         return self._core.supervisor.add(spec)
@@ -157,6 +160,7 @@ class Crew:
 
     async def _introduce_to_dialer(self, index: int, proxy: Peer) -> None:
         """A new proxy meets the dialer, if one stands; else the dialer's start will do it."""
+        self._meter.drop(_holder(index))  # the calls of the one before it have ended with it
         for worker in self._core.supervisor.of_kind("dialer"):
             if worker.ready.is_set():
                 await _introduce(index, proxy, worker.peer)
@@ -183,9 +187,19 @@ class Crew:
             if worker.ready.is_set():
                 await worker.peer.ask("settings", changed)
 
-    # -- what they tell ----------------------------------------------------------------------
+    # -- what they ask and tell --------------------------------------------------------------
 
-    def _on_tell(self, kind: str, what: str, body: Body, fds: tuple[int, ...]) -> None:
+    async def _answer(
+        self, kind: str, index: int, what: str, body: Body, fds: tuple[int, ...]
+    ) -> Answer:
+        if kind == "proxy" and what == "reserve":
+            try:
+                return self._meter.reserve(_holder(index), body)
+            except BadInput as fault:
+                raise PeerRefused(fault.code, fault.message) from fault
+        return await self._questions.answer(kind, what, body)
+
+    def _on_tell(self, kind: str, index: int, what: str, body: Body, fds: tuple[int, ...]) -> None:
         # BadInput: no honest worker tells it; the channel is closed and the worker started anew.
         if what not in MAY_TELL.get(kind, ()):
             raise BadInput(f"{kind} told {what!r:.40}, which is not its to tell")
@@ -195,14 +209,22 @@ class Crew:
             case "records":
                 for record in parse_records(body):
                     self._take_record(record)
+            case "settle":
+                self._meter.settle(_holder(index), body)
             case "denied":
                 self._denials.on_denied(body)
             case "spoofing":
                 self._denials.on_spoofing(body)
 
     def _take_record(self, record: Body) -> None:
+        self._meter.take(record)
         self._core.journal.append(record)
         self._status.count(record)
+
+
+def _holder(index: int) -> str:
+    """A proxy worker in the meter's ledger, the same after a restart."""
+    return f"proxy-{index}"
 
 
 async def _introduce(index: int, proxy: Peer, dialer: Peer) -> None:

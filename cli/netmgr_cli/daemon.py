@@ -21,6 +21,7 @@ from netmgr.addresses import AddressPool, check_routes
 from netmgr.control.app import make_app
 from netmgr.control.office import Office
 from netmgr.control.server import ControlServer, bind_control_socket
+from netmgr.daemon.accounts_desk import AccountsDesk
 from netmgr.daemon.adoption import adopt
 from netmgr.daemon.core import Core
 from netmgr.daemon.credential_watch import CredentialWatch
@@ -28,10 +29,12 @@ from netmgr.daemon.inference_desk import InferenceDesk
 from netmgr.daemon.inspection import Inspection
 from netmgr.daemon.kernel_denials import KernelDenials
 from netmgr.daemon.lifecycle import Lifecycle
+from netmgr.daemon.meter import Meter
 from netmgr.daemon.policy_desk import PolicyDesk
 from netmgr.daemon.provider_desk import ProviderDesk
 from netmgr.daemon.route_desk import RouteDesk
 from netmgr.daemon.status import Status
+from netmgr.daemon.usage_series import UsageSeries
 from netmgr.errors import Conflict, HostFailed, NetmgrError
 from netmgr.journal import Journal, Retention
 from netmgr.kernel.facts import HubSpec
@@ -97,6 +100,15 @@ def run(
     no_core_dumps()  # every credential and every authority's key is in this memory
     asyncio.run(_Daemon(settings, read).live())
     return 0
+
+
+async def _store_last(meter: Meter) -> None:
+    """What was used up to the workers' last word. A full disk must not keep the daemon from
+    ending."""
+    try:
+        await meter.store()
+    except NetmgrError as failure:
+        log.error("the last usage is not stored: %s", failure.message)
 
 
 class _Daemon:
@@ -192,17 +204,21 @@ class _Daemon:
         surroundings = Surroundings(core)
         await surroundings.look()
         denials = KernelDenials(core, tasks)
-        crew = Crew(core, listeners, surroundings, denials, status)
+        meter = Meter(core, UsageSeries(status.registry))
+        crew = Crew(core, listeners, surroundings, denials, status, meter)
+        stack.push_async_callback(_store_last, meter)
         stack.push_async_callback(core.supervisor.stop)
         await install_rules(crew.sign_on_rules())
         outcome = await adopt(core)
         desk = InferenceDesk(core)
         await core.on_store(desk.restore)
+        await core.on_store(meter.restore)
         log.info("hub %s; %s", "adopted" if adopted else "made", outcome)
         crew.sign_on()
         await core.supervisor.wait_ready()
         tasks.start(denials.keep_counting(), name="count refused packets")
         tasks.start(CredentialWatch(core).keep_looking(), name="credentials that end")
+        tasks.start(meter.keep_storing(), name="store usage")
         lifecycle = Lifecycle(core)
         inspection = Inspection(core, lifecycle, status)
         own = os.stat("/proc/self/ns/net")
@@ -212,6 +228,7 @@ class _Daemon:
             inference=desk,
             routes=RouteDesk(core, desk),
             providers=ProviderDesk(core, desk),
+            accounts=AccountsDesk(core, meter),
             journal=core.journal,
             inspection=inspection,
             status=status,

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from netmgr.errors import BadInput, NotFound
-from netmgr_cli import render, screen
+from netmgr_cli import accounts, render, screen
 from netmgr_cli.options import Format, Session, need_root, parse_pairs, shows, speaks
 
 
@@ -215,3 +215,7 @@ def test(session: Session, sandbox: str | None, label: str | None, output: Forma
     need_root("inference test")
     with session.client() as client:
         _show_change(client.send(calls.inference_test(sandbox, label)), output)
+
+
+for command in (accounts.limit, accounts.price, accounts.usage):
+    inference.add_command(command)

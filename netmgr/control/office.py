@@ -8,6 +8,7 @@ from fastapi import Request
 
 from netmgr.control.access import Caller, Identity, Need, check
 from netmgr.control.server import caller_in
+from netmgr.daemon.accounts_desk import AccountsDesk
 from netmgr.daemon.inference_desk import InferenceDesk
 from netmgr.daemon.inspection import Inspection
 from netmgr.daemon.lifecycle import Lifecycle
@@ -32,6 +33,7 @@ class Office:
     inference: InferenceDesk
     routes: RouteDesk
     providers: ProviderDesk
+    accounts: AccountsDesk
     journal: Journal
     inspection: Inspection
     status: Status

@@ -1,8 +1,8 @@
 """Owns: /v1/providers and /v1/inference."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from netmgr.control import schema
 from netmgr.control.access import Need
@@ -19,6 +19,7 @@ def inference_routes(office: Office) -> APIRouter:
     router = APIRouter(prefix="/v1")
     _add_providers(router, office)
     _add_inference(router, office)
+    _add_accounts(router, office)
     return router
 
 
@@ -91,3 +92,43 @@ def _add_inference(router: APIRouter, office: Office) -> None:
     async def test(body: schema.TestInference, request: Request) -> JsonObject:
         office.allow(request, Need.ROOT)
         return await desk.test(body.sandbox, body.label)
+
+
+def _add_accounts(router: APIRouter, office: Office) -> None:
+    desk = office.accounts
+
+    @router.get("/inference/limits")
+    async def limits() -> JsonObject:
+        return {"limits": await desk.limits()}
+
+    @router.patch("/inference/limits")
+    async def set_limits(body: schema.SetLimits, request: Request) -> JsonObject:
+        office.allow(request, Need.ROOT)
+        return await desk.set_limits(body.sandbox, body.tenant, body.limits)
+
+    @router.delete("/inference/limits")
+    async def delete_limits(
+        request: Request, sandbox: str | None = None, tenant: str | None = None
+    ) -> JsonObject:
+        office.allow(request, Need.ROOT)
+        return {"deleted": await desk.delete_limits(sandbox, tenant)}
+
+    @router.get("/inference/prices")
+    async def prices() -> JsonObject:
+        return await desk.prices()
+
+    @router.put("/inference/prices")
+    async def set_prices(body: schema.PolicyText, request: Request) -> JsonObject:
+        office.allow(request, Need.ROOT)
+        return await desk.set_prices(body.text, body.source)
+
+    @router.delete("/inference/prices")
+    async def delete_prices(request: Request) -> JsonObject:
+        office.allow(request, Need.ROOT)
+        return {"deleted": await desk.delete_prices()}
+
+    @router.get("/inference/usage")
+    async def usage(query: Annotated[schema.UsageQuery, Query()]) -> JsonObject:
+        return await desk.usage(
+            query.by, since=query.since, sandbox=query.sandbox, tenant=query.tenant
+        )

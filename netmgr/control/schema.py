@@ -4,6 +4,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from netmgr.accounts.limits import Measure
 from netmgr.inference.profiles import MAX_ALIASES
 from netmgr.inference.scope import MAX_LABEL
 from netmgr.journal import DEFAULT_LIMIT, MAX_LIMIT
@@ -154,6 +155,25 @@ class TestInference(Body):
 
     sandbox: str | None = None
     label: Label | None = None
+
+
+class SetLimits(Body):
+    """PATCH /v1/inference/limits: single limits of a sandbox, of a tenant, or of all others.
+
+    A value is a number, money as text, `none` (no limit) or `inherit` (the default)."""
+
+    sandbox: str | None = None
+    tenant: Text256 | None = None
+    limits: Annotated[dict[Text256, Text256 | Number], Field(max_length=len(Measure))]
+
+
+class UsageQuery(Body):
+    """GET /v1/inference/usage."""
+
+    by: Text256 = "model"
+    since: Seconds | None = None
+    sandbox: Text256 | None = None
+    tenant: Text256 | None = None
 
 
 class RecordQuery(Body):

@@ -15,7 +15,7 @@ from netmgr.process.view import VIEW_OPS
 Op = dict[str, Any]
 
 DECIDERS: Final = frozenset({"dns", "proxy", "dialer"})
-PROXY_ONLY: Final = frozenset({"leaf.forget", "flow.judge", "inference.revoke"})
+PROXY_ONLY: Final = frozenset({"leaf.forget", "flow.judge", "inference.revoke", "meter"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class Roster:
         self._policies: Counter[str] = Counter()
         self._routes: dict[str | None, Op] = {}
         self._journal_available = True
+        self._metered: Op = {"all": False, "sandboxes": [], "tenants": []}
 
     # -- changes: each returns the operations that bring workers along ----------------------
 
@@ -86,6 +87,11 @@ class Roster:
             self._routes[scope] = route
         return [{"op": "inference", "scope": scope, "route": route}]
 
+    def set_metered(self, metered: Op) -> list[Op]:
+        """Whose model calls ask the daemon before they are sent: {all, sandboxes, tenants}."""
+        self._metered = metered
+        return [{"op": "meter", **metered}]
+
     def set_journal(self, available: bool) -> list[Op]:
         """Whether decisions can be recorded."""
         self._journal_available = available
@@ -103,6 +109,7 @@ class Roster:
             for scope, route in self._routes.items()
         ]
         ops.append({"op": "journal", "available": self._journal_available})
+        ops.append({"op": "meter", **self._metered})
         return ops_for(kind, ops)
 
     def _refer(self, policy: Policy) -> list[Op]:

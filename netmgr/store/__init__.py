@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from netmgr.errors import Conflict
+from netmgr.store.accounts import Accounts
 from netmgr.store.database import Database
 from netmgr.store.policies import Policies
 from netmgr.store.providers import Inference, Providers
@@ -64,6 +65,7 @@ class Store:
         self.providers = Providers(self._db)
         self.refreshes = Refreshes(self._db)
         self.inference = Inference(self._db)
+        self.accounts = Accounts(self._db)
 
     def close(self) -> None:
         """Close the database."""

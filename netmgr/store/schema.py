@@ -145,4 +145,52 @@ CREATE TABLE refresh_secrets (
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS: Final = (_FIRST, _SCOPES, _CREDENTIAL_LIVES)  # step n leads to PRAGMA user_version n
+_ACCOUNTS: Final = """
+CREATE TABLE limits (              -- both NULL: what sandboxes have that have no own
+    sandbox_id INTEGER REFERENCES sandboxes (id) ON DELETE CASCADE,
+    tenant TEXT,
+    doc TEXT NOT NULL,
+    CHECK (sandbox_id IS NULL OR tenant IS NULL)
+) STRICT;
+CREATE UNIQUE INDEX limits_subject ON limits (ifnull(sandbox_id, 0), ifnull(tenant, ''));
+CREATE INDEX limits_sandbox ON limits (sandbox_id);
+
+CREATE TABLE prices (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    text TEXT NOT NULL,
+    source TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE spent (               -- what is used of limits: netmgr.accounts.ledger
+    subject TEXT NOT NULL,
+    measure TEXT NOT NULL,
+    slot INTEGER NOT NULL,
+    amount INTEGER NOT NULL,
+    PRIMARY KEY (subject, measure, slot)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE usage (               -- sums of model calls: netmgr.accounts.usage
+    hour INTEGER NOT NULL,
+    sandbox TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    calls INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    uncounted INTEGER NOT NULL,
+    unpriced INTEGER NOT NULL,
+    tokens_in INTEGER NOT NULL,
+    tokens_out INTEGER NOT NULL,
+    cache_read INTEGER NOT NULL,
+    cache_write INTEGER NOT NULL,
+    cost INTEGER NOT NULL,
+    PRIMARY KEY (hour, sandbox, tenant, provider, model)
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: Final = (
+    _FIRST,
+    _SCOPES,
+    _CREDENTIAL_LIVES,
+    _ACCOUNTS,
+)  # step n leads to PRAGMA user_version n

@@ -63,15 +63,22 @@ class Account:
         self.target = target
 
     def refused(
-        self, kind: Kind, refusal: Refusal, measures: Measures | None = None, **parts: Any
+        self,
+        kind: Kind,
+        refusal: Refusal,
+        measures: Measures | None = None,
+        *,
+        single: bool = False,
+        **parts: Any,
     ) -> None:
         """Something was denied or failed.
 
         Args:
+            single: never counted as a repeat of another (a model call that was sent).
             parts: further parts of the record (`http`, `inference`).
         """
         what = _What(refusal.verdict, refusal.reason, refusal.rule, refusal.message, refusal.remedy)
-        self._write(kind, what, measures, parts)
+        self._write(kind, what, measures, parts, single=single)
 
     def permitted(
         self,

@@ -23,6 +23,7 @@ from netmgr_proxy.inference.patterns import shape_of_path
 from netmgr_proxy.inference.rewrite import MalformedBody, PinnedBody, pin_model
 from netmgr_proxy.inference.sse import SseTracker
 from netmgr_proxy.inference.usage import UsageMeter
+from netmgr_proxy.metering import Permit
 from netmgr_proxy.recorder import Measures
 from netmgr_proxy.room import Room
 from netmgr_proxy.routes import LiveRoute
@@ -33,6 +34,7 @@ from netmgr_proxy.wire.response import Framing, ResponseHead, ResponseReader
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _AUTH_FAILURES: Final = (401, 403)
+_REFUSED_FROM: Final = 400  # a provider charges nothing for what it refuses
 
 
 class ModelCall(Exchange):
@@ -64,6 +66,7 @@ class ModelCall(Exchange):
         self._meter = UsageMeter()
         self._tracker = SseTracker(Shape.OPENAI)
         self._attempts = 0
+        self._permit: Permit | None = None
 
     async def run(self) -> bool:
         self._admit()
@@ -71,11 +74,13 @@ class ModelCall(Exchange):
         admission = self._admit()  # again: a body may take its time, the route change meanwhile
         self._pin(body, admission.admitted)
         self._tracker = SseTracker(self.shape)
+        await self._reserve(admission.admitted)
         try:
             await self._call(admission.live, admission.origin, admission.render(self._pinned))
         except DeadlinePassed:
             raise self._late() from None
         finally:
+            self._settle()
             self.release(admission.origin)
             if self.progress.status is not None and self.failure is None:
                 self._record()
@@ -121,6 +126,25 @@ class ModelCall(Exchange):
         except MalformedBody as fault:
             raise ModelRefused(fault.refusal(self.shape)) from None
         self.progress.bytes_out = len(body)
+
+    # -- the limits --------------------------------------------------------------------------
+
+    async def _reserve(self, admitted: Admitted) -> None:
+        sandbox = self.sandbox()
+        if self.room.metered.covers(sandbox):
+            model = self._pinned.model if self._pinned else admitted.route.model
+            self._permit = await self.room.metered.reserve(
+                self.room.daemon, sandbox, admitted, model
+            )
+
+    def _settle(self) -> None:
+        """Told before the record, which may wait for the process: the next call asks at once."""
+        permit, self._permit = self._permit, None
+        if permit is not None:
+            progress = self.progress
+            well = progress.status is not None and progress.status < _REFUSED_FROM
+            received = progress.bytes_in if well else 0
+            permit.settle(self._meter, sent=progress.bytes_out, received=received)
 
     # -- the call --------------------------------------------------------------------------
 
@@ -219,6 +243,7 @@ class ModelCall(Exchange):
         self._send(b"")
 
     def finish(self) -> None:
+        self._settle()  # before the client can have all of the answer, and ask again elsewhere
         if self._answer is not None:
             self._send(b"0\r\n\r\n" if self._chunked else b"")
         super().finish()
@@ -250,7 +275,11 @@ class ModelCall(Exchange):
 
     def record_failure(self, refusal: Refusal) -> None:
         """A denial or failure of this call."""
-        self.account.refused(Kind.INFERENCE, refusal, self._measures(), **self._parts())
+        # One that was sent is told by itself: its tokens are counted.
+        single = self._attempts > 0
+        self.account.refused(
+            Kind.INFERENCE, refusal, self._measures(), single=single, **self._parts()
+        )
 
     def _measures(self) -> Measures:
         return self.progress.measures(self.room.now())
@@ -269,5 +298,7 @@ class ModelCall(Exchange):
             "ttfb_ms": ttfb,
             "tokens_in": self._meter.tokens_in,
             "tokens_out": self._meter.tokens_out,
+            "tokens_cache_read": self._meter.cache_read,
+            "tokens_cache_write": self._meter.cache_write,
         }
         return {"http": self.http, "inference": call}

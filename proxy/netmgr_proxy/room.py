@@ -14,6 +14,7 @@ from netmgr_proxy.flows import Flows
 from netmgr_proxy.gate import Gate, judge_caller
 from netmgr_proxy.leaves import Leaves
 from netmgr_proxy.limits import Limits
+from netmgr_proxy.metering import Metered
 from netmgr_proxy.peer import Caller
 from netmgr_proxy.recorder import Recorder
 from netmgr_proxy.relay import Pipes
@@ -38,6 +39,7 @@ class Room:
     upstreams: Upstreams
     leaves: Leaves
     routes: Routes
+    metered: Metered
     pipes: Pipes
     tasks: TaskSet
     id_prefix: str

@@ -23,6 +23,7 @@ from netmgr_proxy.flows import SWEEP_S, Flows
 from netmgr_proxy.inbox import keep_large_blocks_apart
 from netmgr_proxy.leaves import Leaves
 from netmgr_proxy.limits import parse_limits
+from netmgr_proxy.metering import Metered
 from netmgr_proxy.peer import FindCaller, find_caller
 from netmgr_proxy.probing import verify
 from netmgr_proxy.recorder import Recorder
@@ -58,6 +59,7 @@ class ProxyRole:
         self._find = find
         self._view = View()
         self._routes = Routes()
+        self._metered = Metered()
         self._tasks = TaskSet()
         self._room: Room | None = None
         self._listener: socket.socket | None = None
@@ -86,6 +88,7 @@ class ProxyRole:
             upstreams=Upstreams(dialer, make_client_context(settings["ca_roots"]), limits),
             leaves=Leaves(daemon, self._shelf, limits.leaf_contexts),
             routes=self._routes,
+            metered=self._metered,
             pipes=Pipes(),
             tasks=self._tasks,
             id_prefix=secrets.token_hex(4),
@@ -103,6 +106,8 @@ class ProxyRole:
         match op["op"]:
             case "inference":
                 self._routes.apply(op)
+            case "meter":
+                self._metered.apply(op)
             case "inference.revoke":
                 self._revoke(Revoked(op["provider"], op["scope"]))
             case "leaf.forget":

@@ -25,6 +25,8 @@ class Refusal:
         message: one sentence for a person; no key, no internal host name.
         remedy: what would change it, mostly a command; None where nothing would.
         close: whether the client's connection ends with it.
+        retry_after_s: when it may go better, in whole seconds; None where that is not known.
+        final: whether SDKs, which repeat a 429 by themselves, shall not.
     """
 
     status: int
@@ -33,6 +35,8 @@ class Refusal:
     remedy: str | None = None
     close: bool = True
     shape: Shape = Shape.OPENAI
+    retry_after_s: int | None = None
+    final: bool = False
 
 
 # Where the provider is, is the operator's to know: the record has the whole story.
@@ -72,6 +76,11 @@ def render_error(
         (b"x-netmgr-reason", refusal.reason.value.encode()),
         (b"x-request-id", _token(request_id)),
     ]
+    if refusal.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % refusal.retry_after_s))
+    if refusal.final:
+        # Read by the SDKs of OpenAI and Anthropic alike.
+        headers.append((b"x-should-retry", b"false"))
     return headers, json.dumps(body).encode()
 
 

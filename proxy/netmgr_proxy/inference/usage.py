@@ -27,6 +27,9 @@ _DECODER: Final = json.JSONDecoder()
 _IN: Final = ("prompt_tokens", "input_tokens")
 # Anthropic counts cached input apart; OpenAI's prompt_tokens include it.
 _IN_CACHED: Final = ("cache_creation_input_tokens", "cache_read_input_tokens")
+# OpenAI's part of its prompt_tokens or input_tokens that came from its cache.
+_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details")
+_CACHED: Final = "cached_tokens"
 _OUT: Final = ("completion_tokens", "output_tokens")
 
 
@@ -59,6 +62,16 @@ class UsageMeter:
     def tokens_out(self) -> int | None:
         """Tokens that the answer cost; None where the provider told nothing."""
         return self._first(_OUT)
+
+    @property
+    def cache_read(self) -> int:
+        """Tokens of the request that the provider had kept; a part of `tokens_in`."""
+        return self._counts.get("cache_read_input_tokens", 0) + self._counts.get(_CACHED, 0)
+
+    @property
+    def cache_write(self) -> int:
+        """Tokens of the request that the provider was told to keep; a part of `tokens_in`."""
+        return self._counts.get("cache_creation_input_tokens", 0)
 
     def feed(self, chunk: bytes) -> None:
         """Look at the next bytes of the body."""
@@ -127,9 +140,15 @@ class UsageMeter:
 
     def _count(self, usage: dict[str, Any]) -> None:
         for key in (*_IN, *_IN_CACHED, *_OUT):
-            value = usage.get(key)
-            if type(value) is int and 0 <= value <= MAX_TOKENS:
-                self._counts[key] = value  # streams repeat it: the last one is the whole
+            self._set(key, usage.get(key))
+        for key in _DETAILS:
+            details = usage.get(key)
+            if isinstance(details, dict):
+                self._set(_CACHED, details.get(_CACHED))
+
+    def _set(self, key: str, value: object) -> None:
+        if type(value) is int and 0 <= value <= MAX_TOKENS:
+            self._counts[key] = value  # streams repeat it: the last one is the whole
 
 
 def _inflater(coding: bytes) -> Any:

@@ -109,3 +109,18 @@ def test_keys_within_keys_are_not_read_for_ever(step: int) -> None:
 def test_a_few_false_starts_do_no_harm() -> None:
     false = (b'{"usage":{"x":"' + b"y" * MAX_USAGE) * (MAX_MISSES - 1)
     assert counted(false + b'"}}{"usage":{"prompt_tokens":5}}') == (5, None)
+
+
+def test_cached_tokens_of_both_vendors() -> None:
+    openai = UsageMeter()
+    openai.feed(
+        b'{"usage":{"prompt_tokens":100,"completion_tokens":5,'
+        b'"prompt_tokens_details":{"cached_tokens":60}}}'
+    )
+    assert (openai.tokens_in, openai.cache_read, openai.cache_write) == (100, 60, 0)
+    anthropic = UsageMeter()
+    anthropic.feed(
+        b'{"usage":{"input_tokens":10,"cache_creation_input_tokens":20,'
+        b'"cache_read_input_tokens":70,"output_tokens":1}}'
+    )
+    assert (anthropic.tokens_in, anthropic.cache_read, anthropic.cache_write) == (100, 70, 20)

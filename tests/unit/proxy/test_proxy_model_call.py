@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from netmgr.process.ipc import PeerRefused
+from netmgr.process.ipc import Answer, PeerRefused
 from tests.unit.proxy.rig import Rig, Tee, internet_authority, read_response, rig, run
 
 POLICY = "version: 1\nnetwork_policies: {}\n"
@@ -528,5 +528,122 @@ def test_a_label_has_a_route_and_the_sandboxes_own_stands_above_it(tmp_path: Pat
                 found = routes.get(sandbox)
                 assert found is not None
                 assert found.route.id == wanted
+
+    run(story())
+
+
+class Till:
+    """The daemon's ledger, as a worker sees it: it refuses once `left` calls have begun."""
+
+    def __init__(self, r: Rig, left: int, refusal: PeerRefused | None = None) -> None:
+        self.left = left
+        self.asked: list[Any] = []
+        self.refusal = refusal
+        self._answer = r.answer_daemon
+        r.daemon.on_ask = self.answer
+        self.settled: list[Any] = []
+        self._hear = r.hear
+        r.daemon.on_tell = self.hear
+        r.role.apply({"op": "meter", "all": True, "sandboxes": [], "tenants": []})
+
+    async def answer(self, what: str, body: Any, fds: tuple[int, ...]) -> Any:
+        if what != "reserve":
+            return await self._answer(what, body, fds)
+        self.asked.append(body)
+        self.left -= 1
+        if self.left < 0:
+            raise self.refusal or PeerRefused("unsupported", "what is that?")
+        return Answer()
+
+    def hear(self, what: str, body: Any, fds: tuple[int, ...]) -> None:
+        if what == "settle":
+            self.settled.append(body)
+        else:
+            self._hear(what, body, fds)
+
+
+def spent() -> PeerRefused:
+    details = {"remedy": "netmgr inference limit set", "retry_after_s": 77, "final": True}
+    return PeerRefused("budget_exceeded", "the limit of sandbox box is reached", details)
+
+
+def test_a_limited_call_asks_first_and_tells_what_it_used(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r)
+            till = Till(r, 1, spent())
+            origin = await provider(r, answer_json)
+            reader, writer = await r.open("inference.local", 443, tls=True)
+            writer.write(call())
+            assert (await read_response(reader))[0] == 200
+            assert till.asked[0] | {"number": 0} == {
+                "number": 0,
+                "address": "10.77.0.5",
+                "provider": "prod",
+                "model": "real-model",
+                "billable": True,
+            }
+            number = till.asked[0]["number"]
+            assert till.settled == [
+                {"number": number, "input": 7, "output": 3, "cache_read": 0, "cache_write": 0}
+            ]
+            heard = len(origin.bytes)
+            writer.write(call())
+            status, head, body = await read_response(reader)
+            assert status == 429
+            assert b"retry-after: 77" in head.lower()
+            assert b"x-should-retry: false" in head.lower()
+            error = json.loads(body)["error"]
+            assert (error["code"], error["type"]) == ("budget_exceeded", "rate_limit_error")
+            assert len(origin.bytes) == heard, "nothing is sent to the provider"
+            assert (await r.record("budget_exceeded"))["verdict"] == "denied"
+            writer.close()
+
+    run(story())
+
+
+def test_a_call_that_fails_gives_its_place_back(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r)
+            till = Till(r, 9)
+            r.refusals["api.provider.test"] = "upstream_unreachable"
+            reader, writer = await r.open("inference.local", 443, tls=True)
+            writer.write(call())
+            assert (await read_response(reader))[0] == 502
+            assert [told["number"] for told in till.settled] == [till.asked[0]["number"]]
+            assert till.settled[0]["input"] == 0
+            writer.close()
+
+    run(story())
+
+
+def test_a_ledger_that_cannot_answer_is_no_permission(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r)
+            Till(r, 0)
+            origin = await provider(r, answer_json)
+            reader, writer = await r.open("inference.local", 443, tls=True)
+            writer.write(call())
+            assert (await read_response(reader))[0] == 503
+            assert origin.bytes == b""
+            writer.close()
+
+    run(story())
+
+
+def test_who_is_not_limited_asks_nothing(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r)
+            till = Till(r, 0)
+            r.role.apply({"op": "meter", "all": False, "sandboxes": ["other"], "tenants": ["t"]})
+            await provider(r, answer_json)
+            reader, writer = await r.open("inference.local", 443, tls=True)
+            writer.write(call())
+            assert (await read_response(reader))[0] == 200
+            assert till.asked == till.settled == []
+            writer.close()
 
     run(story())
