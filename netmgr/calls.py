@@ -6,7 +6,7 @@ command line, an OCI hook, a test) builds its requests here, so a path is spelt 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, Literal, TypedDict, TypeVar
+from typing import Any, Final, Generic, Literal, NotRequired, TypedDict, TypeVar
 from urllib.parse import quote
 
 READ_S: Final = 15.0  # an answer from memory and the kernel; a loaded host needs seconds at worst
@@ -77,7 +77,8 @@ class PolicyChange(TypedDict):
     digest: str
     changed: bool
     warnings: list[str]
-    cut_flows: int
+    notes: NotRequired[list[str]]
+    diff: NotRequired[list[str]]
 
 
 class Explanation(TypedDict):
@@ -89,7 +90,8 @@ class Explanation(TypedDict):
     nearest: str | None
     message: str
     remedy: str | None
-    treatment: str
+    treatment: str | None
+    expires: str | None
     policy_revision: int | None
 
 
@@ -258,16 +260,17 @@ def policy_history(scope: str | None) -> Call[Json]:
 
 
 def policy_rollback(
-    scope: str | None, revision: int, *, if_revision: int | None = None
+    scope: str | None, revision: int, *, if_revision: int | None = None, dry_run: bool = False
 ) -> Call[PolicyChange]:
     """Make an older revision's text the newest revision."""
-    body = {"revision": revision, "if_revision": if_revision}
+    body = {"revision": revision, "if_revision": if_revision, "dry_run": dry_run}
     return Call("POST", f"{_policy(scope)}/rollback", body=body, deadline_s=CHANGE_S)
 
 
-def policy_delete_global() -> Call[Json]:
+def policy_delete_global(*, if_revision: int | None = None) -> Call[Json]:
     """Take the policy over all sandboxes away."""
-    return Call("DELETE", _policy(None), deadline_s=CHANGE_S)
+    query = given(if_revision=if_revision)
+    return Call("DELETE", _policy(None), query=query, deadline_s=CHANGE_S)
 
 
 def explain(sandbox: str, target: str, *, method: str | None = None) -> Call[Explanation]:

@@ -31,6 +31,8 @@ from netmgr.daemon.kernel_denials import KernelDenials
 from netmgr.daemon.lifecycle import Lifecycle
 from netmgr.daemon.meter import Meter
 from netmgr.daemon.policy_desk import PolicyDesk
+from netmgr.daemon.policy_expiry import PolicyExpiry
+from netmgr.daemon.policy_moves import PolicyMoves
 from netmgr.daemon.provider_desk import ProviderDesk
 from netmgr.daemon.route_desk import RouteDesk
 from netmgr.daemon.status import Status
@@ -219,12 +221,14 @@ class _Daemon:
         tasks.start(denials.keep_counting(), name="count refused packets")
         tasks.start(CredentialWatch(core).keep_looking(), name="credentials that end")
         tasks.start(meter.keep_storing(), name="store usage")
+        moves = PolicyMoves(core)
+        tasks.start(PolicyExpiry(core, moves).keep_watching(), name="expiry of policy entries")
         lifecycle = Lifecycle(core)
         inspection = Inspection(core, lifecycle, status)
         own = os.stat("/proc/self/ns/net")
         office = Office(
             lifecycle=lifecycle,
-            policies=PolicyDesk(core),
+            policies=PolicyDesk(core, moves),
             inference=desk,
             routes=RouteDesk(core, desk),
             providers=ProviderDesk(core, desk),

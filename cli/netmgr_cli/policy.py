@@ -1,6 +1,5 @@
 """Owns: `netmgr policy ...`: what changes and what shows policies. policy_judge.py asks them."""
 
-import difflib
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -8,7 +7,7 @@ import click
 from netmgr.errors import BadInput
 from netmgr_cli import render, screen
 from netmgr_cli.options import Format, Session, need_root, read_policy, shows, speaks
-from netmgr_cli.policy_judge import explain, split_scope, validate
+from netmgr_cli.policy_judge import explain, split_scope, test, validate
 
 if TYPE_CHECKING:
     from netmgr.client import Client
@@ -17,11 +16,13 @@ if TYPE_CHECKING:
 OPERATIONS: Final = (
     ("--rule-name", "NAME", "Work on this entry of the policy."),
     ("--binary", "PATH", "Added endpoints are for this program."),
+    ("--expires", "WHEN", "What is added or named ends then: a date, a time, or 'never'."),
     ("--remove-rule", "NAME", "Remove a whole entry."),
+    ("--remove-binary", "PATH", "This program may use the entries no longer."),
     ("--remove-endpoint", "HOST:PORT", "Allow it no longer."),
     (
         "--add-endpoint",
-        "HOST:PORT[:ACCESS[:PROTOCOL[:ENFORCEMENT]]]",
+        "HOST:PORT[:ACCESS[:PROTOCOL[:ENFORCEMENT[:OPTIONS]]]]",
         "Allow it; ACCESS is read-only, read-write or full.",
     ),
     ("--add-allow", "HOST:PORT:METHOD:PATH", "Allow a method and path of a rest endpoint."),
@@ -44,6 +45,7 @@ def policy() -> None:
 
 policy.add_command(validate)
 policy.add_command(explain)
+policy.add_command(test)
 
 
 def _everywhere(command: Any) -> Any:
@@ -71,7 +73,7 @@ def _revision(word: str) -> int:
 
 
 def _warn(answer: Any) -> None:
-    for warning in answer.get("warnings") or ():
+    for warning in (*(answer.get("warnings") or ()), *(answer.get("notes") or ())):
         screen.note(f"warning: {warning}")
 
 
@@ -166,6 +168,7 @@ def update(
     Examples:
       netmgr policy update demo --add-endpoint api.example.com:443:read-only
       netmgr policy update demo --add-allow api.example.com:443:POST:/v1/items/*
+      netmgr policy update demo --add-endpoint b.example:443 --expires 2030-12-31
       netmgr policy update demo --remove-endpoint old.example.com:443 --dry-run
     """
     from netmgr import calls
@@ -225,18 +228,24 @@ def diff(session: Session, words: tuple[str, ...], everywhere: bool, output: For
     with session.client() as client:
         old = _fetch(client, scope, _revision(revisions[0]))
         new = _fetch(client, scope, _revision(revisions[1]) if len(revisions) > 1 else None)
-    lines = list(
-        difflib.unified_diff(
-            old["text"].splitlines(),
-            new["text"].splitlines(),
-            f"revision {old['revision']}",
-            f"revision {new['revision']}",
-            lineterm="",
-        )
-    )
+    lines = _difference(old, new)
     document = {"from": old["revision"], "to": new["revision"], "lines": lines}
     screen.show(document, [render.Text(render.printable(line)) for line in lines], output)
     return 1 if lines else 0
+
+
+def _difference(old: Any, new: Any) -> list[str]:
+    """What decides otherwise; comments and the order of keys do not."""
+    from netmgr.policy.difference import difference
+    from netmgr.policy.policy import Policy
+    from netmgr.policy.schema import read_text
+
+    names = [f"revision {each['revision']}" for each in (old, new)]
+    before, after = (
+        Policy(read_text(old["text"], names[0])),
+        Policy(read_text(new["text"], names[1])),
+    )
+    return difference(before, after, *names)
 
 
 def _fetch(client: "Client", scope: str | None, revision: int | None) -> Any:
@@ -247,15 +256,15 @@ def _fetch(client: "Client", scope: str | None, revision: int | None) -> Any:
 
 @policy.command()
 @click.argument("words", nargs=-1, metavar="NAME REV")
-@click.option("--if-revision", type=int, metavar="N", help="Only where N is in force (else 4).")
-@_everywhere
+@_writes
 @shows
 @speaks
 def rollback(
     session: Session,
     words: tuple[str, ...],
-    if_revision: int | None,
     everywhere: bool,
+    if_revision: int | None,
+    dry_run: bool,
     output: Format,
 ) -> None:
     """Put the text of an earlier revision in force again, as a new revision.
@@ -267,17 +276,21 @@ def rollback(
     from netmgr import calls
 
     scope, (revision,) = split_scope(words, everywhere, ("REV",))
-    call = calls.policy_rollback(scope, _revision(revision), if_revision=if_revision)
+    call = calls.policy_rollback(
+        scope, _revision(revision), if_revision=if_revision, dry_run=dry_run
+    )
     need_root("policy rollback")
     with session.client() as client:
         answer = client.send(call)
-    screen.show(answer, render.policy_change(answer, dry_run=False), output)
+    _warn(answer)
+    screen.show(answer, render.policy_change(answer, dry_run=dry_run), output)
 
 
 @policy.command()
 @_everywhere
+@click.option("--if-revision", type=int, metavar="N", help="Only where N is in force (else 4).")
 @speaks
-def delete(session: Session, everywhere: bool) -> None:
+def delete(session: Session, everywhere: bool, if_revision: int | None) -> None:
     """Take the global policy away: every sandbox's own is in force again.
 
     A sandbox always has a policy; one that is empty denies everything.
@@ -292,5 +305,5 @@ def delete(session: Session, everywhere: bool) -> None:
         raise BadInput("only the policy over all sandboxes can be deleted: give --global")
     need_root("policy delete")
     with session.client() as client:
-        answer = client.send(calls.policy_delete_global())
+        answer = client.send(calls.policy_delete_global(if_revision=if_revision))
     screen.note("deleted" if answer.get("deleted", True) else "nothing was set")

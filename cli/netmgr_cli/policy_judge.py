@@ -1,5 +1,6 @@
-"""Owns: `netmgr policy validate` and `explain`. Files are asked without a daemon."""
+"""Owns: `netmgr policy validate`, `test` and `explain`. Files are asked without a daemon."""
 
+import time
 from typing import Any, Final
 
 import click
@@ -8,6 +9,7 @@ from netmgr.errors import BadInput
 from netmgr_cli import render, screen
 from netmgr_cli.options import Format, Session, read_policy, shows, speaks
 
+FAILED: Final = 1
 DENIED: Final = 6
 INVALID: Final = 2
 
@@ -56,6 +58,7 @@ def validate(files: tuple[str, ...], output: Format) -> int:
 
 
 def _judge(path: str) -> dict[str, Any]:
+    from netmgr.policy.expiry import lapsed_warnings
     from netmgr.policy.policy import parse_policy
 
     try:
@@ -69,7 +72,7 @@ def _judge(path: str) -> dict[str, Any]:
         "ok": True,
         "digest": parsed.digest,
         "problems": [],
-        "warnings": list(parsed.warnings),
+        "warnings": [*parsed.warnings, *lapsed_warnings(parsed.entries, time.time())],
     }
 
 
@@ -80,6 +83,37 @@ def _say(report: dict[str, Any]) -> None:
         screen.note(problem)
     if report["ok"]:
         click.echo(f"{report['file']}: valid")
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@shows
+def test(files: tuple[str, ...], output: Format) -> int:
+    """Run the tests that policy files carry; status 1 where one fails.
+
+    A file with a failing test is not loaded by `policy set` either.
+
+    \b
+    Example:
+      netmgr policy test policy.yaml
+    """
+    answer = {"files": [_run_tests(path) for path in files]}
+    screen.show(answer, render.policy_tests(answer), output)
+    return 0 if all(report["ok"] for report in answer["files"]) else FAILED
+
+
+def _run_tests(path: str) -> dict[str, Any]:
+    from netmgr.policy.cases import run_cases
+    from netmgr.policy.policy import Policy
+    from netmgr.policy.schema import read_text
+
+    found = read_policy(path)
+    outcomes = run_cases(Policy(read_text(found["text"], found["source"])))
+    return {
+        "file": path,
+        "ok": all(outcome.passed for outcome in outcomes),
+        "tests": [outcome.to_doc() for outcome in outcomes],
+    }
 
 
 @click.command()

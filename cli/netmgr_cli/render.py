@@ -202,13 +202,27 @@ def policy_change(answer: Json, *, dry_run: bool) -> list[Block]:
     if not answer.get("changed", True):
         text = f"unchanged: revision {revision} says the same"
     elif dry_run:
-        text = f"valid: would become revision {revision}"
+        text = f"valid: would replace revision {revision}"
     else:
         text = f"revision {revision} is in force"
     short = printable(digest.removeprefix("sha256:")[:SHORT])
-    cut = answer.get("cut_flows") or 0
-    flows = f"; {cut} live flow{'s' if cut != 1 else ''} cut" if cut else ""
-    return [Text(f"{text} ({short}){flows}" if short else f"{text}{flows}")]
+    lines = [Text(printable(line)) for line in answer.get("diff") or ()]
+    return [Text(f"{text} ({short})" if short else text), *lines]
+
+
+def policy_tests(answer: Json) -> list[Block]:
+    """The tests of policy files: what was asked, what was expected, what came."""
+    rows = []
+    for file in answer["files"]:
+        for case in file["tests"]:
+            kind = next(key for key in ("connect", "resolve", "request") if key in case)
+            told = cell(case["got"]) if case["passed"] else printable(case["message"])
+            place = f"{file['file']}:{case['line']}" if case["line"] else file["file"]
+            asked = printable(f"{kind} {case[kind]}")
+            rows.append(
+                ("ok" if case["passed"] else "FAILED", place, asked, cell(case["expect"]), told)
+            )
+    return [Grid(("RESULT", "WHERE", "ASKED", "EXPECTED", "GOT"), tuple(rows), "no tests")]
 
 
 def policy_history(answer: Json) -> list[Block]:
@@ -229,7 +243,7 @@ def policy_history(answer: Json) -> list[Block]:
 def explanation(answer: Json, target: str) -> list[Block]:
     """A decision: verdict first, then why, then what would change it."""
     head = f"{str(answer['verdict']).upper()}  {target}  ({answer['reason']})"
-    names = ("rule", "nearest", "treatment", "policy_revision")
+    names = ("rule", "nearest", "treatment", "expires", "policy_revision")
     pairs = tuple((key, cell(answer[key])) for key in names if answer.get(key) is not None)
     blocks: list[Block] = [Title(printable(head))]
     if answer.get("message"):

@@ -89,9 +89,9 @@ def _add_policy(router: APIRouter, office: Office, path: str) -> None:
         return await desk.update(change, body.operations)
 
     @router.delete(path)
-    async def delete(request: Request) -> JsonObject:
+    async def delete(request: Request, if_revision: schema.Number | None = None) -> JsonObject:
         office.allow(request, Need.ROOT)
-        return await desk.delete(scope(request))
+        return await desk.delete(Change(scope(request), if_revision))
 
     @router.get(f"{path}/history")
     async def history(request: Request) -> JsonObject:
@@ -100,5 +100,5 @@ def _add_policy(router: APIRouter, office: Office, path: str) -> None:
     @router.post(f"{path}/rollback")
     async def rollback(body: schema.RollBack, request: Request) -> JsonObject:
         office.allow(request, Need.ROOT)
-        change = Change(scope(request), body.if_revision, dry_run=False)
+        change = Change(scope(request), body.if_revision, body.dry_run)
         return await desk.roll_back(change, body.revision)

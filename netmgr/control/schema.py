@@ -87,6 +87,7 @@ class RollBack(Body):
 
     revision: Number
     if_revision: Number | None = None
+    dry_run: bool = False
 
 
 class Explain(Body):

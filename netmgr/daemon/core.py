@@ -167,7 +167,8 @@ class Core:
     def entries(self, resident: Resident) -> frozenset[AllowEntry]:
         """What the kernel's allow sets hold of a sandbox."""
         policy, _ = self.effective(resident)
-        return allow_entries(resident.row.address, self.name_map(resident.names), policy)
+        judged = policy.at(resident.judged_at)
+        return allow_entries(resident.row.address, self.name_map(resident.names), judged)
 
     def keep(self, resident: Resident, **changes: Any) -> None:
         """Replace fields of a resident's row, in memory."""

@@ -10,17 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from netmgr.addresses import NameAddress
 from netmgr.daemon.core import Core
-from netmgr.daemon.fence import allow_entries
+from netmgr.daemon.policy_moves import Move, PolicyMoves
 from netmgr.daemon.residents import Resident
-from netmgr.daemon.roster import Op
 from netmgr.errors import BadInput, Conflict, NetmgrError, NotFound
-from netmgr.kernel.facts import AllowEntry
-from netmgr.model import HOST_NAME
+from netmgr.policy.difference import difference
+from netmgr.policy.expiry import lapsed_warnings
 from netmgr.policy.explain import explain
 from netmgr.policy.operations import parse_operations
-from netmgr.policy.policy import Policy, parse_policy
+from netmgr.policy.policy import EMPTY_POLICY, Policy, parse_policy
 from netmgr.policy.update import update_policy
 from netmgr.reasons import Kind
 from netmgr.store import PolicyRevision
@@ -43,29 +41,12 @@ class Change:
     dry_run: bool = False
 
 
-@dataclass(slots=True)
-class _Move:
-    """What a new policy means for one sandbox.
-
-    Attributes:
-        policy: the one that will be in force in it.
-        added: names that get a private address.
-        dropped: names that no rule allows any more.
-    """
-
-    resident: Resident
-    policy: Policy
-    before: frozenset[AllowEntry]
-    after: frozenset[AllowEntry]
-    added: list[NameAddress]
-    dropped: list[str]
-
-
 class PolicyDesk:
     """Answers /v1/sandboxes/{name}/policy, /v1/policy and /v1/explain."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, moves: PolicyMoves) -> None:
         self._core = core
+        self._moves = moves
 
     # -- looking ---------------------------------------------------------------------------
 
@@ -133,48 +114,59 @@ class PolicyDesk:
         async with self._core.change():
             return await self._put(change, Policy.from_doc(dict(old.doc)), old.text, source)
 
-    async def delete(self, scope: str | None) -> JsonObject:
+    async def delete(self, change: Change) -> JsonObject:
         """Take the global policy away: every sandbox's own is in force again.
 
         Raises:
             BadInput: a sandbox's own policy; it always has one.
+            Conflict: `if_revision` does not match.
         """
-        if scope is not None:
+        if change.scope is not None:
             raise BadInput(
-                f"sandbox {scope!r} always has a policy; set an empty one to deny everything"
+                f"sandbox {change.scope!r} always has a policy; set an empty one to deny everything"
             )
         core = self._core
         async with core.change():
             if core.global_policy is None:
                 return {"deleted": False}
+            _refuse_other_revision(change, core.global_policy[1])
+            if change.dry_run:
+                return {"deleted": True}
             own = [(resident, resident.policy) for resident in core.residents.values()]
-            moves = await self._plan_moves(own)
+            moves = await self._moves.plan(own)
             await core.on_store(self._forget_global, moves)
             core.global_policy = None
-            await self._carry_out(moves)
-        core.record(Kind.CONFIG, "global policy removed")
+            await self._moves.carry_out(moves)
+        core.record(Kind.CONFIG, "global policy removed: every sandbox's own is in force")
         return {"deleted": True}
 
-    def _forget_global(self, moves: Sequence[_Move]) -> None:
+    def _forget_global(self, moves: Sequence[Move]) -> None:
         with self._core.store.transaction():
             self._core.store.policies.remove(None)
-            self._store_names(moves)
+            self._moves.store_names(moves)
 
     # -- the change itself -----------------------------------------------------------------
 
     async def _put(self, change: Change, policy: Policy, text: str, source: str) -> JsonObject:
         core, scope_id = self._core, self._scope_id(change.scope)
         self._refuse_under_global(change)
+        policy.require_cases(source)
         active = await core.on_store(core.store.policies.active, scope_id)
         current = active.revision if active else 0
-        if change.if_revision is not None and change.if_revision != current:
-            raise Conflict(
-                f"policy revision {current} is in force, not {change.if_revision}",
-                revision=current,
-            )
+        _refuse_other_revision(change, current)
         changed = active is None or active.digest != policy.digest
-        revision = current
-        if changed and not change.dry_run:
+        result: JsonObject = {
+            "scope": change.scope or "global",
+            "revision": current,
+            "digest": policy.digest,
+            "changed": changed,
+            "dry_run": change.dry_run,
+            "warnings": [*policy.warnings, *lapsed_warnings(policy.entries, time.time())],
+        }
+        if change.dry_run:
+            old = Policy.from_doc(dict(active.doc)) if active else EMPTY_POLICY
+            return result | {"diff": difference(old, policy, f"revision {current}", source)}
+        if changed:
             candidate = PolicyRevision(
                 scope=scope_id,
                 revision=0,
@@ -184,101 +176,74 @@ class PolicyDesk:
                 doc=policy.to_doc(),
                 created=time.time(),
             )
-            revision = await self._put_in_force(change.scope, candidate, policy)
-        return {
-            "scope": change.scope or "global",
-            "revision": revision,
-            "digest": policy.digest,
-            "changed": changed,
-            "dry_run": change.dry_run,
-            "warnings": list(policy.warnings),
-        }
+            result["revision"] = await self._put_in_force(change.scope, candidate, policy)
+        return result
 
     async def _put_in_force(
         self, scope: str | None, candidate: PolicyRevision, policy: Policy
     ) -> int:
         core = self._core
         residents = list(core.residents.values()) if scope is None else [core.resident(scope)]
-        moves = await self._plan_moves([(resident, policy) for resident in residents])
+        before = _Before.of(core, scope, residents)
+        moves = await self._moves.plan([(resident, policy) for resident in residents])
         stored = await core.on_store(self._store, moves, candidate)
         if scope is None:
             core.global_policy = (policy, stored.revision)
         else:
-            moves[0].resident.policy = policy
-            core.keep(moves[0].resident, revision=stored.revision, digest=policy.digest)
-        await self._carry_out(moves)
-        core.record(
-            Kind.CONFIG,
-            f"policy revision {stored.revision} in force",
-            resident=core.resident(scope) if scope else None,
-        )
+            residents[0].policy = policy
+            core.keep(residents[0], revision=stored.revision, digest=policy.digest)
+        try:
+            await self._moves.carry_out(moves)
+        except NetmgrError as failure:
+            await self._take_back(scope, stored, moves, before, failure)
+            raise
+        only = residents[0] if scope else None
+        core.record(Kind.CONFIG, _in_force(scope, stored, len(residents)), resident=only)
         return stored.revision
 
-    async def _plan_moves(self, wanted: Sequence[tuple[Resident, Policy]]) -> list[_Move]:
-        """Plan every sandbox's part and add what is new to the kernel, where it is harmless until
-        the workers know of it. Where that fails, everything is as before."""
+    async def _take_back(
+        self,
+        scope: str | None,
+        failed: PolicyRevision,
+        moves: Sequence[Move],
+        before: "_Before",
+        failure: NetmgrError,
+    ) -> None:
+        """The kernel or a worker did not go along: what held before holds again."""
         core = self._core
-        moves: list[_Move] = []
-        try:
-            for resident, policy in wanted:
-                moves.append(self._plan_move(resident, policy))
-            for move in moves:
-                await core.on_kernel(core.kernel.add_allow, move.after - move.before)
-        except NetmgrError:
-            for move in moves:
-                await core.on_kernel(core.kernel.del_allow, move.after - move.before)
-                for row in move.added:
-                    move.resident.names.release(row.name, time.time())
-            raise
-        return moves
+        core.global_policy = before.global_policy
+        if scope is not None:
+            resident = moves[0].resident
+            resident.policy = before.own
+            core.keep(resident, revision=before.revision, digest=before.own.digest)
 
-    def _plan_move(self, resident: Resident, policy: Policy) -> _Move:
-        core, names, now = self._core, resident.names, time.time()
-        before = core.entries(resident)
-        dropped = [row.name for row in names if not policy.judge_name(row.name).decision.permits]
-        added: list[NameAddress] = []
-        for name in sorted(policy.exact_names()):
-            if name != HOST_NAME and names.get(name) is None:
-                chosen = names.choose(name, now, wildcard=False)
-                names.take(chosen)
-                added.append(chosen)
-        kept = {n: ip for n, ip in core.name_map(names).items() if n not in dropped}
-        after = allow_entries(resident.row.address, kept, policy)
-        return _Move(resident, policy, before, after, added, dropped)
+        def store(back: Sequence[Move]) -> None:
+            with core.store.transaction():
+                core.store.policies.fail(
+                    failed.scope, failed.revision, failure.message, before.revision
+                )
+                self._moves.store_names(back)
+                if scope is not None:
+                    core.store.sandboxes.update(moves[0].resident.row)
 
-    def _store(self, moves: Sequence[_Move], candidate: PolicyRevision) -> PolicyRevision:
+        await self._moves.take_back(moves, before.policies, before.moments, store)
+        message = (
+            f"policy revision {failed.revision} failed ({failure.message}); "
+            f"what was in force before is again"
+        )
+        only = moves[0].resident if scope is not None else None
+        core.record(Kind.CONFIG, message, resident=only)
+
+    def _store(self, moves: Sequence[Move], candidate: PolicyRevision) -> PolicyRevision:
         """One transaction: the revision, its digest at the sandbox, every name."""
         store = self._core.store
         with store.transaction():
             stored, _ = store.policies.put(candidate, keep=self._core.settings.policy_history)
-            self._store_names(moves)
+            self._moves.store_names(moves)
             if stored.scope is not None:
                 row = moves[0].resident.row
                 store.sandboxes.update(row, revision=stored.revision, digest=stored.digest)
         return stored
-
-    def _store_names(self, moves: Sequence[_Move]) -> None:
-        now = time.time()
-        for move in moves:
-            names = move.resident.names
-            rests = [row for name in move.dropped if (row := names.release(name, now))]
-            self._core.store.names.put(move.resident.row.id, move.added + rests)
-
-    async def _carry_out(self, moves: Sequence[_Move]) -> None:
-        """Revoked entries out, workers told, and only then the sockets of what was revoked."""
-        core = self._core
-        revoked = [entry for move in moves for entry in move.before - move.after]
-        await core.on_kernel(core.kernel.del_allow, revoked)
-        ops: list[Op] = []
-        for move in moves:
-            ops += core.roster.put(core.member(move.resident))
-            ops.append({"op": "flow.judge", "address": str(move.resident.row.address)})
-        await core.announce(ops)
-        await core.on_kernel(self._destroy, revoked)
-
-    def _destroy(self, revoked: Sequence[AllowEntry]) -> None:
-        for entry in revoked:
-            self._core.kernel.destroy_sockets(entry.address, entry.destination, entry.port)
 
     # -- scopes ----------------------------------------------------------------------------
 
@@ -307,6 +272,50 @@ class PolicyDesk:
         if active is None:
             raise NotFound("there is no global policy; set one with `netmgr policy set --global`")
         return active
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What held before a change, to go back to.
+
+    Attributes:
+        own: the own policy of the one sandbox that changes; EMPTY_POLICY where all do.
+        revision: the scope's; 0 where it had none.
+        policies: what was in force in each sandbox, and `moments` when that was judged.
+    """
+
+    global_policy: tuple[Policy, int] | None
+    own: Policy
+    revision: int
+    policies: tuple[Policy, ...]
+    moments: tuple[float, ...]
+
+    @classmethod
+    def of(cls, core: Core, scope: str | None, residents: Sequence[Resident]) -> "_Before":
+        """As it is now."""
+        if scope is None:
+            own, revision = EMPTY_POLICY, core.global_policy[1] if core.global_policy else 0
+        else:
+            own, revision = residents[0].policy, residents[0].row.revision
+        return cls(
+            core.global_policy,
+            own,
+            revision,
+            tuple(core.effective(resident)[0] for resident in residents),
+            tuple(resident.judged_at for resident in residents),
+        )
+
+
+def _refuse_other_revision(change: Change, current: int) -> None:
+    if change.if_revision is not None and change.if_revision != current:
+        raise Conflict(
+            f"policy revision {current} is in force, not {change.if_revision}", revision=current
+        )
+
+
+def _in_force(scope: str | None, stored: PolicyRevision, count: int) -> str:
+    what = f"policy revision {stored.revision} in force, from {stored.source}"
+    return what if scope else f"global {what}: it stands over {count} sandboxes"
 
 
 def _revision_object(revision: PolicyRevision) -> JsonObject:

@@ -5,6 +5,7 @@ Knows nothing of how one comes to live here. What every packet's report and ever
 is looked up by must not cost a walk over all sandboxes.
 """
 
+import time
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, field
 
@@ -23,12 +24,15 @@ class Resident:
         row: what the store keeps.
         policy: its own policy (the global one may stand over it).
         names: which private addresses stand for names in it.
+        judged_at: epoch seconds: by which time the kernel's entries were judged; expiring policies
+            decide otherwise later.
         authority: signs its leaves; made, or read from the store, before anybody can ask.
     """
 
     row: Sandbox
     policy: Policy
     names: NamePool
+    judged_at: float = field(default_factory=time.time)
     authority: Authority = field(init=False)
 
     @property

@@ -113,7 +113,7 @@ class Kernel(Protocol):
         """
 
     def del_allow(self, entries: Iterable[AllowEntry]) -> None:
-        """Refuse them again. Live flows are the caller's: see `destroy_sockets`."""
+        """Refuse them again. Live flows are the caller's: see `destroy_flows`."""
 
     # -- links -------------------------------------------------------------------------------
 
@@ -138,14 +138,13 @@ class Kernel(Protocol):
 
     # -- sockets -----------------------------------------------------------------------------
 
-    def destroy_sockets(
-        self,
-        address: IPv4Address,
-        destination: IPv4Network | None = None,
-        port: int | None = None,
-    ) -> int:
-        """Destroy the hub's TCP sockets whose peer is `address`, in every state, optionally only
-        those towards `destination` and `port`. Returns how many are left: 0 when it worked."""
+    def destroy_sockets(self, address: IPv4Address) -> int:
+        """Destroy the hub's TCP sockets whose peer is `address`, in every state. Returns how many
+        are left: 0 when it worked."""
+
+    def destroy_flows(self, revoked: Iterable[AllowEntry], kept: Iterable[AllowEntry] = ()) -> int:
+        """Destroy the hub's TCP sockets of flows that a `revoked` entry described and that no
+        `kept` one describes. Returns how many are left: 0 when it worked."""
 
     def count_sockets(self, address: IPv4Address) -> int:
         """How many TCP sockets of the hub have `address` as their peer."""

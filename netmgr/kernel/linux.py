@@ -16,6 +16,7 @@ from pyroute2 import IPRoute
 
 from netmgr.errors import Conflict, LimitExceeded, NotFound
 from netmgr.kernel import hub, netns, sysctls
+from netmgr.kernel.destinations import Destinations
 from netmgr.kernel.evict import evict
 from netmgr.kernel.facts import (
     AllowEntry,
@@ -50,7 +51,7 @@ from netmgr.kernel.sets import (
     parse_allow,
     parse_lease,
 )
-from netmgr.kernel.sockdiag import SockDiag
+from netmgr.kernel.sockdiag import DiagSocket, SockDiag
 from netmgr.model import Lease, SandboxName
 
 
@@ -199,14 +200,22 @@ class LinuxKernel:
 
     # -- sockets -----------------------------------------------------------------------------
 
-    def destroy_sockets(
-        self,
-        address: IPv4Address,
-        destination: IPv4Network | None = None,
-        port: int | None = None,
-    ) -> int:
+    def destroy_sockets(self, address: IPv4Address) -> int:
         """Destroy the hub's sockets of a sandbox."""
-        return self._hub.diag.destroy(address, destination, port)
+        return self._hub.diag.destroy(address)
+
+    def destroy_flows(self, revoked: Iterable[AllowEntry], kept: Iterable[AllowEntry] = ()) -> int:
+        """Destroy the hub's sockets of revoked flows, by one listing however many entries."""
+        gone, still = Destinations(revoked), Destinations(kept)
+        if not gone:
+            return 0
+
+        def is_meant(each: DiagSocket) -> bool:
+            flow = (each.remote, each.local_port, each.local)
+            return gone.covers(*flow) and not still.covers(*flow)
+
+        only = next(iter(gone.addresses)) if len(gone.addresses) == 1 else None
+        return self._hub.diag.destroy(only, is_meant)
 
     def count_sockets(self, address: IPv4Address) -> int:
         """How many are left."""

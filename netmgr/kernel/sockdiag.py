@@ -7,9 +7,9 @@ of sandboxes. Source: sock_diag(7), include/uapi/linux/{sock_diag,inet_diag}.h.
 import errno
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from typing import Final, Self
 
 from netmgr.errors import HostFailed
@@ -35,7 +35,7 @@ _ANSWER_SIZE: Final = _ANSWER.size + _IDENTITY_SIZE + _OWNER.size
 _OPERATION: Final = struct.Struct("=BBH")  # code, yes, no
 _CONDITION: Final = struct.Struct("=BBxxi")  # family, prefix length, port (-1 for any)
 _D_COND: Final = 8  # INET_DIAG_BC_D_COND: the peer
-_S_COND: Final = 7  # INET_DIAG_BC_S_COND: our own end
+_ANY_PORT: Final = -1
 
 _STATE_NAMES: Final = (
     "unknown established syn-sent syn-recv fin-wait-1 fin-wait-2 time-wait close close-wait "
@@ -105,20 +105,13 @@ class SockDiag:
         found = _parse(reply)
         return None if found.state == "listen" else (found.uid, found.inode)
 
-    def tcp(
-        self,
-        remote: IPv4Address | None = None,
-        local: IPv4Network | None = None,
-        local_port: int | None = None,
-    ) -> list[DiagSocket]:
-        """TCP sockets in every state but listening. The kernel does the filtering.
+    def tcp(self, remote: IPv4Address | None = None) -> list[DiagSocket]:
+        """TCP sockets in every state but listening.
 
         Args:
-            remote: only those with this peer.
-            local: only those whose own end is in this network.
-            local_port: only those with this port on their own end.
+            remote: only those with this peer; the kernel does the filtering.
         """
-        code = _bytecode(remote, local, local_port)
+        code = _bytecode(remote) if remote is not None else b""
         return list(self._dump(socket.IPPROTO_TCP, _NOT_LISTENING, code))
 
     def count_udp(self) -> int:
@@ -127,23 +120,26 @@ class SockDiag:
 
     def destroy(
         self,
-        remote: IPv4Address,
-        local: IPv4Network | None = None,
-        local_port: int | None = None,
+        remote: IPv4Address | None,
+        is_meant: Callable[[DiagSocket], bool] = lambda _: True,
     ) -> int:
         """Destroy TCP sockets by peer, in every state (TIME_WAIT, half-open), and read back.
 
         Their owners wake with ECONNABORTED, the peer gets a reset. Returns how many are left.
 
+        Args:
+            remote: only those with this peer; None is any.
+            is_meant: only those of them for which it is true.
+
         Raises:
             HostFailed: no CAP_NET_ADMIN, or a kernel without CONFIG_INET_DIAG_DESTROY.
         """
         for _ in range(DESTROY_ROUNDS):
-            found = self.tcp(remote, local, local_port)
+            found = [each for each in self.tcp(remote) if is_meant(each)]
             if not found:
                 return 0
             self._destroy_each(found)
-        return len(self.tcp(remote, local, local_port))
+        return sum(map(is_meant, self.tcp(remote)))
 
     def _destroy_each(self, sockets: list[DiagSocket]) -> None:
         head = _REQUEST.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, _ALL)
@@ -166,25 +162,12 @@ def _pad(address: IPv4Address) -> bytes:
     return address.packed + bytes(12)
 
 
-def _bytecode(
-    remote: IPv4Address | None, local: IPv4Network | None, local_port: int | None
-) -> bytes:
-    """Conditions that must all hold. A failed one jumps beyond the end, which means "no match"
+def _bytecode(remote: IPv4Address) -> bytes:
+    """One condition on the peer. A failed one jumps beyond the end, which means "no match"
     (net/ipv4/inet_diag.c: inet_diag_bc_run)."""
-    conditions: list[tuple[int, IPv4Network | None, int]] = []
-    if remote is not None:
-        conditions.append((_D_COND, IPv4Network((int(remote), 32)), -1))
-    if local is not None or local_port is not None:
-        conditions.append((_S_COND, local, -1 if local_port is None else local_port))
-    size = _OPERATION.size + _CONDITION.size + 4
-    code = b""
-    for number, (kind, net, port) in enumerate(conditions):
-        left = size * (len(conditions) - number)
-        host = net or IPv4Network("0.0.0.0/0")
-        code += _OPERATION.pack(kind, size, left + 4)
-        code += _CONDITION.pack(socket.AF_INET, host.prefixlen, port)
-        code += host.network_address.packed
-    return code
+    size = _OPERATION.size + _CONDITION.size + len(remote.packed)
+    whole = _CONDITION.pack(socket.AF_INET, remote.max_prefixlen, _ANY_PORT)
+    return _OPERATION.pack(_D_COND, size, size + 4) + whole + remote.packed
 
 
 def _parse(reply: memoryview) -> DiagSocket:

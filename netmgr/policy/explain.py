@@ -5,7 +5,7 @@ Asks the same `Policy` that enforces; judges nothing itself but netmgr's own nam
 
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from netmgr.errors import BadInput
@@ -13,8 +13,10 @@ from netmgr.model import INFERENCE_NAME, parse_dns_name
 from netmgr.policy.decision import Decision, Request, Target, Treatment
 from netmgr.policy.match import is_method
 from netmgr.policy.path import MalformedTarget, canonical_path
-from netmgr.policy.policy import Policy
 from netmgr.reasons import Reason, Verdict
+
+if TYPE_CHECKING:
+    from netmgr.policy.policy import Policy
 
 _PORTS: Final = {"http": 80, "https": 443}
 _FORMS: Final = "expected https://host/path, http://host/path or host:port"
@@ -43,6 +45,7 @@ class Explanation:
         stage: `name`, `connection`, `request`, or `inference` for what no policy decides.
         hint: what the policy tells whoever is denied; None where it is not.
         source: where the deciding entry came from, as its author noted.
+        expires: when the entry that decided ends, or has ended.
     """
 
     asked: str
@@ -50,6 +53,7 @@ class Explanation:
     decision: Decision
     hint: str | None = None
     source: dict[str, Any] = field(default_factory=dict)
+    expires: str | None = None
 
     def to_doc(self, sandbox: str | None, revision: int | None = None) -> dict[str, Any]:
         """As JSON values.
@@ -70,11 +74,12 @@ class Explanation:
             "hint": self.hint,
             "source": self.source or None,
             "treatment": decision.treatment.value if decision.permits else None,
+            "expires": self.expires,
             "policy_revision": revision,
         }
 
 
-def explain(policy: Policy, target_text: str, method: str = "GET") -> Explanation:
+def explain(policy: "Policy", target_text: str, method: str = "GET") -> Explanation:
     """Why a target is allowed or denied.
 
     Args:
@@ -85,11 +90,17 @@ def explain(policy: Policy, target_text: str, method: str = "GET") -> Explanatio
         BadInput: the target has none of these forms.
     """
     told = _explain(policy, parse_question(target_text, method))
-    hint = None if told.decision.permits else policy.hint
-    return replace(told, hint=hint, source=policy.source_of(told.decision.rule))
+    hint, rule = None if told.decision.permits else policy.hint, told.decision.rule
+    expiry = policy.expiry_of(rule)
+    return replace(
+        told,
+        hint=hint,
+        source=policy.source_of(rule),
+        expires=expiry.text if expiry else None,
+    )
 
 
-def _explain(policy: Policy, question: Question) -> Explanation:
+def _explain(policy: "Policy", question: Question) -> Explanation:
     target = question.target
     asked = str(target)
     if target.name == INFERENCE_NAME:
@@ -106,7 +117,8 @@ def _explain(policy: Policy, question: Question) -> Explanation:
     ):
         return Explanation(asked, "connection", connection)
     request = _judge_request(policy, question)
-    return Explanation(f"{question.method} {asked}{question.target_text}", "request", request)
+    asked = f"{question.method} {asked}{question.target_text}"
+    return Explanation(asked, "request", request)
 
 
 def parse_question(text: str, method: str = "GET") -> Question:
@@ -149,7 +161,7 @@ def _request_target(parts: SplitResult) -> str:
     return f"{path}?{parts.query}" if parts.query else path
 
 
-def _judge_request(policy: Policy, question: Question) -> Decision:
+def _judge_request(policy: "Policy", question: Question) -> Decision:
     try:
         path, query = canonical_path(question.target_text or "/", allow_encoded_slash=True)
     except MalformedTarget as error:

@@ -1,12 +1,14 @@
 """Owns: the operations of `policy update` and how a command line or the API spells them.
 
-    add-endpoint     host:port[:access[:protocol[:enforcement]]]
+    add-endpoint     host:port[:access[:protocol[:enforcement[:option,...]]]]
     remove-endpoint  host:port
     add-allow        host:port:METHOD:path-pattern
     add-deny         host:port:METHOD:path-pattern
     remove-rule      entry
+    remove-binary    path        from the entry of rule-name, or from all
     rule-name        entry       which entry the others work on
-    binary           path        who may use added endpoints (only /** so far)
+    binary           path        who may use added endpoints
+    expires          when        a date, an RFC 3339 time, or never: of added or named entries
 Knows nothing of policies: update.py applies them. What is inside a part (is this a host?) is
 judged by the schema, once the new policy is read.
 """
@@ -17,24 +19,37 @@ from dataclasses import dataclass
 from typing import Final
 
 from netmgr.errors import BadInput, did_you_mean
+from netmgr.policy.expiry import parse_expiry
 from netmgr.policy.hosts import parse_host
 from netmgr.policy.match import BadPattern
 
 MAX_OPERATIONS: Final = 256  # of one batch; more is a new policy, not an update
 
-_ENDPOINT_FORM: Final = "host:port[:access[:protocol[:enforcement]]]"
+_ENDPOINT_FORM: Final = "host:port[:access[:protocol[:enforcement[:options]]]]"
+_PROTOCOLS: Final = ("", "tcp", "rest", "websocket", "sql")
+_OPTIONS: Final = (
+    "allow-encoded-slash",
+    "websocket-credential-rewrite",
+    "request-body-credential-rewrite",
+)
+_NEVER: Final = "never"
 _RULE_FORM: Final = "host:port:METHOD:path"
 
 
 @dataclass(frozen=True, slots=True)
 class AddEndpoint:
-    """Allow a host and port. An access preset without a protocol means rest."""
+    """Allow a host and port. An access preset without a protocol means rest.
+
+    Attributes:
+        options: keys of an endpoint that are switched on.
+    """
 
     host: str
     port: int
     access: str = ""
     protocol: str = ""
     enforcement: str = ""
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +92,30 @@ class UseBinary:
     path: str
 
 
-Operation = AddEndpoint | RemoveEndpoint | AddHttpRule | RemoveEntry | UseEntry | UseBinary
+@dataclass(frozen=True, slots=True)
+class UseExpiry:
+    """Entries that the batch makes or names end then; None: they do not end."""
+
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveBinary:
+    """This program may no longer use the entries that list it."""
+
+    path: str
+
+
+Operation = (
+    AddEndpoint
+    | RemoveEndpoint
+    | AddHttpRule
+    | RemoveEntry
+    | RemoveBinary
+    | UseEntry
+    | UseBinary
+    | UseExpiry
+)
 
 FLAGS: Final = (
     "add-endpoint",
@@ -85,8 +123,10 @@ FLAGS: Final = (
     "add-allow",
     "add-deny",
     "remove-rule",
+    "remove-binary",
     "rule-name",
     "binary",
+    "expires",
 )
 
 
@@ -115,6 +155,10 @@ def parse_operation(flag: str, value: str) -> Operation:
             return UseEntry(value)
         case "binary":
             return UseBinary(value)
+        case "remove-binary":
+            return RemoveBinary(value)
+        case "expires":
+            return UseExpiry(_expiry(value))
         case _:
             raise BadInput(f"unknown operation {name!r}{did_you_mean(name, FLAGS)}")
 
@@ -160,11 +204,35 @@ def parse_arguments(arguments: str) -> tuple[Operation, ...]:
 
 def _parse_add_endpoint(value: str) -> AddEndpoint:
     name = "add-endpoint"
-    host, port, *rest = _split(name, value, 2, 5, _ENDPOINT_FORM)
-    access, protocol, enforcement = (*rest, "", "", "")[:3]
+    host, port, *rest = _split(name, value, 2, 6, _ENDPOINT_FORM)
+    access, protocol, enforcement, options = (*rest, "", "", "", "")[:4]
     if access and not protocol:
         protocol = "rest"
-    return AddEndpoint(_host(name, host), _port(name, port), access, protocol, enforcement)
+    if protocol not in _PROTOCOLS:
+        raise BadInput(
+            f"--{name}: protocol {protocol!r} is not supported here (tcp, rest, websocket and sql "
+            "are); its rules are written into a file for `policy set`"
+        )
+    return AddEndpoint(
+        _host(name, host), _port(name, port), access, protocol, enforcement, _options(name, options)
+    )
+
+
+def _options(name: str, text: str) -> tuple[str, ...]:
+    found = tuple(dict.fromkeys(text.split(","))) if text else ()
+    for option in found:
+        if option not in _OPTIONS:
+            raise BadInput(f"--{name}: unknown option {option!r}{did_you_mean(option, _OPTIONS)}")
+    return tuple(option.replace("-", "_") for option in found)
+
+
+def _expiry(text: str) -> str | None:
+    if text == _NEVER:
+        return None
+    try:
+        return parse_expiry(text).text
+    except ValueError as error:
+        raise BadInput(f"--expires {error}, or {_NEVER!r}") from None
 
 
 def _split(

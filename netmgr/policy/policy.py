@@ -7,14 +7,18 @@ p.judge_connection(Target("api.example.com", None, 443)).treatment
 
 import hashlib
 import json
+from copy import copy
 from ipaddress import IPv4Network
 from typing import Any, Final
 
+from netmgr.policy.cases import failures
 from netmgr.policy.decision import Decision, DestinationPlan, NameDecision, Request, Target
+from netmgr.policy.expiry import TimedJudge
 from netmgr.policy.index import Index
 from netmgr.policy.judge import Judge
+from netmgr.policy.problems import PolicyError
 from netmgr.policy.render import render_yaml
-from netmgr.policy.rules import Endpoint, Entry
+from netmgr.policy.rules import Endpoint, Entry, Expiry, entry_of
 from netmgr.policy.schema import Document, read_text, read_value
 
 
@@ -27,10 +31,22 @@ class Policy:
         digest: SHA-256 over the canonical document; equal digests decide alike.
         entries: the parts of `network_policies`, in the order of the file.
         hint: what every denial tells whoever was denied; None: nothing.
+        cases: the tests that it carries; whoever loads a file runs them first.
         warnings: what loads but may surprise its author, one sentence each.
+        timed: its expiries, where some entry has one; else None, and no decision asks a clock.
     """
 
-    __slots__ = ("_document", "_index", "_judge", "digest", "entries", "hint", "warnings")
+    __slots__ = (
+        "_document",
+        "_index",
+        "_judge",
+        "cases",
+        "digest",
+        "entries",
+        "hint",
+        "timed",
+        "warnings",
+    )
 
     def __init__(self, document: Document) -> None:
         self.entries: Final[tuple[Entry, ...]] = document.entries
@@ -40,7 +56,10 @@ class Policy:
         # By name, not by place in the file: the digest does not see the order either.
         ordered = sorted(document.entries, key=lambda entry: entry.key)
         self._index = Index(endpoint for entry in ordered for endpoint in entry.endpoints)
-        self._judge = Judge(self._index)
+        expiring = any(entry.expires is not None for entry in ordered)
+        self.cases: Final = document.cases
+        self.timed = TimedJudge(ordered, self._index) if expiring else None
+        self._judge: Judge | TimedJudge = self.timed or Judge(self._index)
         canonical = json.dumps(document.to_doc(), sort_keys=True, separators=(",", ":"))
         self.digest: Final = hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -52,6 +71,15 @@ class Policy:
 
     def __repr__(self) -> str:
         return f"Policy({self.digest[:12]}, {len(self.entries)} entries)"
+
+    def require_cases(self, source: str) -> None:
+        """Run the tests that the policy carries.
+
+        Raises:
+            PolicyError: the ones that fail.
+        """
+        if failed := failures(self):
+            raise PolicyError(failed, source)
 
     # -- as a document ---------------------------------------------------------------------
 
@@ -80,12 +108,32 @@ class Policy:
     # -- what it names ---------------------------------------------------------------------
 
     def exact_names(self) -> dict[str, frozenset[int]]:
-        """Names without wildcards, and the ports that are allowed on each."""
+        """Names without wildcards, and the ports that are named for each, also in entries that
+        have expired."""
         return {name: _ports(found) for name, found in self._index.exact.items()}
 
     def literals(self) -> dict[IPv4Network, frozenset[int]]:
         """Addresses that the policy names itself, and the ports that are allowed on each."""
-        return {IPv4Network(ip): _ports(found) for ip, found in self._index.literal.items()}
+        index = self.timed.index if self.timed else self._index
+        return {IPv4Network(ip): _ports(found) for ip, found in index.literal.items()}
+
+    def covers(self, name: str) -> bool:
+        """Whether some rule names the canonical `name`, also one that has expired."""
+        return self.timed.covers(name) if self.timed else bool(self._judge.ports_of(name))
+
+    # -- time ------------------------------------------------------------------------------
+
+    def at(self, moment: float) -> "Policy":
+        """This policy as it decides at one moment (epoch seconds), whatever the clock says."""
+        if self.timed is None:
+            return self
+        still = copy(self)
+        still.timed = still._judge = self.timed.at(moment)
+        return still
+
+    def expiry_of(self, rule: str | None) -> Expiry | None:
+        """When the entry of a decision's rule ends."""
+        return self.timed.expiries.get(entry_of(rule)) if self.timed else None
 
     # -- decisions -------------------------------------------------------------------------
 
@@ -120,9 +168,12 @@ def parse_policy(text: str, source: str) -> Policy:
         source: what errors call the file.
 
     Raises:
-        PolicyError: every problem, as `source:line: key: message`.
+        PolicyError: every problem, as `source:line: key: message`; a test of the file that its
+            own rules do not pass is one.
     """
-    return Policy(read_text(text, source))
+    policy = Policy(read_text(text, source))
+    policy.require_cases(source)
+    return policy
 
 
 def _ports(endpoints: tuple[Endpoint, ...]) -> frozenset[int]:

@@ -102,6 +102,19 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Expiry:
+    """When an entry ends.
+
+    Attributes:
+        text: a date, or a time in UTC, as it stands in a canonical document.
+        at: epoch seconds of the first moment at which the entry holds no more.
+    """
+
+    text: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One named part of a policy.
 
@@ -109,6 +122,7 @@ class Entry:
         name: for people; the key where the document gives none.
         observe: `mode: observe`: everything in it is audited instead of enforced.
         source: where it came from, for people; JSON values.
+        expires: None where it holds until somebody changes the policy.
     """
 
     key: str
@@ -116,6 +130,7 @@ class Entry:
     endpoints: tuple[Endpoint, ...]
     observe: bool = False
     source: dict[str, Any] = field(default_factory=dict)
+    expires: Expiry | None = None
 
     def to_doc(self, observe: bool = False) -> dict[str, Any]:
         """As it stands in a document.
@@ -128,8 +143,15 @@ class Entry:
             doc["name"] = self.name
         if self.observe is not observe:
             doc["mode"] = "observe" if self.observe else "enforce"
+        if self.expires is not None:
+            doc["expires"] = self.expires.text
         doc["endpoints"] = [endpoint.to_doc(self.observe) for endpoint in self.endpoints]
         doc["binaries"] = [{"path": ANY_BINARY}]
         if self.source:
             doc["source"] = self.source
         return doc
+
+
+def entry_of(place: str | None) -> str:
+    """The key of the entry that a decision's rule stands in; '' where there is none."""
+    return (place or "").rpartition(".endpoints[")[0]

@@ -7,13 +7,15 @@ but does not enforce is refused, never ignored.
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from netmgr.policy.cases import Case, parse_cases
 from netmgr.policy.defaults import NO_DEFAULTS, Defaults, parse_defaults
 from netmgr.policy.endpoint_schema import Mode, parse_endpoint
+from netmgr.policy.expiry import parse_expiry
 from netmgr.policy.fields import Fields, describe, refuse_later_keys
 from netmgr.policy.foreign import FOREIGN_SECTIONS, parse_foreign
 from netmgr.policy.overlap import report_conflicts, report_crowds
 from netmgr.policy.problems import PolicyError, Report
-from netmgr.policy.rules import ANY_BINARY, Endpoint, Entry
+from netmgr.policy.rules import ANY_BINARY, Endpoint, Entry, Expiry
 from netmgr.policy.source import parse_source
 from netmgr.policy.tree import Node, Scalar, from_value, parse_yaml
 
@@ -23,21 +25,13 @@ MAX_KEY: Final = 128
 
 _TOP_LATER: Final[dict[str, tuple[object, ...]]] = {
     "network_middlewares": ({},),
-    "tests": ([],),
 }
-_ENTRY_LATER: Final[dict[str, tuple[object, ...]]] = {"limits": ({},), "expires": ()}
+_ENTRY_LATER: Final[dict[str, tuple[object, ...]]] = {"limits": ({},)}
 _TOP_KEYS: Final = frozenset(
-    ("version", "defaults", "network_policies", *FOREIGN_SECTIONS, *_TOP_LATER)
+    ("version", "defaults", "network_policies", "tests", *FOREIGN_SECTIONS, *_TOP_LATER)
 )
 _ENTRY_KEYS: Final = frozenset(
-    (
-        "name",
-        "mode",
-        "endpoints",
-        "binaries",
-        "source",
-        *_ENTRY_LATER,
-    )
+    ("name", "mode", "expires", "endpoints", "binaries", "source", *_ENTRY_LATER)
 )
 _BINARY_LATER: Final[dict[str, tuple[object, ...]]] = {"sha256": (), "script": ()}
 _BINARY_KEYS: Final = frozenset(("path", "harness", *_BINARY_LATER))
@@ -51,23 +45,28 @@ class Document:
     Attributes:
         foreign: sections that the runtime enforces, as they were.
         warnings: what loads but will surprise somebody.
+        cases: the tests that it carries.
     """
 
     entries: tuple[Entry, ...] = ()
     foreign: dict[str, Any] = field(default_factory=dict)
     defaults: Defaults = NO_DEFAULTS
     warnings: tuple[str, ...] = ()
+    cases: tuple[Case, ...] = ()
 
     def to_doc(self) -> dict[str, Any]:
         """The canonical document: JSON values, in the order of the file, without defaults."""
         defaults = self.defaults.to_doc()
         observe = self.defaults.observe
-        return {
+        doc: dict[str, Any] = {
             "version": VERSION,
             **self.foreign,
             **({"defaults": defaults} if defaults else {}),
             "network_policies": {entry.key: entry.to_doc(observe) for entry in self.entries},
         }
+        if self.cases:
+            doc["tests"] = [case.to_doc() for case in self.cases]
+        return doc
 
 
 def read_text(text: str, source: str) -> Document:
@@ -109,8 +108,9 @@ def _read(node: Node | None, source: str, report: Report) -> Document:
         top.problem("network_policies", f"more than {MAX_ENDPOINTS} endpoints")
     elif not report_crowds(endpoints, report):
         report_conflicts(endpoints, lines, report)
+    cases = parse_cases(top, report)
     report.raise_if_any(source)
-    return Document(entries, foreign, defaults, tuple(report.warnings))
+    return Document(entries, foreign, defaults, tuple(report.warnings), cases)
 
 
 def _check_version(top: Fields) -> None:
@@ -151,7 +151,19 @@ def _parse_entry(
         endpoints=tuple(endpoints),
         observe=observe,
         source=parse_source(fields),
+        expires=_parse_expires(fields),
     )
+
+
+def _parse_expires(fields: Fields) -> Expiry | None:
+    text = fields.text("expires")
+    if text is None:
+        return None
+    try:
+        return parse_expiry(text)
+    except ValueError as error:
+        fields.problem("expires", str(error))
+        return None
 
 
 def _check_binaries(fields: Fields, report: Report) -> None:

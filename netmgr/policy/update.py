@@ -1,8 +1,8 @@
 """Owns: applying `policy update` operations to a policy: one batch, all of it or nothing.
 
 Knows nothing of stores or revisions. An operation changes what it names and nothing beside it:
-a rule for one of an endpoint's ports splits the endpoint, programs never inherit an endpoint that
-was not added for them, and what already says otherwise is a conflict, not a merge.
+a rule for one of an endpoint's ports splits the endpoint, and nobody is granted what was not asked
+for him (merge.py).
 """
 
 import copy
@@ -14,18 +14,21 @@ from typing import Any, Final
 from netmgr.errors import BadInput, did_you_mean
 from netmgr.policy.http_rules import PRESET_RULES, Access
 from netmgr.policy.match import BadPattern, PathGlob, parse_path_glob
+from netmgr.policy.merge import Wanted, endpoint_doc, fold, paths_of, ports_of, refuse, widening
 from netmgr.policy.operations import (
     AddEndpoint,
     AddHttpRule,
     Operation,
+    RemoveBinary,
     RemoveEndpoint,
     RemoveEntry,
     UseBinary,
     UseEntry,
+    UseExpiry,
     parse_operation,
 )
 from netmgr.policy.policy import EMPTY_POLICY, Policy
-from netmgr.policy.rules import ANY_BINARY
+from netmgr.policy.rules import ANY_BINARY, entry_of
 
 DEFAULT_PORT: Final = 443  # of `--allow HOST`
 _ALLOW_ENTRY: Final = "allow"
@@ -65,10 +68,13 @@ def update_policy(policy: Policy, operations: Iterable[Operation]) -> Updated:
                 batch.entry = entry
             case UseBinary(path):
                 batch.binaries.append(path)
+            case UseExpiry(text):
+                batch.expires, batch.timed = text, True
             case _:
                 work.append(operation)
     for operation in work:
         batch.apply(operation)
+    batch.finish(work)
     doc = {**policy.to_doc(), "network_policies": batch.entries}
     updated = Policy.from_doc(doc, "updated policy")
     changed = updated.digest != policy.digest
@@ -101,6 +107,8 @@ class _Batch:
         self.entries = entries
         self.entry: str | None = None
         self.binaries: list[str] = []
+        self.expires: str | None = None
+        self.timed = False  # an expiry was given, be it `never`
         self.notes: list[str] = []
 
     def apply(self, operation: Operation) -> None:
@@ -115,48 +123,92 @@ class _Batch:
             case RemoveEntry(entry):
                 self._existing(entry)
                 del self.entries[entry]
+            case RemoveBinary(path):
+                self._remove_binary(path)
+
+    def finish(self, work: list[Operation]) -> None:
+        """Give a named entry its new end, where nothing was added that has it already."""
+        if not self.timed or any(isinstance(each, AddEndpoint) for each in work):
+            return
+        if self.entry is None:
+            raise BadInput("--expires: say which entry ends then, with --rule-name")
+        entry = self.entries[self._existing(self.entry)]
+        entry.pop("expires", None)
+        if self.expires is not None:
+            entry["expires"] = self.expires
 
     # -- endpoints -------------------------------------------------------------------------
 
-    def _add_endpoint(self, wanted: AddEndpoint) -> None:
-        covering = self._find(wanted.host, wanted.port, None)
-        if covering:
-            place, endpoint = covering[0]
-            if not _says_the_same(endpoint, wanted):
-                raise BadInput(
-                    f"{place} already covers {wanted.host}:{wanted.port} in another way; "
-                    "remove it first, or add to it with --add-allow"
-                )
-            self.notes.append(f"{place} already covers {wanted.host}:{wanted.port}")
+    def _add_endpoint(self, endpoint: AddEndpoint) -> None:
+        wanted = Wanted(endpoint, tuple(self.binaries) or (ANY_BINARY,), self.expires)
+        if self.entry is not None and self.entry in self.entries:
+            self._add_to_named(self.entry, wanted)
             return
-        key = self.entry or self._new_key(f"allow_{wanted.host}_{wanted.port}")
-        binaries = [{"path": path} for path in self.binaries or [ANY_BINARY]]
-        entry = self.entries.setdefault(key, {"endpoints": [], "binaries": binaries})
-        if entry["binaries"] != binaries:
-            raise BadInput(
-                f"the programs of entry {key!r} would inherit {wanted.host}:{wanted.port}, which "
-                "was not asked for them; leave --rule-name out"
-            )
-        entry["endpoints"].append(_endpoint_doc(wanted))
+        obstacles: list[str] = []
+        for place, sharing in self._covering(endpoint.host, endpoint.port, None):
+            folded = fold(self.entries[entry_of(place)], place, sharing, wanted)
+            if folded.obstacle is None:
+                self.notes += folded.notes
+                return
+            obstacles.append(folded.obstacle)
+        key = self.entry or self._new_key(f"allow_{endpoint.host}_{endpoint.port}")
+        self.entries[key] = wanted.entry_doc()
+        self.notes += [f"{obstacle}: entry {key!r} is added beside it" for obstacle in obstacles]
+
+    def _add_to_named(self, key: str, wanted: Wanted) -> None:
+        entry, endpoint = self.entries[key], wanted.endpoint
+        for place, sharing in self._covering(endpoint.host, endpoint.port, key):
+            folded = fold(entry, place, sharing, wanted)
+            if folded.obstacle is not None:
+                raise refuse(folded.obstacle)
+            self.notes += folded.notes
+            return
+        if obstacle := widening(entry, key, wanted):
+            raise refuse(obstacle)
+        entry["endpoints"].append(endpoint_doc(endpoint))
 
     def _remove_endpoint(self, unwanted: RemoveEndpoint) -> None:
         found = self._find(unwanted.host, unwanted.port, self.entry)
         if not found:
             raise self._not_found(unwanted.host, unwanted.port)
         for _, endpoint in found:
-            _set_ports(endpoint, [p for p in _ports(endpoint) if p != unwanted.port])
+            _set_ports(endpoint, [p for p in ports_of(endpoint) if p != unwanted.port])
         for key, entry in list(self.entries.items()):
-            left = [endpoint for endpoint in entry["endpoints"] if _ports(endpoint)]
+            left = [endpoint for endpoint in entry["endpoints"] if ports_of(endpoint)]
             if entry["endpoints"] and not left:
                 self.notes.append(f"entry {key!r} has no endpoints left and is removed")
                 del self.entries[key]
             else:
                 entry["endpoints"] = left
 
+    def _remove_binary(self, path: str) -> None:
+        keys = list(self.entries) if self.entry is None else [self._existing(self.entry)]
+        listing = [key for key in keys if path in paths_of(self.entries[key])]
+        if path == ANY_BINARY or (not listing and self._is_open(keys)):
+            raise BadInput(
+                f"{path} cannot be taken from an entry that every program may use ({ANY_BINARY}); "
+                "write the programs that may use it into a file for `policy set`"
+            )
+        if not listing:
+            known = {known for key in keys for known in paths_of(self.entries[key])}
+            raise BadInput(f"no entry lists the program {path}{did_you_mean(path, known)}")
+        for key in listing:
+            left = [each for each in self.entries[key]["binaries"] if each["path"] != path]
+            self.entries[key]["binaries"] = left
+            if not left:
+                self.notes.append(f"entry {key!r} has no programs left and is removed")
+                del self.entries[key]
+
+    def _is_open(self, keys: list[str]) -> bool:
+        return any(ANY_BINARY in paths_of(self.entries[key]) for key in keys)
+
     # -- rules -----------------------------------------------------------------------------
 
     def _add_rule(self, wanted: AddHttpRule) -> None:
         place, endpoint = self._one_rest_endpoint(wanted)
+        self._refuse_heirs(place)
+        if wanted.deny and not endpoint.get("access") and not endpoint.get("rules"):
+            raise BadInput(f"{place} allows no request, so that there is nothing to deny from")
         rule = {"method": wanted.method, "path": _parse_glob(wanted.path).text}
         if "access" in endpoint and not wanted.deny:
             preset = PRESET_RULES[Access(endpoint["access"])]
@@ -172,6 +224,16 @@ class _Batch:
         if not wanted.deny:
             endpoint.pop("access", None)
 
+    def _refuse_heirs(self, place: str) -> None:
+        """A rule is for every program of its entry: for one of them alone it cannot be added."""
+        key = entry_of(place)
+        heirs = set(paths_of(self.entries[key])) - set(self.binaries)
+        if self.binaries and heirs:
+            raise BadInput(
+                f"{', '.join(sorted(heirs)[:3])} of entry {key!r} would inherit the rule; leave "
+                "--binary out, or name them too"
+            )
+
     def _one_rest_endpoint(self, wanted: AddHttpRule) -> tuple[str, Doc]:
         covering = self._find(wanted.host, wanted.port, self.entry)
         if not covering:
@@ -183,7 +245,7 @@ class _Batch:
                 "'protocol: rest'"
             )
         found = _narrowest(judging, wanted)
-        keys = sorted({place.rpartition(".endpoints[")[0] for place, _ in judging})
+        keys = sorted({entry_of(place) for place, _ in judging})
         if len(keys) > 1:
             raise BadInput(
                 f"{wanted.host}:{wanted.port} stands in several entries ({', '.join(keys)}); "
@@ -193,13 +255,13 @@ class _Batch:
 
     def _alone(self, place: str, endpoint: Doc, port: int) -> Doc:
         """The endpoint for just this port: the others keep what they have."""
-        others = [other for other in _ports(endpoint) if other != port]
+        others = [other for other in ports_of(endpoint) if other != port]
         if not others:
             return endpoint
         single = copy.deepcopy(endpoint)
         _set_ports(endpoint, others)
         _set_ports(single, [port])
-        self.entries[place.rpartition(".endpoints[")[0]]["endpoints"].append(single)
+        self.entries[entry_of(place)]["endpoints"].append(single)
         self.notes.append(f"{place} is split: port {port} now stands alone")
         return single
 
@@ -211,8 +273,12 @@ class _Batch:
             (f"{name}.endpoints[{number}]", endpoint)
             for name in keys
             for number, endpoint in enumerate(self.entries[name]["endpoints"])
-            if endpoint["host"] == host and port in _ports(endpoint)
+            if endpoint["host"] == host and port in ports_of(endpoint)
         ]
+
+    def _covering(self, host: str, port: int, key: str | None) -> list[tuple[str, Doc]]:
+        """What covers all of a host and port: an endpoint with a `path` covers a part."""
+        return [(place, each) for place, each in self._find(host, port, key) if "path" not in each]
 
     def _existing(self, key: str) -> str:
         if key not in self.entries:
@@ -224,7 +290,7 @@ class _Batch:
             f"{endpoint['host']}:{number}"
             for entry in self.entries.values()
             for endpoint in entry["endpoints"]
-            for number in _ports(endpoint)
+            for number in ports_of(endpoint)
         ]
         where = f" in entry {self.entry!r}" if self.entry else ""
         asked = f"{host}:{port}"
@@ -236,14 +302,6 @@ class _Batch:
         while key in self.entries:
             key, number = f"{stem}_{number}", number + 1
         return key
-
-
-def _endpoint_doc(wanted: AddEndpoint) -> Doc:
-    doc: Doc = {"host": wanted.host, "port": wanted.port}
-    for key in ("protocol", "enforcement", "access"):
-        if value := getattr(wanted, key):
-            doc[key] = value
-    return doc
 
 
 def _narrowest(judging: list[tuple[str, Doc]], wanted: AddHttpRule) -> list[tuple[str, Doc]]:
@@ -258,20 +316,6 @@ def _narrowest(judging: list[tuple[str, Doc]], wanted: AddHttpRule) -> list[tupl
             f"{judging[0][0]} covers {paths[0].text}"
         )
     return found
-
-
-def _says_the_same(endpoint: Doc, wanted: AddEndpoint) -> bool:
-    said = {
-        "protocol": wanted.protocol,
-        "access": wanted.access,
-        "enforcement": wanted.enforcement,
-    }
-    defaults = {"protocol": "", "access": "", "enforcement": "enforce"}
-    return all(endpoint.get(key, defaults[key]) == value for key, value in said.items() if value)
-
-
-def _ports(endpoint: Doc) -> list[int]:
-    return list(endpoint["ports"]) if "ports" in endpoint else [endpoint["port"]]
 
 
 def _set_ports(endpoint: Doc, ports: list[int]) -> None:

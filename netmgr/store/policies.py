@@ -81,22 +81,21 @@ class Policies:
         )
         return tuple(map(_revision, rows))
 
-    def fail(self, scope: int | None, revision: int, message: str) -> PolicyRevision | None:
+    def fail(
+        self, scope: int | None, revision: int, message: str, restore: int
+    ) -> PolicyRevision | None:
         """Take a revision back that could not be put in force.
+
+        Args:
+            restore: the revision that was active before it; 0 where none was.
 
         Returns:
             the revision that is active again, or None.
         """
         with self._db.transaction():
             self._mark(scope, revision, PolicyStatus.FAILED, message)
-            before = self._db.one(
-                "SELECT max(revision) AS number FROM policies "
-                "WHERE sandbox_id IS ? AND status = 'superseded' AND revision < ?",
-                scope,
-                revision,
-            )
-            if before is not None and before["number"] is not None:
-                self._mark(scope, before["number"], PolicyStatus.ACTIVE, "")
+            if restore:
+                self._mark(scope, restore, PolicyStatus.ACTIVE, "")
         return self.active(scope)
 
     def remove(self, scope: int | None) -> bool:

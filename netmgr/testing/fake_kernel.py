@@ -5,13 +5,14 @@ daemon's connection to it: close one, make another on the same world, and adopti
 """
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TypeVar
 
 from netmgr.errors import Conflict, HostFailed, LimitExceeded, NotFound
+from netmgr.kernel.destinations import Destinations
 from netmgr.kernel.facts import (
     AllowEntry,
     Counters,
@@ -238,23 +239,19 @@ class FakeKernel:
 
     # -- sockets -----------------------------------------------------------------------------
 
-    def destroy_sockets(
-        self,
-        address: IPv4Address,
-        destination: IPv4Network | None = None,
-        port: int | None = None,
-    ) -> int:
+    def destroy_sockets(self, address: IPv4Address) -> int:
         """Destroy the hub's sockets of a sandbox."""
+        return self._destroy(lambda each: each.remote == address)
+
+    def destroy_flows(self, revoked: Iterable[AllowEntry], kept: Iterable[AllowEntry] = ()) -> int:
+        """Destroy the hub's sockets of revoked flows."""
+        gone, still = Destinations(revoked), Destinations(kept)
+
+        return self._destroy(lambda each: gone.covers(*each.flow) and not still.covers(*each.flow))
+
+    def _destroy(self, meant: Callable[[FakeSocket], bool]) -> int:
         self._need_hub()
         self._may_fail("destroy_sockets")
-
-        def meant(each: FakeSocket) -> bool:
-            return (
-                each.remote == address
-                and (destination is None or each.local in destination)
-                and (port is None or each.local_port == port)
-            )
-
         self.world.sockets = [
             each for each in self.world.sockets if not meant(each) or each.local in self.world.stuck
         ]

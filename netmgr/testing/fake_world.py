@@ -27,6 +27,11 @@ class FakeSocket:
     local: IPv4Address
     local_port: int
 
+    @property
+    def flow(self) -> tuple[IPv4Address, int, IPv4Address]:
+        """Who sends, to which port, of which address."""
+        return self.remote, self.local_port, self.local
+
 
 @dataclass(slots=True)
 class FakeWorld:

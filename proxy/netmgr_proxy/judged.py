@@ -43,7 +43,8 @@ class Judged:
         Raises:
             Refused: it does not permit this request.
         """
-        if sandbox is self.sandbox and self.decision is not None:
+        timed = sandbox.policy.timed is not None  # then the next moment may decide otherwise
+        if sandbox is self.sandbox and self.decision is not None and not timed:
             return self.decision
         self.sandbox = None  # a refusal is never kept
         decision = sandbox.policy.judge_request(target, self.request)

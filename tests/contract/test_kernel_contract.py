@@ -342,7 +342,12 @@ def test_nobody_has_sockets_or_owners(bench: Bench) -> None:
     made = born(bench.kernel, ONE, LEASE)
     assert bench.kernel.count_sockets(LEASE.address) == 0
     assert bench.kernel.destroy_sockets(LEASE.address) == 0
-    assert bench.kernel.destroy_sockets(LEASE.address, IPv4Network("198.18.0.1/32"), 443) == 0
+    assert (
+        bench.kernel.destroy_flows(
+            [AllowEntry.single(LEASE.address, 443, IPv4Address("198.18.0.1"))]
+        )
+        == 0
+    )
     flow = Flow(LEASE.address, 40000, NAME_IP, 443)
     assert bench.kernel.find_owners(made, flow) == Owners()
 

@@ -6,7 +6,7 @@ import struct
 import subprocess
 import sys
 import time
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -41,7 +41,9 @@ def test_revocation_destroys_what_lives(stage: HubStage) -> None:
         assert stage.kernel.count_sockets(box.lease.address) == 2
         stage.kernel.del_allow([AllowEntry.single(box.lease.address, 443, IPv4Address(ALLOWED))])
         start = time.perf_counter()
-        left = stage.kernel.destroy_sockets(box.lease.address, IPv4Network(f"{ALLOWED}/32"), 443)
+        left = stage.kernel.destroy_flows(
+            [AllowEntry.single(box.lease.address, 443, IPv4Address(ALLOWED))]
+        )
         assert left == 0
         client.settimeout(2)
         with pytest.raises(ConnectionResetError):

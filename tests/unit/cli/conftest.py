@@ -26,7 +26,6 @@ BOX = {
 }  # fmt: skip
 CHANGE = {
     "revision": 4, "digest": "sha256:0123456789abcdef", "changed": True, "warnings": ["careful"],
-    "cut_flows": 2,
 }  # fmt: skip
 DENIED = {
     "verdict": "denied", "reason": "no_matching_rule", "rule": None, "nearest": "api.example.com",

@@ -174,10 +174,10 @@ def test_policy_get_prints_the_file_and_nothing_else(netmgr: Netmgr, daemon: Any
 
 def test_policy_set_says_what_happened(netmgr: Netmgr, policy_file: Path) -> None:
     done = netmgr("policy", "set", "demo", str(policy_file))
-    assert done.out == "revision 4 is in force (0123456789ab); 2 live flows cut\n"
+    assert done.out == "revision 4 is in force (0123456789ab)\n"
     assert done.err == "warning: careful\n"
     dry = netmgr("policy", "set", "demo", str(policy_file), "--dry-run")
-    assert dry.out.startswith("valid: would become revision 4")
+    assert dry.out.startswith("valid: would replace revision 4")
 
 
 def test_update_sends_one_batch(netmgr: Netmgr, daemon: Any) -> None:
@@ -222,12 +222,12 @@ def test_diff(netmgr: Netmgr, daemon: Any) -> None:
 
 def test_diff_shows_what_differs(netmgr: Netmgr, daemon: Any) -> None:
     old = daemon.answers["GET /v1/sandboxes/demo/policy"]
-    new = {**old, "text": "version: 1\nname: x\n", "revision": 4}
+    new = {**old, "text": "version: 1\nprocess: {run_as_user: x}\n", "revision": 4}
     daemon.answers["GET /v1/sandboxes/demo/policy"] = (old, new)
     done = netmgr("policy", "diff", "demo", "3")
     assert done.status == 1
     assert done.out.splitlines()[:2] == ["--- revision 3", "+++ revision 4"]
-    assert "+name: x" in done.out
+    assert "+  run_as_user: x" in done.out
 
 
 def test_only_the_global_policy_can_be_deleted(netmgr: Netmgr, daemon: Any) -> None:

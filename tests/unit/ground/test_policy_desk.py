@@ -3,31 +3,11 @@
 import asyncio
 
 import pytest
+from unit.ground.policy_stage import POLICY, allowed, born
 
-from netmgr.daemon.lifecycle import Lifecycle
-from netmgr.daemon.policy_desk import Change, PolicyDesk
-from netmgr.daemon.sandbox_spec import SandboxSpec
+from netmgr.daemon.policy_desk import Change
 from netmgr.errors import BadInput, Conflict, HostFailed
 from netmgr.testing.fake_world import FakeWorld
-
-POLICY = """\
-version: 1
-network_policies:
-  web:
-    endpoints: [{{host: {host}, port: 443}}]
-    binaries: [{{path: "/**"}}]
-"""
-
-
-def allowed(core) -> set[tuple[str, int]]:
-    """What the kernel lets a sandbox's packets reach, without inference.local."""
-    found = {(str(e.destination.network_address), e.port) for e in core.kernel.survey().allow}
-    return {pair for pair in found if pair[0] != "198.18.0.1"}
-
-
-async def born(core, host: str = "one.example.com") -> PolicyDesk:
-    await Lifecycle(core).create(SandboxSpec.parse({"name": "a", "allow": [host]}))
-    return PolicyDesk(core)
 
 
 def test_set_moves_names_and_entries(open_core):
@@ -101,9 +81,9 @@ def test_the_global_policy_stands_over_all_and_goes_again(open_core):
             assert allowed(core) == {("198.18.0.4", 443)}
             with pytest.raises(Conflict, match="global policy"):
                 await desk.set(Change("a"), POLICY.format(host="x.example.com"), "f")
-            assert await desk.delete(None) == {"deleted": True}
+            assert await desk.delete(Change(None)) == {"deleted": True}
             assert allowed(core) == {("198.18.0.3", 443)}
-            assert await desk.delete(None) == {"deleted": False}
+            assert await desk.delete(Change(None)) == {"deleted": False}
 
     asyncio.run(main())
 

@@ -92,6 +92,7 @@ def test_the_document_for_a_sandbox(policy: Policy) -> None:
         "hint": None,
         "source": None,
         "treatment": None,
+        "expires": None,
         "policy_revision": 3,
     }
 

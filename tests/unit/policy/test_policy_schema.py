@@ -256,7 +256,7 @@ TOP = {
     "version: 1\nnetwork_polices: {}": "web.yaml:2: network_polices: unknown key; did you mean "
     "'network_policies'?",
     "version: 1\nnetwork_middlewares: {a: {}}": "web.yaml:2: network_middlewares: is understood",
-    "version: 1\ntests: [{resolve: a.test}]": "web.yaml:2: tests: is understood but not",
+    "version: 1\ntests: [{resolve: a.test}]": "web.yaml:2: tests[0]: expected 'expect: allow'",
     "version: 1\nversion: 1": "web.yaml:2: version: the key stands twice; first on line 1",
     "- version: 1": "web.yaml:1: expected keys and values, got a list",
     "version: 1\n---\nversion: 1": "web.yaml:2: a second document",
@@ -310,7 +310,10 @@ def test_a_hostile_number_of_problems_is_cut() -> None:
 @pytest.mark.parametrize(
     ("entry", "expected"),
     [
-        ("expires: 2026-12-31", "web.expires: is understood but not enforced yet"),
+        ("expires: tomorrow", "web.expires: 'tomorrow': expected a date (2027-01-31) or a time"),
+        ("expires: 2026-13-01", "web.expires: month must be in 1..12"),
+        ("expires: 2026-12-31T10:00:00", "web.expires: '2026-12-31T10:00:00': expected a date"),
+        ("expires: 2026", "web.expires: expected a word, got 2026; put it in quotes"),
         ("limits: {request_bytes: 64KiB}", "web.limits: is understood but not enforced yet"),
         ("mode: shadow", "web.mode: unknown value 'shadow'; expected 'enforce', 'observe'"),
         ("nme: x", "web.nme: unknown key; did you mean 'name'?"),

@@ -75,7 +75,10 @@ def test_flag_syntax(flag_value: tuple[str, str]) -> None:
 
 BAD_OPERATIONS = {
     ("add-endpoint", "a.test"): "--add-endpoint 'a.test': expected host:port[:access[:protocol",
-    ("add-endpoint", "a.test:443:full:rest:audit:x"): "expected host:port[:access",
+    ("add-endpoint", "a.test:443:full:rest:audit:x"): "unknown option 'x'",
+    ("add-endpoint", "a.test:443:full:rest:audit::"): "expected host:port[:access",
+    ("add-endpoint", "a.test:443::mcp"): "protocol 'mcp' is not supported here",
+    ("expires", "soon"): "--expires 'soon': expected a date (2027-01-31) or a time",
     ("add-endpoint", "a.test:0"): "port '0': expected 1 to 65535",
     ("add-endpoint", "a.test:65536"): "port '65536': expected 1 to 65535",
     ("add-endpoint", "a.test:\u0664"): "expected 1 to 65535",
@@ -171,11 +174,51 @@ def test_what_is_already_so_changes_nothing(base: Policy, arguments: str) -> Non
     assert updated.policy == base
 
 
-def test_what_stands_there_in_another_way_is_not_merged(base: Policy) -> None:
-    with pytest.raises(BadInput, match=r"web.endpoints\[0\] already covers api.test:443"):
-        change(base, "--add-endpoint api.test:443:full")
-    with pytest.raises(BadInput, match=r"web.endpoints\[1\] already covers plain.test:443"):
-        change(base, "--add-endpoint plain.test:443:full")
+def test_what_stands_there_in_another_way_stays_and_is_told(base: Policy) -> None:
+    updated = change(base, "--add-endpoint api.test:443:full")
+    assert (updated.changed, len(updated.notes)) == (False, 1)
+    assert "web.endpoints[0] keeps its access 'read-only', not 'full'" in updated.notes[0]
+    updated = change(base, "--add-endpoint plain.test:443:full")
+    assert not updated.changed
+    assert "web.endpoints[1] keeps its protocol as it is" in updated.notes[0]
+
+
+def test_an_end_is_given_to_what_is_added_or_named(base: Policy) -> None:
+    added = change(base, "--add-endpoint new.test:443 --expires 2030-01-31")
+    entries = added.policy.to_doc()["network_policies"]
+    assert entries["allow_new_test_443"]["expires"] == "2030-01-31"
+    assert "expires" not in entries["web"]
+    named = change(base, "--rule-name web --expires 2030-01-31T10:00:00+02:00").policy
+    assert named.to_doc()["network_policies"]["web"]["expires"] == "2030-01-31T08:00:00Z"
+    assert change(named, "--rule-name web --expires never").policy == base
+    with pytest.raises(BadInput, match="say which entry ends then"):
+        change(base, "--expires 2030-01-31")
+
+
+def test_what_ends_is_not_folded_into(base: Policy) -> None:
+    ending = change(base, "--rule-name web --expires 2001-01-01").policy
+    updated = change(ending, "--add-endpoint plain.test:443")
+    assert "web.endpoints[1] covers plain.test:443 already, but ends 2001-01-01" in updated.notes[0]
+    assert updated.policy.judge_connection(Target("plain.test", None, 443)).permits
+    with pytest.raises(BadInput, match="ends 2001-01-01; leave --rule-name out"):
+        change(ending, "--rule-name web --add-endpoint plain.test:443")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--remove-binary /usr/bin/git", "every program may use"),
+        ("--rule-name web --remove-binary /**", "every program may use"),
+    ],
+)
+def test_a_program_is_not_taken_from_everybody(base: Policy, arguments: str, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        change(base, arguments)
+
+
+def test_a_rule_is_not_for_one_program_of_several(base: Policy) -> None:
+    with pytest.raises(BadInput, match="would inherit the rule; leave --binary out"):
+        change(base, "--binary /usr/bin/git --add-allow rules.test:443:POST:/a")
 
 
 def test_programs_never_inherit_an_endpoint(base: Policy) -> None:

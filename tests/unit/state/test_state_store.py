@@ -230,7 +230,7 @@ class TestPolicies:
     ) -> None:
         one, _ = store.policies.put(a_policy(scope, "d1"), keep=9)
         store.policies.put(a_policy(scope, "d2"), keep=9)
-        assert store.policies.fail(scope, 2, "no room") == one
+        assert store.policies.fail(scope, 2, "no room", restore=1) == one
         failed = store.policies.get(scope, 2)
         assert (failed.status, failed.message) == (PolicyStatus.FAILED, "no room")
         again, new = store.policies.put(a_policy(scope, "d2"), keep=9)
@@ -238,7 +238,7 @@ class TestPolicies:
 
     def test_a_failed_first_revision_leaves_none(self, store: Store, scope: int | None) -> None:
         store.policies.put(a_policy(scope, "d1"), keep=9)
-        assert store.policies.fail(scope, 1, "no") is None
+        assert store.policies.fail(scope, 1, "no", restore=0) is None
 
     def test_history_is_bounded(self, store: Store, scope: int | None) -> None:
         for number in range(6):
