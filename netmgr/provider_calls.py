@@ -73,3 +73,43 @@ def provider_delete(name: str, *, force: bool) -> Call[Json]:
 def provider_types() -> Call[Json]:
     """What kinds of provider there are, with the names of their credentials."""
     return Call("GET", "/v1/provider-types")
+
+
+# -- credentials that renew themselves -------------------------------------------------------------
+
+
+def _refresh(name: str) -> str:
+    return f"/v1/providers/{path_part(name)}/refresh"
+
+
+def refresh_status(name: str) -> Call[Json]:
+    """`{"provider", "refresh": [...]}`: names of secrets, never values."""
+    return Call("GET", _refresh(name))
+
+
+def refresh_configure(
+    name: str,
+    strategy: str,
+    material: Mapping[str, str],
+    secrets: Mapping[str, str],
+    *,
+    key: str | None,
+) -> Call[Json]:
+    """Renew a credential by itself from now on; a token is fetched before the answer."""
+    body = {
+        "key": key,
+        "strategy": strategy,
+        "material": dict(material),
+        "secrets": dict(secrets),
+    }
+    return Call("PUT", _refresh(name), body=body, deadline_s=CHANGE_S)
+
+
+def refresh_rotate(name: str, *, key: str | None) -> Call[Json]:
+    """Renew now."""
+    return Call("POST", f"{_refresh(name)}/rotate", body={"key": key}, deadline_s=CHANGE_S)
+
+
+def refresh_delete(name: str, *, key: str | None) -> Call[Json]:
+    """Renew no longer."""
+    return Call("DELETE", _refresh(name), query=given(key=key), deadline_s=CHANGE_S)

@@ -43,26 +43,50 @@ def read_credentials(words: Iterable[str]) -> dict[str, str]:
 
 
 def _value(key: str, word: str | None) -> str:
+    where = f"--credential {key}"
     if word is None:
-        text = os.environ.get(key, "")
-        if not text.strip():
-            near = did_you_mean(key, (name for name, value in os.environ.items() if value))
-            raise BadInput(f"--credential {key}: the environment has no value of that name{near}")
-        return text.strip()
+        return read_variable(key, where)
+    if word and word != "-" and not word.startswith("@"):
+        screen.note(
+            f"{where}: a value on the command line is seen by everyone who lists "
+            f"processes; use {key}=@FILE, {key}=- or the environment"
+        )
+    return read_value(word, where)
+
+
+def read_variable(name: str, where: str) -> str:
+    """A value from the environment. From here on this process dumps no core.
+
+    Args:
+        where: what the value is for, in an error.
+
+    Raises:
+        BadInput: there is none of that name; the nearest is named.
+    """
+    confine.no_core_dumps()
+    text = os.environ.get(name, "")
+    if not text.strip():
+        near = did_you_mean(name, (known for known, value in os.environ.items() if value))
+        raise BadInput(f"{where}: the environment has no value of that name{near}")
+    return text.strip()
+
+
+def read_value(word: str, where: str) -> str:
+    """`V`, `@FILE` or `-` (stdin) as the value. From here on this process dumps no core.
+
+    Raises:
+        BadInput: a file cannot be read, is too long, empty or no text.
+    """
+    confine.no_core_dumps()
     if word == "-":
-        return _only_line(sys.stdin.buffer.read(MAX_CREDENTIAL + 1), key, "stdin")
+        return _text(sys.stdin.buffer.read(MAX_CREDENTIAL + 1), where, "stdin")
     if word.startswith("@"):
         path = Path(word[1:])
         try:
             with path.open("rb") as file:
-                return _only_line(file.read(MAX_CREDENTIAL + 1), key, str(path))
+                return _text(file.read(MAX_CREDENTIAL + 1), where, str(path))
         except OSError as error:
-            raise BadInput(f"--credential {key}: {path}: {error.strerror}") from error
-    if word:
-        screen.note(
-            f"--credential {key}: a value on the command line is seen by everyone who lists "
-            f"processes; use {key}=@FILE, {key}=- or the environment"
-        )
+            raise BadInput(f"{where}: {path}: {error.strerror}") from error
     return word
 
 
@@ -76,16 +100,16 @@ def read_expiries(words: Iterable[str]) -> dict[str, float]:
     return {k: parse_moment(text, f"--credential-expires-at {k}") for k, text in pairs.items()}
 
 
-def _only_line(raw: bytes, key: str, source: str) -> str:
+def _text(raw: bytes, where: str, source: str) -> str:
     """The value without surrounding space (files end in a newline, keys do not)."""
     if len(raw) > MAX_CREDENTIAL:
-        raise BadInput(f"--credential {key}: {source} holds more than {MAX_CREDENTIAL} bytes")
+        raise BadInput(f"{where}: {source} holds more than {MAX_CREDENTIAL} bytes")
     try:
         text = raw.decode().strip()
     except UnicodeDecodeError:
-        raise BadInput(f"--credential {key}: {source} is no UTF-8") from None
+        raise BadInput(f"{where}: {source} is no UTF-8") from None
     if not text:
-        raise BadInput(f"--credential {key}: {source} is empty")
+        raise BadInput(f"{where}: {source} is empty")
     return text
 
 

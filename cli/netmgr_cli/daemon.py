@@ -34,6 +34,7 @@ from netmgr.daemon.policy_desk import PolicyDesk
 from netmgr.daemon.policy_expiry import PolicyExpiry
 from netmgr.daemon.policy_moves import PolicyMoves
 from netmgr.daemon.provider_desk import ProviderDesk
+from netmgr.daemon.refresher import Refresher
 from netmgr.daemon.route_desk import RouteDesk
 from netmgr.daemon.status import Status
 from netmgr.daemon.usage_series import UsageSeries
@@ -219,6 +220,8 @@ class _Daemon:
         crew.sign_on()
         await core.supervisor.wait_ready()
         tasks.start(denials.keep_counting(), name="count refused packets")
+        refresher = Refresher(core, desk, tasks)
+        await refresher.start()
         tasks.start(CredentialWatch(core).keep_looking(), name="credentials that end")
         tasks.start(meter.keep_storing(), name="store usage")
         moves = PolicyMoves(core)
@@ -233,6 +236,7 @@ class _Daemon:
             routes=RouteDesk(core, desk),
             providers=ProviderDesk(core, desk),
             accounts=AccountsDesk(core, meter),
+            refresher=refresher,
             journal=core.journal,
             inspection=inspection,
             status=status,

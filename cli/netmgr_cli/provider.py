@@ -9,6 +9,7 @@ from netmgr.errors import BadInput
 from netmgr_cli import render, screen
 from netmgr_cli.credentials import discover, read_credentials, read_expiries
 from netmgr_cli.options import Format, Session, need_root, parse_pairs, shows, speaks
+from netmgr_cli.provider_refresh import refresh
 
 
 @click.group()
@@ -194,3 +195,6 @@ def types(session: Session, output: Format) -> None:
     with session.client() as client:
         answer = client.send(provider_calls.provider_types())
     screen.show(answer, render.provider_types(answer), output)
+
+
+provider.add_command(refresh)

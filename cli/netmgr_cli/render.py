@@ -286,6 +286,15 @@ def provider(answer: Json) -> list[Block]:
     return [Fields(pairs)]
 
 
+def refreshes(answer: Json) -> list[Block]:
+    """Credentials that renew themselves, one after the other."""
+    blocks: list[Block] = []
+    for item in answer["refresh"]:
+        blocks.append(Title(cell(item.get("key"))))
+        blocks.append(Fields(tuple((k, cell(v)) for k, v in item.items() if k != "key")))
+    return blocks or [Text("no credential of this provider renews itself")]
+
+
 def _provider_cell(key: str, value: object) -> str:
     if key == "credentials":
         return _keys(value)

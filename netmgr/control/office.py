@@ -14,6 +14,7 @@ from netmgr.daemon.inspection import Inspection
 from netmgr.daemon.lifecycle import Lifecycle
 from netmgr.daemon.policy_desk import PolicyDesk
 from netmgr.daemon.provider_desk import ProviderDesk
+from netmgr.daemon.refresher import Refresher
 from netmgr.daemon.route_desk import RouteDesk
 from netmgr.daemon.status import Status
 from netmgr.journal import Journal
@@ -34,6 +35,7 @@ class Office:
     routes: RouteDesk
     providers: ProviderDesk
     accounts: AccountsDesk
+    refresher: Refresher
     journal: Journal
     inspection: Inspection
     status: Status

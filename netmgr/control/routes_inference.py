@@ -18,6 +18,7 @@ def inference_routes(office: Office) -> APIRouter:
     """Routes of providers and of what `inference.local` leads to."""
     router = APIRouter(prefix="/v1")
     _add_providers(router, office)
+    _add_refreshes(router, office)
     _add_inference(router, office)
     _add_accounts(router, office)
     return router
@@ -57,6 +58,32 @@ def _add_providers(router: APIRouter, office: Office) -> None:
     async def delete(name: str, request: Request, force: bool = False) -> JsonObject:
         office.allow(request, Need.ROOT)
         await desk.delete(name, force=force)
+        return {"removed": [name]}
+
+
+def _add_refreshes(router: APIRouter, office: Office) -> None:
+    refresher = office.refresher
+
+    @router.get("/providers/{name}/refresh")
+    async def get(name: str) -> JsonObject:
+        return {"provider": name, "refresh": await refresher.status(name)}
+
+    @router.put("/providers/{name}/refresh")
+    async def put(name: str, body: schema.ConfigureRefresh, request: Request) -> JsonObject:
+        office.allow(request, Need.ROOT)
+        secrets = {key: Secret(value) for key, value in body.secrets.items()}
+        found = await refresher.configure(name, body.key, body.strategy, body.material, secrets)
+        return {"provider": name, "refresh": found}
+
+    @router.post("/providers/{name}/refresh/rotate")
+    async def rotate(name: str, body: schema.RotateRefresh, request: Request) -> JsonObject:
+        office.allow(request, Need.ROOT)
+        return {"provider": name, "refresh": await refresher.rotate(name, body.key)}
+
+    @router.delete("/providers/{name}/refresh")
+    async def delete(name: str, request: Request, key: str | None = None) -> JsonObject:
+        office.allow(request, Need.ROOT)
+        await refresher.delete(name, key)
         return {"removed": [name]}
 
 

@@ -123,6 +123,21 @@ class UpdateProvider(ProviderContent):
 Aliases = Annotated[dict[Text256, Text256], Field(max_length=MAX_ALIASES)]
 
 
+class ConfigureRefresh(Body):
+    """PUT /v1/providers/{name}/refresh."""
+
+    key: Text256 | None = None
+    strategy: Text256
+    material: Annotated[dict[Text256, ConfigValue], Field(max_length=MAX_CREDENTIALS)] = {}
+    secrets: Annotated[dict[Text256, Credential], Field(max_length=MAX_CREDENTIALS)] = {}
+
+
+class RotateRefresh(Body):
+    """POST /v1/providers/{name}/refresh/rotate."""
+
+    key: Text256 | None = None
+
+
 class SetInference(Body):
     """PUT /v1/inference: a route whole. Its scope is one sandbox, a label `K=V`, or all."""
 

@@ -15,7 +15,11 @@ from netmgr.process.view import VIEW_OPS
 Op = dict[str, Any]
 
 DECIDERS: Final = frozenset({"dns", "proxy", "dialer"})
-PROXY_ONLY: Final = frozenset({"leaf.forget", "flow.judge", "inference.revoke", "meter"})
+# Operations that one kind alone understands. `inference` is for the dialer, too, without the key.
+_ONLY: Final = {
+    "proxy": frozenset({"leaf.forget", "flow.judge", "inference", "inference.revoke", "meter"}),
+    "dialer": frozenset({"origin"}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,7 @@ def ops_for(kind: str, ops: list[Op]) -> list[Op]:
     mine: list[Op] = []
     for op in ops:
         name = op["op"]
-        if name in VIEW_OPS or (kind == "proxy" and (name in PROXY_ONLY or name == "inference")):
+        if name in VIEW_OPS or name in _ONLY.get(kind, ()):
             mine.append(op)
         elif kind == "dialer" and name == "inference":
             mine.append({**op, "route": _without_credential(op["route"])})

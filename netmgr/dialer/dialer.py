@@ -1,5 +1,6 @@
 """Owns: the dialer's role: settings, the proxies' channels, and their questions.
 
+An `origin` operation names, under a scope that no sandbox can have, where the daemon itself asks.
 Settings: `servers` [[address, port]]; optional are `dns_try_s` and `dns_total_s` (seconds),
 `host_addresses` [address], `control_plane_ports` [port], `treat_as_public` [network].
 The daemon asks `worker` {index} with one descriptor, the channel of a proxy worker, and `settings`
@@ -64,7 +65,7 @@ class DialerRole:
         assert self._dialer is not None
         if op["op"] in VIEW_OPS:
             self._view.apply(op)
-        elif op["op"] == "inference":
+        elif op["op"] in ("inference", "origin"):
             _set_route(self._dialer, op)
 
     async def on_ask(self, what: str, body: Body, fds: tuple[int, ...]) -> Answer:

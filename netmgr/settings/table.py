@@ -238,6 +238,15 @@ class Settings:
     flow_idle_timeout_s: float = _seconds(
         "Time-outs", 7200.0, (10.0, 7 * 86400.0), "Silence in both directions of a relayed flow."
     )
+    spiffe_svid: Path | None = _value(
+        "Places",
+        None,
+        parse_optional_path,
+        "File with a JWT-SVID that an agent of SPIFFE keeps fresh; read at each renewal of a "
+        "credential whose strategy is spiffe-token-grant.",
+        shown="none",
+        live=True,
+    )
     credential_warning_s: float = _seconds(
         "Time-outs",
         7 * 86400.0,

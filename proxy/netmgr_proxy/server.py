@@ -32,6 +32,7 @@ from netmgr_proxy.room import Room
 from netmgr_proxy.routes import Revoked, Routes
 from netmgr_proxy.shelf import Shelf
 from netmgr_proxy.sockets import reset
+from netmgr_proxy.tokens import fetch_token
 from netmgr_proxy.upstream_tls import make_client_context
 from netmgr_proxy.upstreams import Upstreams
 
@@ -132,6 +133,8 @@ class ProxyRole:
             return Answer(self.statistics())
         if what == "probe":
             return Answer(await verify(self._opened, body["route"]))
+        if what == "token":
+            return Answer(await fetch_token(self._opened, body))
         raise PeerRefused("unsupported", f"a proxy worker does not answer {what!r}")
 
     async def close(self) -> None:
