@@ -23,6 +23,7 @@ from netmgr.process.supervise import Launch, Worker, WorkerSpec
 from netmgr.settings.table import Settings
 from netmgr.settings.values import Account
 from netmgr_cli.surroundings import Surroundings
+from netmgr_proxy.tally import make_tally
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ class Crew:
         self._status = status
         self._meter = meter
         self._questions = Questions(core)
+        self._tally = make_tally(len(listeners.proxy))  # the daemon's end closes it
         self._empty = str(core.settings.run_dir / "empty")
 
     # -- signing on ------------------------------------------------------------------------
@@ -145,7 +147,7 @@ class Crew:
                 "limits": {name: getattr(settings, name) for name in PROXY_LIMITS},
                 "ca_roots": self.surroundings.ca_roots,
             },
-            self._hub() | {"listener": self._listeners.proxy[index]},
+            self._hub() | {"listener": self._listeners.proxy[index], "tally": self._tally},
             self._confined(settings.proxy_account),
         )
 

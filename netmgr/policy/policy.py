@@ -16,6 +16,7 @@ from netmgr.policy.decision import Decision, DestinationPlan, NameDecision, Requ
 from netmgr.policy.expiry import TimedJudge
 from netmgr.policy.index import Index
 from netmgr.policy.judge import Judge
+from netmgr.policy.limits import NO_LIMITS, EntryLimits
 from netmgr.policy.problems import PolicyError
 from netmgr.policy.render import render_yaml
 from netmgr.policy.rules import Endpoint, Entry, Expiry, entry_of
@@ -40,6 +41,7 @@ class Policy:
         "_document",
         "_index",
         "_judge",
+        "_limits",
         "cases",
         "digest",
         "entries",
@@ -53,6 +55,7 @@ class Policy:
         self.warnings: Final[tuple[str, ...]] = document.warnings
         self.hint: Final = document.defaults.hint
         self._document = document
+        self._limits = {e.key: e.limits for e in document.entries if e.limits != NO_LIMITS}
         # By name, not by place in the file: the digest does not see the order either.
         ordered = sorted(document.entries, key=lambda entry: entry.key)
         self._index = Index(endpoint for entry in ordered for endpoint in entry.endpoints)
@@ -99,6 +102,12 @@ class Policy:
     def to_yaml(self) -> str:
         """The canonical document as YAML. Comments of the original are not in it."""
         return render_yaml(self.to_doc())
+
+    def limits_of(self, rule: str | None) -> EntryLimits | None:
+        """What limits the traffic that a decision by this rule lets through; None: nothing."""
+        if not self._limits or rule is None:
+            return None
+        return self._limits.get(entry_of(rule))
 
     def source_of(self, rule: str | None) -> dict[str, Any]:
         """What the entry of a decision's rule says of its origin; empty where it says nothing."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from netmgr.policy.hosts import Host
 from netmgr.policy.http_rules import Access, HttpRule
+from netmgr.policy.limits import NO_LIMITS, EntryLimits
 from netmgr.policy.match import PathGlob
 
 ANY_BINARY: Final = "/**"
@@ -129,6 +130,7 @@ class Entry:
     name: str
     endpoints: tuple[Endpoint, ...]
     observe: bool = False
+    limits: EntryLimits = NO_LIMITS
     source: dict[str, Any] = field(default_factory=dict)
     expires: Expiry | None = None
 
@@ -147,6 +149,8 @@ class Entry:
             doc["expires"] = self.expires.text
         doc["endpoints"] = [endpoint.to_doc(self.observe) for endpoint in self.endpoints]
         doc["binaries"] = [{"path": ANY_BINARY}]
+        if self.limits != NO_LIMITS:
+            doc["limits"] = self.limits.to_doc()
         if self.source:
             doc["source"] = self.source
         return doc

@@ -13,6 +13,7 @@ from netmgr.policy.endpoint_schema import Mode, parse_endpoint
 from netmgr.policy.expiry import parse_expiry
 from netmgr.policy.fields import Fields, describe, refuse_later_keys
 from netmgr.policy.foreign import FOREIGN_SECTIONS, parse_foreign
+from netmgr.policy.limits import parse_limits
 from netmgr.policy.overlap import report_conflicts, report_crowds
 from netmgr.policy.problems import PolicyError, Report
 from netmgr.policy.rules import ANY_BINARY, Endpoint, Entry, Expiry
@@ -26,12 +27,19 @@ MAX_KEY: Final = 128
 _TOP_LATER: Final[dict[str, tuple[object, ...]]] = {
     "network_middlewares": ({},),
 }
-_ENTRY_LATER: Final[dict[str, tuple[object, ...]]] = {"limits": ({},)}
 _TOP_KEYS: Final = frozenset(
     ("version", "defaults", "network_policies", "tests", *FOREIGN_SECTIONS, *_TOP_LATER)
 )
 _ENTRY_KEYS: Final = frozenset(
-    ("name", "mode", "expires", "endpoints", "binaries", "source", *_ENTRY_LATER)
+    (
+        "name",
+        "mode",
+        "expires",
+        "endpoints",
+        "binaries",
+        "limits",
+        "source",
+    )
 )
 _BINARY_LATER: Final[dict[str, tuple[object, ...]]] = {"sha256": (), "script": ()}
 _BINARY_KEYS: Final = frozenset(("path", "harness", *_BINARY_LATER))
@@ -132,7 +140,6 @@ def _parse_entry(
     if key.startswith(_PROVIDER_PREFIX):
         report.problem(line, where, f"names that begin with {_PROVIDER_PREFIX!r} are reserved")
     fields = Fields(node, where, _ENTRY_KEYS, report)
-    refuse_later_keys(fields, _ENTRY_LATER)
     mode = fields.choice("mode", ("", "enforce", "observe"), default="")
     observe = mode == "observe" or (not mode and defaults.observe)
     _check_binaries(fields, report)
@@ -150,6 +157,7 @@ def _parse_entry(
         name=fields.text("name") or key,
         endpoints=tuple(endpoints),
         observe=observe,
+        limits=parse_limits(fields),
         source=parse_source(fields),
         expires=_parse_expires(fields),
     )

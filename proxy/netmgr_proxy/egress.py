@@ -12,6 +12,7 @@ from netmgr_proxy.account import Account
 from netmgr_proxy.client import ClientConnection, DeadlinePassed
 from netmgr_proxy.exchange import CutShort, Exchange, slow_body
 from netmgr_proxy.judged import REPEATABLE, Endpoint, Judged
+from netmgr_proxy.rations import Ration
 from netmgr_proxy.room import Room
 from netmgr_proxy.wire.face import Refusal, Refused, refusal_of
 from netmgr_proxy.wire.request import Body, End, Head
@@ -48,10 +49,12 @@ class EgressExchange(Exchange):
         self._pending = b""  # the response's head, until there is something to send it with
         self._bare = False  # an HTTP/1.0 client gets chunked bodies without their framing
         self._start_recorded = False
+        self._ration: Ration | None = None
 
     async def run(self) -> bool:
         self._judged = judged = self._endpoint.read(self.head)
         self._judge(judged)
+        self._charge_request(self.head.length or 0)
         try:
             await self._send(judged)
             while await self._is_to_be_repeated():
@@ -83,6 +86,7 @@ class EgressExchange(Exchange):
         sandbox = self.sandbox()
         self._decision = judged.judge(sandbox, self._endpoint.target)
         self._revision = sandbox.revision
+        self._ration = self.room.rations.of(sandbox, self._decision)
 
     # -- sending ---------------------------------------------------------------------------
 
@@ -116,6 +120,7 @@ class EgressExchange(Exchange):
         assert self.upstream is not None
         self.upstream.begin(self, bodyless=self.head.method == "HEAD")
         start = [judged.render(self.head)]
+        self._charge(len(start[0]))
         while not self.progress.request_sent:
             event = self.client.next_event_nowait()
             if isinstance(event, Body):
@@ -130,10 +135,33 @@ class EgressExchange(Exchange):
         self.write_upstream(b"".join(start))
 
     def _frame(self, data: bytes) -> bytes:
+        if self._ration is not None:
+            self._charge_request(self.progress.bytes_out)
+            self._charge(len(data))
         return b"%x\r\n%b\r\n" % (len(data), data) if self.head.length is None else data
 
     def _last(self) -> bytes:
         return b"0\r\n\r\n" if self.head.length is None else b""
+
+    # -- limits ----------------------------------------------------------------------------
+
+    def _charge(self, moved: int) -> None:
+        """Count bytes that are about to go up."""
+        if self._ration is not None and not self._ration.take(moved):
+            raise self._too_late(self._ration.hour_is_over())
+
+    def _charge_request(self, size: int) -> None:
+        """Refuse a body that is larger than it may be."""
+        if self._ration is not None and size and self._ration.left_of_request(size - 1) == 0:
+            raise self._too_late(self._ration.request_is_too_large())
+
+    def _may_come_down(self, moved: int) -> bool:
+        """Count bytes that are about to go to the client; a no ends the exchange."""
+        if self._ration is None or self._ration.take(moved):
+            return True
+        self.keep_client = False
+        self.fail(self._ration.hour_is_over())
+        return False
 
     async def _is_to_be_repeated(self) -> bool:
         """Whether a pooled connection died under a request that may be sent twice."""
@@ -187,6 +215,8 @@ class EgressExchange(Exchange):
         self._pending = render_relayed_head(head, close=not self.keep_client, dechunk=self._bare)
 
     def take_body(self, data: bytes, reader: ResponseReader) -> None:
+        if self.over or not self._may_come_down(len(data) + len(self._pending)):
+            return
         if self._bare:
             data = reader.bare()
         self.progress.bytes_in += len(data)
@@ -199,14 +229,15 @@ class EgressExchange(Exchange):
             self.hold_back()
 
     def flush(self) -> None:
-        if self._pending:
+        if self._pending and not self.over and self._may_come_down(len(self._pending)):
             self.client.write(self._pending)
             self._pending = b""
             self.progress.answered = True
 
     def finish(self) -> None:
-        self.flush()
-        super().finish()
+        if not self.over:
+            self.flush()
+            super().finish()
 
     # -- the record ------------------------------------------------------------------------
 

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from netmgr_proxy.rations import Ration
 from netmgr_proxy.sockets import reset
+from netmgr_proxy.wire.face import Refusal
 
 PIPE_BYTES: Final = 1024 * 1024  # the kernel's bound; a quarter of it costs a third more CPU per GB
 MAX_FREE_PIPES: Final = 64  # kept for the next flow; the kernel bounds an unprivileged user's pages
@@ -71,14 +73,24 @@ class _Direction:
         "_writing",
         "done",
         "moved",
+        "outward",
         "sink",
         "source",
+        "taken",
     )
 
     def __init__(
-        self, relay: "Relay", source: socket.socket, sink: socket.socket, pipes: Pipes
+        self,
+        relay: "Relay",
+        source: socket.socket,
+        sink: socket.socket,
+        pipes: Pipes,
+        *,
+        outward: bool,
     ) -> None:
         self._relay = relay
+        self.outward = outward  # away from the sandbox
+        self.taken = 0
         self._loop = asyncio.get_running_loop()
         self._pipes = pipes
         self._pipe: tuple[int, int] | None = None
@@ -96,9 +108,12 @@ class _Direction:
 
     def _readable(self) -> None:
         try:
+            most = PIPE_BYTES if self._relay.ration is None else self._rationed()
+            if most == 0:
+                return
             if self._pipe is None:
                 self._pipe = self._pipes.borrow()
-            taken = os.splice(self.source.fileno(), self._pipe[1], PIPE_BYTES, flags=_FLAGS)
+            taken = os.splice(self.source.fileno(), self._pipe[1], most, flags=_FLAGS)
         except BlockingIOError:
             self._read(not self._held)  # the pipe is full, unless it was a false alarm
             self._release()
@@ -108,11 +123,26 @@ class _Direction:
             return
         if taken:
             self._held += taken
+            self.taken += taken
+            if self._relay.ration is not None and not self._relay.ration.take(taken):
+                self._relay.spent(self._relay.ration.hour_is_over())
+                return
             self._push()
         else:
             self._source_ended = True
             self._read(False)
             self._end_if_empty()
+
+    def _rationed(self) -> int:
+        """How much may be read now; 0 where the relay has been ended for it."""
+        ration = self._relay.ration
+        assert ration is not None
+        within = ration.left_of_request(self.taken) if self.outward else PIPE_BYTES
+        most = min(PIPE_BYTES, ration.left(), within)
+        if most > 0 or not self.source.recv(1, socket.MSG_PEEK):  # an end costs nothing
+            return most or 1
+        self._relay.spent(ration.hour_is_over() if within else ration.request_is_too_large())
+        return 0
 
     def _push(self) -> None:
         assert self._pipe is not None
@@ -186,6 +216,10 @@ class Relay:
 
     Args:
         on_end: called once with the fault that broke it, or None after both sides' good end.
+        on_spent: called once when a ration ran out; it has to end the relay.
+
+    Attributes:
+        ration: what may be moved; None: anything.
     """
 
     def __init__(
@@ -194,10 +228,14 @@ class Relay:
         upstream: socket.socket,
         pipes: Pipes,
         on_end: Callable[[OSError | None], None],
+        on_spent: Callable[[Refusal], None],
+        ration: Ration | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._to_server = _Direction(self, client, upstream, pipes)
-        self._to_client = _Direction(self, upstream, client, pipes)
+        self._to_server = _Direction(self, client, upstream, pipes, outward=True)
+        self._to_client = _Direction(self, upstream, client, pipes, outward=False)
+        self._on_spent = on_spent
+        self.ration = ration
         self._on_end = on_end
         self._over = False
         self.client_open = False
@@ -249,6 +287,11 @@ class Relay:
             self._to_server.source.close()
             self._to_server.sink.close()
             self._on_end(None)
+
+    def spent(self, refusal: Refusal) -> None:
+        """The ration ran out."""
+        if not self._over:
+            self._on_spent(refusal)
 
     def broke(self, fault: OSError) -> None:
         """One side broke: a reset for the other."""

@@ -16,6 +16,7 @@ from netmgr_proxy.leaves import Leaves
 from netmgr_proxy.limits import Limits
 from netmgr_proxy.metering import Metered
 from netmgr_proxy.peer import Caller
+from netmgr_proxy.rations import Rations
 from netmgr_proxy.recorder import Recorder
 from netmgr_proxy.relay import Pipes
 from netmgr_proxy.routes import Routes
@@ -41,6 +42,7 @@ class Room:
     routes: Routes
     metered: Metered
     pipes: Pipes
+    rations: Rations
     tasks: TaskSet
     id_prefix: str
     numbers: "count[int]"

@@ -26,12 +26,14 @@ from netmgr_proxy.limits import parse_limits
 from netmgr_proxy.metering import Metered
 from netmgr_proxy.peer import FindCaller, find_caller
 from netmgr_proxy.probing import verify
+from netmgr_proxy.rations import Rations
 from netmgr_proxy.recorder import Recorder
 from netmgr_proxy.relay import Pipes
 from netmgr_proxy.room import Room
 from netmgr_proxy.routes import Revoked, Routes
 from netmgr_proxy.shelf import Shelf
 from netmgr_proxy.sockets import reset
+from netmgr_proxy.tally import Tally
 from netmgr_proxy.tokens import fetch_token
 from netmgr_proxy.upstream_tls import make_client_context
 from netmgr_proxy.upstreams import Upstreams
@@ -48,8 +50,9 @@ class ProxyRole:
     """A netmgr.process.worker.Role.
 
     Settings: `ca_roots` (PEM text of the authorities that origins are verified against) and
-    `limits` (see netmgr_proxy.limits; names not given keep their defaults). Descriptors:
-    `listener` (a listening, non-blocking TCP socket). The channel to the dialer comes with the
+    `limits` (see netmgr_proxy.limits; names not given keep their defaults), `index` (which of the
+    proxy workers this is). Descriptors: `listener` (a listening, non-blocking TCP socket), `tally`
+    (see netmgr_proxy.tally). The channel to the dialer comes with the
     question `dialer`, again whenever the dialer was started anew.
 
     Args:
@@ -65,6 +68,7 @@ class ProxyRole:
         self._room: Room | None = None
         self._listener: socket.socket | None = None
         self._shelf: Shelf | None = None
+        self._tally: Tally | None = None
         self._reserve = -1
         self.accepted = 0
 
@@ -79,6 +83,7 @@ class ProxyRole:
         keep_large_blocks_apart()
         self._shelf = Shelf()
         self._reserve = os.eventfd(0)
+        self._tally = Tally(fds["tally"], settings["index"])
         self._room = Room(
             daemon=daemon,
             view=self._view,
@@ -91,6 +96,7 @@ class ProxyRole:
             routes=self._routes,
             metered=self._metered,
             pipes=Pipes(),
+            rations=Rations(self._tally),
             tasks=self._tasks,
             id_prefix=secrets.token_hex(4),
             numbers=count(1),
@@ -152,6 +158,8 @@ class ProxyRole:
         room.pipes.close()
         if self._shelf is not None:
             self._shelf.close()
+        if self._tally is not None:
+            self._tally.close()
         if self._listener is not None:
             self._listener.close()
         self._release_reserve()
@@ -171,6 +179,7 @@ class ProxyRole:
             "upstreams_reused": room.upstreams.reused,
             "leaf_contexts": len(room.leaves),
             "records": room.recorder.sent,
+            "limits_met": dict(room.rations.hits),
         }
 
     @property

@@ -16,6 +16,7 @@ from netmgr_proxy.dial import Dialled
 from netmgr_proxy.first_bytes import Objection, judge_first
 from netmgr_proxy.gate import Deny, Splice
 from netmgr_proxy.peer import Caller
+from netmgr_proxy.rations import Ration
 from netmgr_proxy.recorder import Measures
 from netmgr_proxy.relay import Relay
 from netmgr_proxy.room import Room
@@ -96,9 +97,15 @@ class SpliceFlow:
                 return refusal
             case Splice(target, decision) if target == self._target:
                 self._decision = decision
+                if self._relay is not None:
+                    self._relay.ration = self._ration()
                 return None
         why = f"the policy now looks inside connections to {self._target}; connect again"
         return Refusal(Reason.POLICY_STALE, why)
+
+    def _ration(self) -> Ration | None:
+        sandbox = self._room.view.get(self.caller.address)
+        return self._room.rations.of(sandbox, self._decision) if sandbox else None
 
     async def _dial(self) -> Dialled | None:
         sandbox = self._room.view.get(self.caller.address)
@@ -121,7 +128,14 @@ class SpliceFlow:
 
     async def _relay_all(self, dialled: Dialled) -> None:
         self._ended = asyncio.get_running_loop().create_future()
-        self._relay = Relay(self._sock, dialled.sock, self._room.pipes, self._relay_ended)
+        self._relay = Relay(
+            self._sock,
+            dialled.sock,
+            self._room.pipes,
+            self._relay_ended,
+            self._cut,
+            self._ration(),
+        )
         objection = await self._check_first_bytes()
         refusal = self._judge() if objection is None else None  # again: the last moment to say no
         if objection is not None:

@@ -314,7 +314,6 @@ def test_a_hostile_number_of_problems_is_cut() -> None:
         ("expires: 2026-13-01", "web.expires: month must be in 1..12"),
         ("expires: 2026-12-31T10:00:00", "web.expires: '2026-12-31T10:00:00': expected a date"),
         ("expires: 2026", "web.expires: expected a word, got 2026; put it in quotes"),
-        ("limits: {request_bytes: 64KiB}", "web.limits: is understood but not enforced yet"),
         ("mode: shadow", "web.mode: unknown value 'shadow'; expected 'enforce', 'observe'"),
         ("nme: x", "web.nme: unknown key; did you mean 'name'?"),
     ],

@@ -6,6 +6,7 @@ missing: the rig tells which destination each client socket stands for.
 """
 
 import asyncio
+import os
 import socket
 import ssl
 import time
@@ -22,6 +23,7 @@ from netmgr.policy.policy import parse_policy
 from netmgr.process.ipc import Answer, Body, Peer, PeerRefused
 from netmgr_proxy.peer import Caller
 from netmgr_proxy.server import ProxyRole
+from netmgr_proxy.tally import make_tally
 
 T = TypeVar("T")
 SANDBOX: Final = "10.77.0.5"
@@ -345,7 +347,10 @@ async def rig(tmp_path: Any, policy: str, **limits: Any) -> AsyncIterator[Rig]:
     made.tmp_pem = tmp_pem
     worker_end = Peer(theirs, on_ask=role.on_ask)
     settings = {"ca_roots": internet_authority().certificate_pem, "limits": limits}
-    role.open(settings, {"listener": listener.detach()}, worker_end)
+    tally = make_tally(1)
+    fds = {"listener": listener.detach(), "tally": tally}
+    role.open({"index": 0, **settings}, fds, worker_end)
+    os.close(tally)
     await role.on_ask("dialer", {}, (dial_theirs.detach(),))
     made.set_policy(policy)
     role.serve()
