@@ -143,7 +143,7 @@ def ops_for(kind: str, ops: list[Op]) -> list[Op]:
 
 
 def _without_credential(route: Op | None) -> Op | None:
-    return None if route is None else {k: v for k, v in route.items() if k != "credential"}
+    return None if route is None else {k: v for k, v in route.items() if k != "credentials"}
 
 
 def _policy_op(policy: Policy) -> Op:

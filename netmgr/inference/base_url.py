@@ -66,6 +66,20 @@ class BaseUrl:
         return host if self.port == _SCHEMES[self.scheme] else f"{host}:{self.port}"
 
     @property
+    def on_loopback(self) -> bool:
+        """Whether it leads to this very host, whatever name says so."""
+        if self.host in ("localhost", HOST_NAME):
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def is_below(self, domains: tuple[str, ...]) -> bool:
+        """Whether the host is one of those domains or below one."""
+        return any(self.host == domain or self.host.endswith("." + domain) for domain in domains)
+
+    @property
     def origin(self) -> str:
         """`scheme://authority`."""
         return f"{self.scheme}://{self.authority}"
@@ -75,12 +89,16 @@ class BaseUrl:
         return f"{self.origin}{self.path}{tail}"
 
 
-def parse_base_url(text: str, where: str, *, query_allowed: bool = False) -> BaseUrl:
+def parse_base_url(
+    text: str, where: str, *, query_allowed: bool = False, cleartext_anywhere: bool = False
+) -> BaseUrl:
     """Parse and judge a base URL.
 
     Args:
         where: what the text is called in an error (`config key OPENAI_BASE_URL`).
         query_allowed: whether this kind of provider keeps something in the query.
+        cleartext_anywhere: whether http:// may lead further than the own host and LAN (a proxy:
+            what goes through it is encrypted once more).
 
     Raises:
         BadInput: it is no such URL, or sends the key where it must not go. The message never
@@ -95,7 +113,8 @@ def parse_base_url(text: str, where: str, *, query_allowed: bool = False) -> Bas
     if parts.query and not query_allowed:
         raise BadInput(f"{where}: {text!r} has a query; this provider type's base URL takes none")
     host = _parse_host(parts, where)
-    _judge_cleartext(scheme, host, where)
+    if not cleartext_anywhere:
+        _judge_cleartext(scheme, host, where)
     path = parts.path.rstrip("/")
     segments = path.split("/")
     if not _PATH.fullmatch(path) or "." in segments or ".." in segments:

@@ -12,6 +12,9 @@ class Protocol(StrEnum):
     EMBEDDINGS = "openai_embeddings"
     MESSAGES = "anthropic_messages"
     MODELS = "model_discovery"
+    INVOKE = "aws_bedrock_invoke"
+    CONVERSE = "aws_bedrock_converse"
+    OTHER = "other"  # a request that an operator's provider type adds
 
 
 class Shape(StrEnum):
@@ -20,6 +23,7 @@ class Shape(StrEnum):
     OPENAI = "openai"
     RESPONSES = "responses"
     ANTHROPIC = "anthropic"
+    BEDROCK = "bedrock"
 
 
 SHAPE_OF: dict[Protocol, Shape] = {
@@ -29,4 +33,7 @@ SHAPE_OF: dict[Protocol, Shape] = {
     Protocol.EMBEDDINGS: Shape.OPENAI,
     Protocol.MESSAGES: Shape.ANTHROPIC,
     Protocol.MODELS: Shape.OPENAI,
+    Protocol.INVOKE: Shape.BEDROCK,
+    Protocol.CONVERSE: Shape.BEDROCK,
+    Protocol.OTHER: Shape.OPENAI,
 }

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from netmgr.inference.base_url import BaseUrl, parse_base_url
+from netmgr.inference.dialect import Dialect
 from netmgr.secret import Secret
 
 DEFAULT_TIMEOUT_S: Final = 60.0  # contract: `--timeout` 0 or omitted
@@ -22,16 +23,19 @@ class InferenceRoute:
     Attributes:
         id: what the daemon calls it; the dialer knows it by the same id.
         provider: the provider's name.
-        type: key of netmgr.inference.profiles.PROVIDER_TYPES.
+        type: name of its type, for messages; what follows from it is in `dialect`.
         base: where requests go.
-        model: what the body's `model` becomes, unless it is an alias.
+        model: what the body's `model` becomes, unless it is an alias; as the provider calls it.
         aliases: what a client may ask for by name -> the model that it gets.
-        credential: the key; None in the dialer's copy.
+        dialect: how the provider is spoken to.
+        credentials: by name; empty in the dialer's copy.
         timeout_s: a buffered answer whole; a stream until its first body byte. Seconds, as all.
         total_timeout_s: bound of a whole stream; None is off.
         first_byte_timeout_s: from the request's last byte to the answer's first.
         idle_timeout_s: between two chunks of a stream.
         ca_pem: certificates to trust for this origin instead of the system's; None for those.
+        client_cert_pem: the chain to show in the TLS handshake; its key is a credential.
+        proxy: where a CONNECT opens the way to the base URL's host; None: straight there.
         config: the provider's settings, names as the operator wrote them.
         expires_at: when the credential ends, epoch seconds; None is never.
     """
@@ -41,16 +45,24 @@ class InferenceRoute:
     type: str
     base: BaseUrl
     model: str
-    credential: Secret | None = None
+    dialect: Dialect = field(default_factory=Dialect)
+    credentials: Mapping[str, Secret] = field(default_factory=dict)
     timeout_s: float = DEFAULT_TIMEOUT_S
     total_timeout_s: float | None = None
     connect_timeout_s: float = DEFAULT_CONNECT_TIMEOUT_S
     first_byte_timeout_s: float = DEFAULT_TIMEOUT_S
     idle_timeout_s: float = DEFAULT_IDLE_TIMEOUT_S
     ca_pem: str | None = None
+    client_cert_pem: str | None = None
+    proxy: BaseUrl | None = None
     config: dict[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     expires_at: float | None = None
+
+    @property
+    def dialled(self) -> BaseUrl:
+        """What the dialer connects to."""
+        return self.proxy or self.base
 
     def to_wire(self, with_credential: bool) -> dict[str, Any]:
         """As the `route` of an `inference` operation; the key only for proxy workers."""
@@ -66,12 +78,15 @@ class InferenceRoute:
             "first_byte_timeout_s": self.first_byte_timeout_s,
             "idle_timeout_s": self.idle_timeout_s,
             "ca_pem": self.ca_pem,
+            "client_cert_pem": self.client_cert_pem,
+            "proxy": str(self.proxy) if self.proxy else None,
+            "dialect": self.dialect.to_wire(),
             "config": dict(self.config),
             "aliases": dict(self.aliases),
             "expires_at": self.expires_at,
         }
-        if with_credential and self.credential is not None:
-            body["credential"] = self.credential.reveal()
+        if with_credential:
+            body["credentials"] = {name: key.reveal() for name, key in self.credentials.items()}
         return body
 
     @classmethod
@@ -82,7 +97,7 @@ class InferenceRoute:
             KeyError: a part is missing.
             BadInput: the base URL would not have passed the daemon either.
         """
-        key = body.get("credential")
+        proxy = body["proxy"]
         return cls(
             id=body["id"],
             provider=body["provider"],
@@ -90,13 +105,16 @@ class InferenceRoute:
             # Whether a query is allowed was the daemon's to judge, by type.
             base=parse_base_url(body["base_url"], "route base_url", query_allowed=True),
             model=body["model"],
-            credential=Secret(key) if key is not None else None,
+            dialect=Dialect.from_wire(body["dialect"]),
+            credentials={n: Secret(key) for n, key in body.get("credentials", {}).items()},
             timeout_s=body["timeout_s"],
             total_timeout_s=body["total_timeout_s"],
             connect_timeout_s=body["connect_timeout_s"],
             first_byte_timeout_s=body["first_byte_timeout_s"],
             idle_timeout_s=body["idle_timeout_s"],
             ca_pem=body["ca_pem"],
+            client_cert_pem=body["client_cert_pem"],
+            proxy=parse_base_url(proxy, "proxy", cleartext_anywhere=True) if proxy else None,
             config=dict(body["config"]),
             aliases=dict(body.get("aliases", {})),
             expires_at=body.get("expires_at"),
