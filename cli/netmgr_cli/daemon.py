@@ -39,6 +39,7 @@ from netmgr.daemon.route_desk import RouteDesk
 from netmgr.daemon.status import Status
 from netmgr.daemon.usage_series import UsageSeries
 from netmgr.errors import Conflict, HostFailed, NetmgrError
+from netmgr.inference.catalogue import load_catalogue
 from netmgr.journal import Journal, Retention
 from netmgr.kernel.facts import HubSpec
 from netmgr.kernel.linux import LinuxKernel
@@ -132,7 +133,9 @@ class _Daemon:
             crew, office, tasks = await self._people(core, stack)
             await stack.enter_async_context(self._api(office))
             tasks.start(crew.surroundings.keep_looking(crew.tell_dialer), name="surroundings")
-            self._handle_signals(lambda: tasks.start(self._reload(core, crew), name="reload"))
+            self._handle_signals(
+                lambda: tasks.start(self._reload(core, crew, office), name="reload")
+            )
             notify("READY=1")
             core.record(Kind.LIFECYCLE, "daemon started")
             log.info("ready: instance %s, socket %s", settings.instance, settings.socket_path)
@@ -213,6 +216,7 @@ class _Daemon:
         stack.push_async_callback(core.supervisor.stop)
         await install_rules(crew.sign_on_rules())
         outcome = await adopt(core)
+        core.types = load_catalogue(settings.provider_types_dir)
         desk = InferenceDesk(core)
         await core.on_store(desk.restore)
         await core.on_store(meter.restore)
@@ -268,10 +272,12 @@ class _Daemon:
         ops = core.roster.set_journal(available)
         self._journal_tasks.start(core.announce(ops), name="journal availability")
 
-    async def _reload(self, core: Core, crew: Crew) -> None:
+    async def _reload(self, core: Core, crew: Crew, office: Office) -> None:
         """SIGHUP: take up what can change while sandboxes run; say what cannot."""
         try:
             wanted = await asyncio.to_thread(self._read_again)
+            types = await asyncio.to_thread(load_catalogue, wanted.provider_types_dir)
+            await office.providers.use_types(types)
         except NetmgrError as problem:
             log.error("the configuration stays as it was:\n%s", problem.message)
             return

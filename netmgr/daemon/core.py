@@ -18,6 +18,7 @@ from netmgr.daemon.fence import allow_entries
 from netmgr.daemon.residents import Resident, Residents
 from netmgr.daemon.roster import Member, Op, Roster, ops_for
 from netmgr.errors import NotFound, did_you_mean
+from netmgr.inference.catalogue import Catalogue, built_in
 from netmgr.journal import Journal
 from netmgr.kernel.facts import AllowEntry
 from netmgr.kernel.kernel import Kernel
@@ -40,6 +41,7 @@ class Core:
 
     Attributes:
         changing: held by every change, from its first read to its last acknowledgement.
+        types: the provider types that there are.
         global_policy: (policy, revision) that stands over every sandbox's own, where one is set.
     """
 
@@ -51,6 +53,7 @@ class Core:
     journal: Journal
     addresses: AddressPool
     residents: Residents = field(default_factory=Residents)
+    types: Catalogue = field(default_factory=built_in)
     global_policy: tuple[Policy, int] | None = None
     roster: Roster = field(default_factory=Roster)
     supervisor: Supervisor = field(default_factory=Supervisor)

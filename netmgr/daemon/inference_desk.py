@@ -4,7 +4,7 @@ A credential goes from the vault to the proxy workers; it never comes back out o
 are netmgr.daemon.provider_desk's business; which routes there are, netmgr.daemon.route_desk's.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import count
 from typing import Any, Final
@@ -13,7 +13,8 @@ from netmgr.daemon.core import Core
 from netmgr.daemon.roster import Op
 from netmgr.errors import NetmgrError, NotVerified, TryLater
 from netmgr.inference import profiles
-from netmgr.inference.profiles import resolve_route
+from netmgr.inference.provider_type import ProviderType
+from netmgr.inference.resolve import judge_model, resolve_route
 from netmgr.inference.route import InferenceRoute as ResolvedRoute
 from netmgr.inference.scope import Scope
 from netmgr.process.ipc import PeerClosed, PeerRefused
@@ -22,7 +23,7 @@ from netmgr.store import InferenceRoute
 JsonObject = dict[str, Any]
 
 PROBE_SCOPE: Final = "?probe"  # no sandbox can be called so
-PROBE_STEPS: Final = 6  # chat twice, messages, responses, completions, embeddings
+PROBE_STEPS: Final = 6  # of one route: chat twice, messages, responses, completions, embeddings
 PROBE_MARGIN_S: Final = 5.0  # for connecting and for the worker itself
 
 
@@ -61,7 +62,8 @@ class InferenceDesk:
             key: core.vault.unseal(sealed, "provider", row.name, key)
             for key, sealed in core.store.providers.credentials(row.name).items()
         }
-        provider = profiles.Provider(row.name, row.type, credentials, dict(row.config))
+        kind = core.types.get(row.type)
+        provider = profiles.Provider(row.name, row.type, credentials, dict(row.config), kind)
         resolved = resolve_route(
             provider,
             route.model,
@@ -97,6 +99,19 @@ class InferenceDesk:
         return validated
 
     # -- for providers ---------------------------------------------------------------------
+
+    async def judge_routes_of(
+        self, provider: str, kind: ProviderType, config: Mapping[str, str]
+    ) -> None:
+        """Whether every route to a provider would still be one with that type and config.
+
+        Raises:
+            BadInput: one would not; it names the model.
+        """
+        core = self._core
+        for route in await core.on_store(core.store.inference.all):
+            if route.provider == provider:
+                judge_model(kind, config, route.model, route.aliases)
 
     async def announce_routes_of(self, provider: str, *, cut: bool = False) -> None:
         """Put a provider's new credentials and settings in force wherever it is used.

@@ -15,8 +15,9 @@ from netmgr.daemon.core import Core
 from netmgr.daemon.inference_desk import InferenceDesk
 from netmgr.errors import BadInput, did_you_mean
 from netmgr.inference import profiles
+from netmgr.inference.catalogue import Catalogue
 from netmgr.inference.expiry import MAX_MOMENT, moment, notices
-from netmgr.inference.profiles import PROVIDER_TYPES
+from netmgr.inference.provider_type import ProviderType
 from netmgr.reasons import Kind
 from netmgr.secret import Secret
 from netmgr.store import Provider
@@ -60,17 +61,27 @@ class ProviderDesk:
 
     def types(self) -> list[JsonObject]:
         """What `provider create --type` takes."""
-        return [
-            {
-                "type": kind.name,
-                "base_url": kind.default_base_url,
-                "protocols": [str(protocol) for protocol in kind.protocols],
-                "credential": kind.credential_key,
-                "config": list(kind.config_keys),
-                "from_existing": list(kind.discovery),
-            }
-            for kind in PROVIDER_TYPES.values()
-        ]
+        return [describe_type(kind) for kind in self._core.types.all()]
+
+    async def use_types(self, types: Catalogue) -> None:
+        """Take other provider types into use; routes that they change, change at once.
+
+        Raises:
+            BadInput: some provider that exists would not be valid any more; nothing is changed.
+        """
+        core = self._core
+        async with core.change():
+            rows = await core.on_store(core.store.providers.all)
+            for row in rows:
+                try:
+                    profiles.validate_provider(row.type, row.credentials, row.config, types)
+                    await self._inference.judge_routes_of(row.name, types.get(row.type), row.config)
+                except BadInput as problem:
+                    raise BadInput(f"provider {row.name}: {problem.message}") from problem
+            before, core.types = core.types, types
+            for row in rows:
+                if before.get(row.type) != types.get(row.type):
+                    await self._inference.announce_routes_of(row.name)
 
     async def create(self, name: str, kind: str, given: Given) -> JsonObject:
         """Store a provider.
@@ -81,7 +92,9 @@ class ProviderDesk:
         """
         if not _NAME.fullmatch(name):
             raise BadInput(f"provider name {name!r}: expected letters, digits, '.', '_' and '-'")
-        profile = profiles.validate_provider(kind, given.credentials, given.config)
+        profile = profiles.validate_provider(
+            kind, given.credentials, given.config, self._core.types
+        )
         for key, value in given.credentials.items():
             profiles.validate_credential(key, value)
         _judge_ends(given.expires, given.credentials)
@@ -142,7 +155,8 @@ class ProviderDesk:
             row = await core.on_store(core.store.providers.get, name)
             kept = (set(row.credentials) | set(given.credentials)) - given.removed
             merged = {k: v for k, v in (dict(row.config) | dict(given.config)).items() if v}
-            profiles.validate_provider(row.type, kept, merged)
+            kind = profiles.validate_provider(row.type, kept, merged, core.types)
+            await self._inference.judge_routes_of(name, kind, merged)
             _judge_ends(given.expires, kept)
             sealed = {}
             for key, value in given.credentials.items():
@@ -173,6 +187,21 @@ class ProviderDesk:
             routes = await core.on_store(core.store.providers.remove, name, force=force)
             await self._inference.drop_routes(name, routes)
         core.record(Kind.CONFIG, f"provider {name} deleted")
+
+
+def describe_type(kind: ProviderType) -> JsonObject:
+    """A provider type, for `provider types`."""
+    return {
+        "type": kind.name,
+        "aliases": list(kind.aliases),
+        "title": kind.title,
+        "source": kind.source,
+        "base_url": kind.base_url or "",
+        "protocols": [str(protocol) for protocol in kind.protocols],
+        "credentials": [" and ".join(method.credentials) or "none" for method in kind.auth],
+        "config": list(profiles.config_keys(kind)),
+        "from_existing": list(kind.discovery),
+    }
 
 
 def _judge_ends(expires: Mapping[str, float], credentials: Any) -> None:

@@ -12,8 +12,6 @@ from typing import Any
 from netmgr.daemon.core import Core
 from netmgr.daemon.inference_desk import InferenceDesk, JsonObject, revocation
 from netmgr.errors import BadInput, NotFound
-from netmgr.inference import profiles
-from netmgr.inference.profiles import provider_type
 from netmgr.inference.scope import Scope, narrowest_first, parse_scope
 from netmgr.reasons import Kind
 from netmgr.store import InferenceRoute
@@ -182,7 +180,7 @@ class RouteDesk:
     async def _route_object(self, route: InferenceRoute) -> JsonObject:
         core = self._core
         row = await core.on_store(core.store.providers.get, route.provider)
-        profile = provider_type(row.type)
+        resolved = await self._providers.resolve(route)
         key = self._providers.scope_of(route).key
         return {
             "scope": key or "all",
@@ -190,8 +188,8 @@ class RouteDesk:
             "type": row.type,
             "model": route.model,
             "aliases": dict(route.aliases),
-            "base_url": str(profiles.base_url_of(profile, row.config)),
-            "protocols": [str(protocol) for protocol in profile.protocols],
+            "base_url": str(resolved.base),
+            "protocols": [str(protocol) for protocol in resolved.dialect.protocols],
             "timeout_s": route.timeout_s or core.settings.inference_timeout_s,
             "total_timeout_s": route.total_timeout_s or 0,
             "version": route.version,

@@ -177,6 +177,7 @@ def _set_route(dialer: Dialer, op: dict[str, Any]) -> None:
     if route is None:
         dialer.routes.pop(scope, None)
         return
-    # Whether a query is allowed was the daemon's to judge, by the provider's type.
-    origin = parse_base_url(route["base_url"], "route base_url", query_allowed=True)
+    # What is allowed where was the daemon's to judge, by the provider's type.
+    where = route["proxy"] or route["base_url"]
+    origin = parse_base_url(where, "route", query_allowed=True, cleartext_anywhere=True)
     dialer.routes[scope] = (route["id"], origin)

@@ -1,4 +1,4 @@
-"""Owns: which provider types there are: the built-in ones, and the files of the operator's directory.
+"""Owns: which provider types there are: the built-in ones, and those of the operator's files.
 
 An operator's file may not take the name of a built-in type: what `openai` means is the same on
 every host. Knows nothing of what a type says (netmgr.inference.provider_type).

@@ -97,7 +97,7 @@ class Dialect:
         forward_headers: client headers that go on beside those that always do; lower case.
         add_headers: added where the client did not send the same name.
         set_headers: always so, whatever the client sent.
-        forward_query: names that a query may have beside the pattern's own; '*' is any.
+        forward_query: names of the client's query that go on; '*' is any.
         path_prefix: what stands for the sandbox's /v1 below the base URL; None: read off the base.
         calls: by operation, where something differs from what the sandbox asked.
         patterns: requests beside those that every version knows.

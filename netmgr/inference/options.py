@@ -30,7 +30,7 @@ COMMON_CONFIG_KEYS: Final = {
     "MODELS": "who answers /v1/models: passthrough (the provider) or synthesised (netmgr)",
     "FORWARD_HEADERS": "names of further client headers that go on, with commas between them",
     SET_HEADER + "NAME": "a header that every request gets",
-    "FORWARD_QUERY": "further query names that go on, with commas between them; * is any",
+    "FORWARD_QUERY": "query names that go on, with commas between them; * is any",
     "CONNECT_TIMEOUT": "seconds until the connection stands",
     "FIRST_BYTE_TIMEOUT": "seconds until the answer begins; otherwise the route's timeout",
     "IDLE_TIMEOUT": "seconds between two chunks of a stream",
@@ -61,7 +61,7 @@ class Options:
     models: ModelList | None
     forward_headers: frozenset[str]
     set_headers: tuple[tuple[str, str], ...]
-    forward_query: frozenset[str]
+    forward_query: frozenset[str] | None
     connect_timeout_s: float | None
     first_byte_timeout_s: float | None
     idle_timeout_s: float | None
@@ -158,8 +158,10 @@ def _set_headers(config: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(found.items()))
 
 
-def _query_names(text: str | None) -> frozenset[str]:
-    names = _names(text, "FORWARD_QUERY") if text is not None else []
+def _query_names(text: str | None) -> frozenset[str] | None:
+    if text is None:
+        return None
+    names = _names(text, "FORWARD_QUERY")
     for name in names:
         if not _QUERY_NAME.fullmatch(name):
             raise BadInput(f"config key FORWARD_QUERY: {name!r}: expected a name, or *")

@@ -25,7 +25,6 @@ class Pattern:
         operation: short name for records and for a type's `calls`.
         has_body: whether the request carries a JSON object.
         may_stream: whether the answer may be a stream.
-        query: the names that a query may have; others are not sent on.
         names_object: whether the path names what the provider keeps under the operator's key.
     """
 
@@ -35,7 +34,6 @@ class Pattern:
     operation: str
     has_body: bool = True
     may_stream: bool = False
-    query: frozenset[str] = frozenset()
     names_object: bool = False
 
     @property
@@ -64,7 +62,6 @@ class Pattern:
             "operation": self.operation,
             "has_body": self.has_body,
             "may_stream": self.may_stream,
-            "query": sorted(self.query),
         }
 
     @classmethod
@@ -77,5 +74,4 @@ class Pattern:
             operation=body["operation"],
             has_body=body["has_body"],
             may_stream=body["may_stream"],
-            query=frozenset(body["query"]),
         )

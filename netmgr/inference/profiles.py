@@ -1,4 +1,4 @@
-"""Owns: the judgement of a provider's settings, and the resolving of a route from them.
+"""Owns: the judgement of a provider's settings, before they are stored.
 
 Knows nothing of storage, encryption or sending. What a type is stands in
 netmgr.inference.provider_type, which types there are in netmgr.inference.catalogue.
@@ -6,41 +6,24 @@ netmgr.inference.provider_type, which types there are in netmgr.inference.catalo
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Final
 
 from netmgr.errors import BadInput, did_you_mean
 from netmgr.inference.base_url import BaseUrl, parse_base_url
 from netmgr.inference.catalogue import Catalogue, built_in
-from netmgr.inference.dialect import Auth, AuthStyle, CallShape, Dialect
 from netmgr.inference.options import (
     BASE_URL,
     CLIENT_KEY,
     COMMON_CONFIG_KEYS,
     COMMON_CREDENTIALS,
-    MAX_TIMEOUT_S,
     PROXY_CREDENTIAL,
     Options,
     is_common,
     parse_options,
 )
-from netmgr.inference.provider_type import (
-    MODEL,
-    AuthMethod,
-    ProviderType,
-    UnknownWord,
-    Variant,
-    fill,
-    fill_known,
-    words_in,
-)
-from netmgr.inference.route import (
-    DEFAULT_CONNECT_TIMEOUT_S,
-    DEFAULT_IDLE_TIMEOUT_S,
-    DEFAULT_TIMEOUT_S,
-    InferenceRoute,
-)
+from netmgr.inference.provider_type import AuthMethod, ProviderType
+from netmgr.inference.words import filled, words_of
 from netmgr.secret import Secret
 
 MAX_CREDENTIAL: Final = 8192  # characters; the longest in use are JWTs of about 2 KiB
@@ -48,19 +31,24 @@ MAX_MODEL: Final = 256  # characters; it is spliced into every request
 MAX_ALIASES: Final = 64  # of one route; agents in use ask for at most a handful of models
 
 _PEM_KEY: Final = re.compile(
-    r"-----BEGIN (?:EC |RSA )?PRIVATE KEY-----[A-Za-z0-9+/=\s]+-----END (?:EC |RSA )?PRIVATE KEY-----\s*"
+    r"-----BEGIN (EC |RSA |)PRIVATE KEY-----[A-Za-z0-9+/=\s]+-----END \1PRIVATE KEY-----\s*"
 )
 _UNSAFE_IN_SEGMENT: Final = re.compile(r"[/\\?#%\s]|\.\.")
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A provider as the operator created it and `validate_provider` passed it."""
+    """A provider as the operator created it and `validate_provider` passed it.
+
+    Attributes:
+        kind: what `type` means; the built-in type of that name where None.
+    """
 
     name: str
     type: str
     credentials: Mapping[str, Secret] = field(default_factory=dict)
     config: Mapping[str, str] = field(default_factory=dict)
+    kind: ProviderType | None = None
 
 
 def provider_type(name: str, types: Catalogue | None = None) -> ProviderType:
@@ -96,17 +84,28 @@ def validate_provider(
             a missing credential, or a config value that cannot be used.
     """
     kind = provider_type(type_name, types)
+    judge_provider(kind, credentials, config)
+    return kind
+
+
+def judge_provider(
+    kind: ProviderType, credentials: Collection[str], config: Mapping[str, str]
+) -> None:
+    """The same where the type is known.
+
+    Raises:
+        BadInput: as `validate_provider`.
+    """
     _judge_config_keys(kind, config)
     options = parse_options(config)
     method = auth_method(kind, credentials)
     _judge_companions(credentials, options)
-    words = _words(kind, config)
+    words = words_of(kind, config)
     base = base_url_of(kind, config)
     _judge_destination(kind, method, base, config)
     for setting, rule in kind.settings.items():
         if rule.required and rule.word not in words:
             raise BadInput(f"missing config key {setting}: expected {rule.expected or 'a value'}")
-    return kind
 
 
 def auth_method(kind: ProviderType, credentials: Collection[str]) -> AuthMethod:
@@ -218,10 +217,7 @@ def base_url_of(
     if kind.base_url is None:
         key = (*kind.base_url_keys, BASE_URL)[0]
         raise BadInput(f"missing config key {key}: type {kind.name} has no base URL of its own")
-    try:
-        text = fill(kind.base_url, words if words is not None else _words(kind, config))
-    except UnknownWord as missing:
-        raise BadInput(_missing_word(kind, str(missing.args[0]))) from None
+    text = filled(kind, kind.base_url, words if words is not None else words_of(kind, config))
     return parse_base_url(text, f"type {kind.name}", query_allowed=kind.base_url_query)
 
 
@@ -235,54 +231,6 @@ def configured_base_url(kind: ProviderType, config: Mapping[str, str]) -> str | 
     if len(given) > 1:
         raise BadInput(f"config keys {' and '.join(given)}: both give the base URL; keep one")
     return given[0] if given else None
-
-
-def resolve_route(
-    provider: Provider,
-    model: str,
-    *,
-    route_id: str,
-    timeout_s: float = 0,
-    total_timeout_s: float = 0,
-    aliases: Mapping[str, str] = MappingProxyType({}),
-    types: Catalogue | None = None,
-) -> InferenceRoute:
-    """What a route of `provider` and `model` comes to.
-
-    Args:
-        timeout_s: 0 is the default of 60 s.
-        total_timeout_s: 0 is no bound.
-        types: which types there are; the built-in ones where None.
-
-    Raises:
-        BadInput: the provider or the model would not pass validation.
-    """
-    kind = validate_provider(provider.type, provider.credentials, provider.config, types)
-    for key, value in provider.credentials.items():
-        validate_credential(key, value)
-    options = parse_options(provider.config)
-    words = _with_model(kind, provider.config, model)
-    variant = _variant(kind, provider, words)
-    timeout = _seconds("timeout", timeout_s) or DEFAULT_TIMEOUT_S
-    return InferenceRoute(
-        id=route_id,
-        provider=provider.name,
-        type=kind.name,
-        base=base_url_of(kind, provider.config, words),
-        model=_filled(kind, variant.model, words),
-        aliases=_aliases(kind, provider, variant, aliases),
-        dialect=_dialect(kind, variant, auth_method(kind, provider.credentials), options, words),
-        credentials=dict(provider.credentials),
-        timeout_s=timeout,
-        total_timeout_s=_seconds("total timeout", total_timeout_s) or None,
-        connect_timeout_s=options.connect_timeout_s or DEFAULT_CONNECT_TIMEOUT_S,
-        first_byte_timeout_s=options.first_byte_timeout_s or timeout,
-        idle_timeout_s=options.idle_timeout_s or DEFAULT_IDLE_TIMEOUT_S,
-        ca_pem=options.ca_pem,
-        client_cert_pem=options.client_cert_pem,
-        proxy=options.proxy,
-        config=dict(provider.config),
-    )
 
 
 # -- judging --------------------------------------------------------------------------------
@@ -337,130 +285,3 @@ def _judge_destination(
             f"{where}: http:// would send the key in the clear to {base.host}; expected https:// "
             "(or --config ALLOW_CLEARTEXT=yes, for a private address that you trust the way to)"
         )
-
-
-# -- resolving ------------------------------------------------------------------------------
-
-
-def _words(kind: ProviderType, config: Mapping[str, str]) -> dict[str, str]:
-    """What the settings say, and what follows from them.
-
-    Raises:
-        BadInput: a value does not have the form of its setting.
-    """
-    words: dict[str, str] = {}
-    for key, setting in kind.settings.items():
-        value = config.get(key, setting.default)
-        if value is None:
-            continue
-        if setting.form is not None and not setting.form.fullmatch(value):
-            raise BadInput(f"config key {key}: {value!r}: expected {setting.expected}")
-        words[setting.word] = value
-    return _derived(kind, words)
-
-
-def _with_model(kind: ProviderType, config: Mapping[str, str], model: str) -> dict[str, str]:
-    return _derived(kind, _words(kind, config) | {MODEL: validate_model(model, kind)})
-
-
-def _aliases(
-    kind: ProviderType, provider: Provider, variant: Variant, aliases: Mapping[str, str]
-) -> dict[str, str]:
-    """The aliases' models as the provider calls them.
-
-    Raises:
-        BadInput: one of them is asked in another way than the route's own model.
-    """
-    found = {}
-    for name, model in validate_aliases(aliases, kind).items():
-        words = _with_model(kind, provider.config, model)
-        if _variant(kind, provider, words) is not variant:
-            raise BadInput(
-                f"alias {name!r}: type {kind.name} asks {model!r} by another protocol than the "
-                "route's own model; give it a route of its own"
-            )
-        found[name] = _filled(kind, variant.model, words)
-    return found
-
-
-def _derived(kind: ProviderType, words: Mapping[str, str]) -> dict[str, str]:
-    found = dict(words)
-    for name, word in kind.words.items():
-        if name not in found and (value := word.derive(found)) is not None:
-            found[name] = value
-    return found
-
-
-def _variant(kind: ProviderType, provider: Provider, words: Mapping[str, str]) -> Variant:
-    for variant in kind.variants:
-        if variant.holds(words):
-            break
-    else:
-        raise BadInput(f"model {words[MODEL]!r}: type {kind.name} does not say how it is asked")
-    key = configured_base_url(kind, provider.config)
-    if variant.base_url_fixed and key is not None:
-        what = " and ".join(f"{word} {value}" for word, value in variant.when.items())
-        raise BadInput(f"config key {key}: the base URL cannot be replaced for {what}")
-    return variant
-
-
-def _dialect(
-    kind: ProviderType,
-    variant: Variant,
-    method: AuthMethod,
-    options: Options,
-    words: Mapping[str, str],
-) -> Dialect:
-    return Dialect(
-        protocols=variant.protocols,
-        auth=Auth(
-            style=method.style,
-            credentials=method.credentials,
-            optional=method.optional,
-            header=method.header,
-            service=method.service,
-            region=_filled(kind, method.region, words),
-        ),
-        forward_headers=variant.forward_headers | options.forward_headers,
-        add_headers=variant.add_headers,
-        set_headers=options.set_headers,
-        forward_query=options.forward_query,
-        path_prefix=options.path_prefix or kind.path_prefix,
-        paths=options.paths,
-        models=options.models or variant.models,
-        calls={name: _call(kind, call, words) for name, call in variant.calls.items()},
-        patterns=kind.patterns,
-    )
-
-
-def _call(kind: ProviderType, call: CallShape, words: Mapping[str, str]) -> CallShape:
-    """The call with every word filled in but the model: aliases have others."""
-    others = {word: value for word, value in words.items() if word != MODEL}
-    texts = [t and fill_known(t, others) for t in (call.target, call.stream_target)]
-    for text in texts:
-        for word in words_in(text or "") - {MODEL}:
-            raise BadInput(_missing_word(kind, word))
-    return replace(call, target=texts[0], stream_target=texts[1])
-
-
-def _filled(kind: ProviderType, text: str, words: Mapping[str, str]) -> str:
-    try:
-        return fill(text, words)
-    except UnknownWord as missing:
-        raise BadInput(_missing_word(kind, str(missing.args[0]))) from None
-
-
-def _missing_word(kind: ProviderType, word: str) -> str:
-    """What to do where a word has no value."""
-    for key, setting in kind.settings.items():
-        if setting.word == word:
-            basis = kind.words.get(word)
-            why = f" (it does not follow from the {basis.of})" if basis is not None else ""
-            return f"missing config key {key}: expected {setting.expected}{why}"
-    return f"type {kind.name}: nothing says what {{{word}}} is here"
-
-
-def _seconds(what: str, value: float) -> float:
-    if not 0 <= value <= MAX_TIMEOUT_S:  # a NaN fails both comparisons
-        raise BadInput(f"{what} {value!r}: expected 0 to {MAX_TIMEOUT_S:.0f} seconds")
-    return float(value)

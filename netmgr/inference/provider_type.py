@@ -14,6 +14,7 @@ from netmgr.inference.dialect import AuthStyle, CallShape, ModelList
 from netmgr.inference.pattern import Pattern
 from netmgr.inference.protocols import Protocol
 
+ANY_QUERY: Final = frozenset({"*"})
 MODEL: Final = "model"  # the word that every type has
 _WORD: Final = re.compile(r"\{([a-z_]+)\}")
 
@@ -133,6 +134,7 @@ class ProviderType:
         base_url_query: whether a base URL may have a query.
         auth: the ways to be let in, in their order.
         discovery: environment variables that `--from-existing` reads.
+        forward_query: names of the client's query that go on; '*' is any.
         segment_model: whether the model stands in a path, and so is one plain segment of it.
         patterns: requests that it answers beside those that every version knows.
     """
@@ -150,6 +152,7 @@ class ProviderType:
     settings: Mapping[str, Setting] = field(default_factory=dict)
     words: Mapping[str, Word] = field(default_factory=dict)
     discovery: tuple[str, ...] = ()
+    forward_query: frozenset[str] = ANY_QUERY
     segment_model: bool = False
     patterns: tuple[Pattern, ...] = ()
 

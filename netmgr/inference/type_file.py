@@ -16,6 +16,7 @@ from netmgr.inference.headers import judge_header_name, judge_header_value
 from netmgr.inference.pattern import PATH, Pattern
 from netmgr.inference.protocols import Protocol
 from netmgr.inference.provider_type import (
+    ANY_QUERY,
     MODEL,
     AuthMethod,
     ProviderType,
@@ -41,6 +42,7 @@ _BODIES: Final = ("json", "none")
 _TYPE_KEYS: Final = (
     "type", "aliases", "title", "base_url", "base_url_keys", "base_url_query", "path_prefix",
     "auth", "from_existing", "settings", "words", "segment_model", "models", "patterns", "variants",
+    "query",
 )  # fmt: skip
 _VARIANT_KEYS: Final = ("protocols", "headers", "calls", "model", "base_url_fixed", "models")
 _AUTH_KEYS: Final = (
@@ -48,7 +50,7 @@ _AUTH_KEYS: Final = (
 )  # fmt: skip
 _SETTING_KEYS: Final = ("word", "required", "default", "form", "expected")
 _CALL_KEYS: Final = ("target", "stream_target", "model_in_body", "remove", "add")
-_PATTERN_KEYS: Final = ("method", "path", "protocol", "operation", "body", "stream", "query")
+_PATTERN_KEYS: Final = ("method", "path", "protocol", "operation", "body", "stream")
 
 
 def parse_type(text: str, source: str) -> ProviderType:
@@ -99,6 +101,7 @@ class _Reader:
             settings=settings,
             words=words,
             discovery=discovery or tuple(dict.fromkeys(credentials)),
+            forward_query=self._query(),
             segment_model=fields.flag("segment_model") or False,
             patterns=tuple(self._patterns()),
             variants=self._variants(),
@@ -134,6 +137,12 @@ class _Reader:
         if text is not None and text != "/" and not _TARGET.fullmatch(text):
             self._fields.problem("path_prefix", f"{text!r}: expected a path like /v2, or /")
         return text
+
+    def _query(self) -> frozenset[str]:
+        if "query" not in self._fields:
+            return ANY_QUERY
+        form = re.compile(r"\*|[A-Za-z0-9_.\[\]-]{1,128}")
+        return frozenset(self._texts(self._fields, "query", form, "a name, or *"))
 
     def _auth(self) -> tuple[AuthMethod, ...]:
         methods = []
@@ -335,7 +344,6 @@ class _Reader:
                 fields.missing(f"operation: expected a short name, got {operation!r}")
             method = fields.choice("method", _METHODS, default="POST")
             body = fields.choice("body", _BODIES, default="json" if method == "POST" else "none")
-            query = self._texts(fields, "query", re.compile(r"[A-Za-z0-9_.\[\]-]+"), "a name")
             found.append(
                 Pattern(
                     method=method,
@@ -344,7 +352,6 @@ class _Reader:
                     operation=operation,
                     has_body=body == "json",
                     may_stream=fields.flag("stream") or False,
-                    query=frozenset(query),
                 )
             )
         return found

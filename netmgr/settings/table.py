@@ -122,6 +122,14 @@ class Settings:
         "sandboxes trust besides their own.",
         shown="the distribution's bundle, else certifi's",
     )
+    provider_types_dir: Path | None = _value(
+        "Places",
+        Path("/etc/netmgr/provider-types"),
+        parse_optional_path,
+        "Directory of `*.yaml` files, each a type of model provider of the operator's own "
+        "(docs/inference.md). It need not exist. Read again on SIGHUP.",
+        live=True,
+    )
     log_level: str = _value(
         "Places",
         "info",

@@ -9,6 +9,9 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
+from urllib.parse import unquote
+
+from netmgr.testing.bedrock_answers import bedrock_answer
 
 Event = tuple[str | None, dict[str, Any] | str]  # (event name, data)
 
@@ -20,7 +23,11 @@ def fingerprint(headers: Mapping[str, str]) -> str:
 
     `printf %s KEY | sha256sum | cut -c1-8` gives the same.
     """
-    value = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
+    value = (
+        headers.get("x-api-key")
+        or headers.get("api-key")
+        or headers.get("authorization", "").removeprefix("Bearer ")
+    )
     if not value:
         return NO_CREDENTIAL
     return "sha256:" + hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()[:8]
@@ -29,6 +36,8 @@ def fingerprint(headers: Mapping[str, str]) -> str:
 def default_answer(path: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
     """The reply (fields of a script's `reply`) to a request that no rule matched."""
     asked = _asked(body)
+    if "/publishers/" in path:  # Vertex names the model in the path
+        asked.setdefault("model", path.rpartition("/")[2].partition(":")[0])
     text = (
         f"This is {asked.get('model', 'no model')}, asked with credential {fingerprint(headers)}."
     )
@@ -37,6 +46,8 @@ def default_answer(path: str, headers: Mapping[str, str], body: bytes) -> dict[s
         return {"json": {"object": "list", "data": [_model("scripted-model")]}}
     if kind == "model":
         return {"json": _model(path.rpartition("/")[2])}
+    if kind in ("invoke", "invoke-with-response-stream", "converse", "converse-stream"):
+        return bedrock_answer(kind, asked | {"model": _path_model(path)}, headers)
     if kind is None:
         error = {"message": f"no such path: {path}", "type": "not_found_error", "code": None}
         return {"status": 404, "json": {"error": error}}
@@ -59,8 +70,19 @@ def chat_events(count: int) -> list[str]:
     return [render_event((None, chunk)) for chunk in chunks] + [render_event((None, "[DONE]"))]
 
 
+def _path_model(path: str) -> str:
+    """The model of a Bedrock path."""
+    return unquote(path.split("/")[-2])
+
+
 def _kind(path: str) -> str | None:
     """Which API a path is, below whatever base path the server is reached at."""
+    if "/model/" in path:
+        return path.rpartition("/")[2]
+    if path.endswith("/count-tokens:rawPredict"):
+        return "count_tokens"
+    if path.endswith((":rawPredict", ":streamRawPredict")):
+        return "messages"
     for tail in ("chat/completions", "completions", "responses", "embeddings"):
         if path.endswith("/" + tail):
             return tail

@@ -7,7 +7,8 @@ A script is JSON, a list of rules; the first that matches and is not used up ans
 `path` is the end of the request's path. Without a rule the model answers as in model_answers.
 
 Keys of a reply: status, headers; the body as one of json, text, base64 or events (a list of
-strings sent as they are and of objects sent as `data:` events, or a number of chat chunks);
+strings sent as they are and of objects sent as `data:` events, or a number of chat chunks), or
+frames (a list of [event type, object]: Amazon's event stream);
 gzip (code the body); delay_s (before the head), gap_s (before each event but the first), repeat
 (the events for ever); cut_after and stall_after (so many bytes of the body, then the connection
 closes, or falls silent); drop (the connection closes instead of an answer).
@@ -21,11 +22,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from netmgr.errors import BadInput, did_you_mean
+from netmgr.testing import event_frames
 from netmgr.testing.model_answers import chat_events, render_event
 
 MAX_CHUNKS: Final = 100_000  # of a stream that is given by its length; `repeat` has no end
 
-_BODIES: Final = ("json", "text", "base64", "events")
+_BODIES: Final = ("json", "text", "base64", "events", "frames")
 _RULE_KEYS: Final = ("method", "path", "times", "reply")
 _REPLY_TYPES: Final[dict[str, tuple[type, ...]]] = {
     "status": (int,),
@@ -34,6 +36,7 @@ _REPLY_TYPES: Final[dict[str, tuple[type, ...]]] = {
     "text": (str,),
     "base64": (str,),
     "events": (list, int),
+    "frames": (list,),
     "gzip": (bool,),
     "delay_s": (int, float),
     "gap_s": (int, float),
@@ -162,7 +165,7 @@ def parse_reply(reply: dict[str, Any], where: str) -> Reply:
         status=reply.get("status", 200),
         headers=tuple(headers.items()),
         pieces=pieces,
-        streaming="events" in reply,
+        streaming="events" in reply or "frames" in reply,
         delay_s=reply.get("delay_s", 0.0),
         gap_s=reply.get("gap_s", 0.0),
         repeat=reply.get("repeat", False),
@@ -183,6 +186,8 @@ def _body_of(reply: dict[str, Any], where: str) -> tuple[str, tuple[bytes, ...]]
         else:
             texts = [_event(event) for event in events]
         return "text/event-stream", tuple(_encoded(text) for text in texts)
+    if "frames" in reply:
+        return event_frames.CONTENT_TYPE, tuple(_frame(frame, where) for frame in reply["frames"])
     if "text" in reply:
         return "text/plain; charset=utf-8", (_encoded(reply["text"]),)
     if "base64" in reply:
@@ -193,6 +198,14 @@ def _body_of(reply: dict[str, Any], where: str) -> tuple[str, tuple[bytes, ...]]
     if "json" in reply:
         return "application/json", (json.dumps(reply["json"], separators=(",", ":")).encode(),)
     return "", ()
+
+
+def _frame(frame: object, where: str) -> bytes:
+    match frame:
+        case [str(kind), dict(payload)]:
+            return event_frames.event_frame(kind, payload)
+        case _:
+            raise BadInput(f"{where}: reply.frames: expected a list of [event type, object]")
 
 
 def _encoded(text: str) -> bytes:

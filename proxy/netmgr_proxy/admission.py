@@ -13,8 +13,9 @@ from netmgr_proxy.authority import check_authority
 from netmgr_proxy.inference import errors
 from netmgr_proxy.inference.admit import Admitted, admit
 from netmgr_proxy.inference.headers import judge_request_headers, request_headers
+from netmgr_proxy.inference.outgoing import fixed_target, outgoing_target
 from netmgr_proxy.inference.rewrite import PinnedBody
-from netmgr_proxy.inference.url import join
+from netmgr_proxy.inference.sigv4 import Signer
 from netmgr_proxy.routes import LiveRoute
 from netmgr_proxy.upstreams import Origin
 from netmgr_proxy.wire.request import Head
@@ -40,22 +41,38 @@ class Admission:
     """A call's head that may be sent on, and what follows from it.
 
     Attributes:
-        before: the provider's head up to the number of Content-Length; whole without a body.
+        target: the request target at the provider; None where the body has a say in it.
+        before: the head behind the request line, up to the number of Content-Length; whole
+            without a body.
         after: the rest of it.
+        signer: signs each request, where the provider wants that.
     """
 
     head: Head
     live: LiveRoute
     admitted: Admitted
     origin: Origin
+    target: str | None
     before: bytes
     after: bytes
+    signer: Signer | None
 
-    def render(self, body: PinnedBody | None) -> bytes:
-        """The request as the provider gets it, body included."""
+    def render(self, body: PinnedBody | None, now: float = 0.0) -> bytes:
+        """The request as the provider gets it, body included.
+
+        Args:
+            now: seconds since the epoch, for a signature.
+        """
+        target = self.target or outgoing_target(self.admitted, body)
+        line = f"{self.admitted.method} {target} HTTP/1.1".encode("ascii")
+        if self.signer is not None:
+            payload = body.joined() if body is not None else b""
+            host = self.live.route.base.authority
+            signed = self.signer.sign(self.admitted.method, target, host, payload, now=now)
+            line = b"\r\n".join((line, *(name + b": " + value for name, value in signed)))
         if body is None:
-            return self.before
-        return b"".join((self.before, b"%d" % body.length, self.after, *body.chunks))
+            return line + self.before
+        return b"".join((line, self.before, b"%d" % body.length, self.after, *body.chunks))
 
 
 class Admissions:
@@ -94,23 +111,39 @@ class Admissions:
         objection = judge_request_headers(head.fields, admitted.shape)
         if objection is not None:
             raise ModelRefused(objection)
-        before, after = _render_head(admitted, head)
-        origin = origin_of(self._address, live)
-        self._last = admission = Admission(head, live, admitted, origin, before, after)
+        self._last = admission = _make(head, live, admitted, self._address)
         return admission
 
 
-def _render_head(admitted: Admitted, head: Head) -> tuple[bytes, bytes]:
-    """The provider's head around the number of its Content-Length, where there is a body."""
+def _make(head: Head, live: LiveRoute, admitted: Admitted, address: str) -> Admission:
+    """The admission of a request that may go on."""
+    before, after = _render_fields(admitted, head)
+    return Admission(
+        head=head,
+        live=live,
+        admitted=admitted,
+        origin=origin_of(address, live),
+        target=fixed_target(admitted),
+        before=before,
+        after=after,
+        signer=live.signer,
+    )
+
+
+def _render_fields(admitted: Admitted, head: Head) -> tuple[bytes, bytes]:
+    """The provider's header fields around the number of Content-Length, where there is a body.
+
+    Both begin with a line end, and the last of them ends the head.
+    """
     route = admitted.route
-    target = join(route.base, admitted.path, admitted.query)
-    lines = [f"{admitted.method} {target} HTTP/1.1".encode("ascii")]
     if not admitted.pattern.has_body:
-        lines += [name + b": " + value for name, value in request_headers(head.fields, route, None)]
-        return b"\r\n".join(lines) + b"\r\n\r\n", b""
+        length = 0 if admitted.method == "POST" else None
+        return _lines(request_headers(head.fields, route, length)) + b"\r\n\r\n", b""
     fields = request_headers(head.fields, route, 0)
     place = fields.index((b"content-length", b"0")) + 1
-    lines += [name + b": " + value for name, value in fields[:place]]
-    rest = [name + b": " + value for name, value in fields[place:]]
-    before = b"\r\n".join(lines).removesuffix(b"0")
-    return before, b"".join(b"\r\n" + line for line in rest) + b"\r\n\r\n"
+    before = _lines(fields[:place]).removesuffix(b"0")
+    return before, _lines(fields[place:]) + b"\r\n\r\n"
+
+
+def _lines(fields: list[tuple[bytes, bytes]]) -> bytes:
+    return b"".join(b"\r\n" + name + b": " + value for name, value in fields)

@@ -6,6 +6,7 @@ All rules are in netmgr_proxy.inference; here is only the I/O and the order of i
 
 import time
 from typing import Any, Final
+from urllib.parse import unquote
 
 from netmgr.inference.protocols import Shape
 from netmgr.inference.route import InferenceRoute
@@ -19,8 +20,11 @@ from netmgr_proxy.inference import errors
 from netmgr_proxy.inference.admit import Admitted, expired
 from netmgr_proxy.inference.answer import AnswerHead, judge_answer
 from netmgr_proxy.inference.errors import outward_message, render_stream_error
+from netmgr_proxy.inference.frame_usage import FrameMeter
+from netmgr_proxy.inference.model_list import answer_models
+from netmgr_proxy.inference.outgoing import outgoing_body
 from netmgr_proxy.inference.patterns import shape_of_path
-from netmgr_proxy.inference.rewrite import MalformedBody, PinnedBody, pin_model
+from netmgr_proxy.inference.rewrite import MalformedBody, PinnedBody
 from netmgr_proxy.inference.sse import SseTracker
 from netmgr_proxy.inference.usage import UsageMeter
 from netmgr_proxy.metering import Permit
@@ -72,11 +76,15 @@ class ModelCall(Exchange):
         self._admit()
         body = await self._read_body()
         admission = self._admit()  # again: a body may take its time, the route change meanwhile
-        self._pin(body, admission.admitted)
+        self._pin(body, admission)
+        if admission.admitted.answered_here:
+            self._answer_models(admission.admitted)
+            return self.keep_client
         self._tracker = SseTracker(self.shape)
         await self._reserve(admission.admitted)
         try:
-            await self._call(admission.live, admission.origin, admission.render(self._pinned))
+            request = admission.render(self._pinned, time.time())
+            await self._call(admission.live, admission.origin, request)
         except DeadlinePassed:
             raise self._late() from None
         finally:
@@ -118,14 +126,30 @@ class ModelCall(Exchange):
             self.client.write(_CONTINUE)
         return await self.read_whole_body(most)
 
-    def _pin(self, body: bytes, admitted: Admitted) -> None:
-        if not admitted.pattern.has_body:
+    def _pin(self, body: bytes, admission: Admission) -> None:
+        if not admission.admitted.pattern.has_body:
             return  # what came all the same is not sent on
         try:
-            self._pinned = pin_model(body, admitted.route.model, admitted.route.aliases)
+            self._pinned = outgoing_body(admission.admitted, body)
         except MalformedBody as fault:
             raise ModelRefused(fault.refusal(self.shape)) from None
         self.progress.bytes_out = len(body)
+
+    def _answer_models(self, admitted: Admitted) -> None:
+        """Tell what the sandbox may use; the provider is not asked."""
+        _, _, asked = admitted.path.partition("/models/")
+        status, body = answer_models(admitted.route, unquote(asked) or None)
+        lines = [
+            render_status_line(status),
+            b"content-type: application/json",
+            b"content-length: %d" % len(body),
+        ]
+        if not self.keep_client:
+            lines.append(b"connection: close")
+        self.progress.status = status
+        self.progress.bytes_in = len(body)
+        self._send(b"\r\n".join(lines) + b"\r\n\r\n" + body)
+        self._record()
 
     # -- the limits --------------------------------------------------------------------------
 
@@ -202,7 +226,7 @@ class ModelCall(Exchange):
             super().finish()
             return
         self._answer = answer
-        self._meter = UsageMeter(answer.coding)
+        self._meter = FrameMeter() if answer.frames else UsageMeter(answer.coding)
         self._chunked = head.framing in (Framing.CHUNKED, Framing.CLOSE) and not self.head.http10
         self._pending = self._render_head(answer, head)
         assert self._clock is not None
@@ -258,6 +282,8 @@ class ModelCall(Exchange):
 
     def end_stream(self, refusal: Refusal) -> None:
         """Tell a client in the middle of an event stream why it ends, in its protocol's words."""
+        if isinstance(self._meter, FrameMeter) and not self._meter.at_boundary:
+            return  # half a frame cannot be ended: nothing behind it would be read
         if self._answer is not None and self._answer.takes_error_event and self._chunked:
             told = outward_message(refusal.reason, refusal.message)
             event = render_stream_error(self.shape, refusal.reason, told)

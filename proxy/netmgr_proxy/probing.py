@@ -4,6 +4,7 @@ Which requests and what their answers mean is netmgr_proxy.inference.probe's bus
 """
 
 import asyncio
+import time
 from typing import Any, Final
 
 from netmgr.process.ipc import PeerRefused
@@ -17,7 +18,6 @@ from netmgr_proxy.inference.probe import (
     Verification,
     Verified,
 )
-from netmgr_proxy.inference.url import join
 from netmgr_proxy.room import Room
 from netmgr_proxy.routes import LiveRoute
 from netmgr_proxy.upstream import UpstreamConnection
@@ -67,9 +67,11 @@ async def _try(room: Room, live: LiveRoute, step: Step) -> tuple[int, str, bytes
     try:
         answer = _Answer(upstream)
         upstream.begin(answer, bodyless=False)
-        target = join(live.route.base, step.path)
-        lines = [f"{step.method} {target} HTTP/1.1".encode("ascii")]
+        lines = [f"{step.method} {step.target} HTTP/1.1".encode("ascii")]
         fields = request_headers(_JSON, live.route, len(step.body))
+        if live.signer is not None:
+            host, now = live.route.base.authority, time.time()
+            fields += live.signer.sign(step.method, step.target, host, step.body, now=now)
         lines += [name + b": " + value for name, value in fields]
         upstream.write(b"\r\n".join(lines) + b"\r\n\r\n" + step.body)
         await answer.done

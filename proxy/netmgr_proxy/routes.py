@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from netmgr.inference.dialect import AuthStyle
 from netmgr.inference.route import InferenceRoute
 from netmgr.inference.scope import narrowest_first
 from netmgr.process.view import SandboxView
+from netmgr_proxy.inference.sigv4 import Signer
 from netmgr_proxy.upstream_tls import make_client_context
 
 
@@ -21,6 +23,7 @@ class LiveRoute:
     Attributes:
         serial: differs after every change, so that no pooled connection outlives its credential.
         context: for TLS to the provider; None means the worker's own roots.
+        signer: for a provider that wants each request signed.
         scope: whose route it is; see netmgr.inference.scope.
     """
 
@@ -28,6 +31,7 @@ class LiveRoute:
     serial: int
     context: ssl.SSLContext | None
     scope: str | None = None
+    signer: Signer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ class Routes:
         """A route that is not in force (a candidate that is verified)."""
         route = InferenceRoute.from_wire(wire)
         context = make_client_context(route.ca_pem) if route.ca_pem else None
-        return LiveRoute(route, next(self._serials), context, scope)
+        return LiveRoute(route, next(self._serials), context, scope, _signer(route))
 
     def get(self, sandbox: SandboxView) -> LiveRoute | None:
         """The route in force for that sandbox."""
@@ -82,3 +86,13 @@ class Routes:
     def by_id(self, route_id: str) -> LiveRoute | None:
         """The route in force with that id."""
         return next((r for r in self._by_scope.values() if r.route.id == route_id), None)
+
+
+def _signer(route: InferenceRoute) -> Signer | None:
+    auth = route.dialect.auth
+    if auth.style is not AuthStyle.SIGV4:
+        return None
+    key_id, secret_key = (route.credentials[name].reveal() for name in auth.credentials)
+    tokens = [route.credentials[name] for name in auth.optional if name in route.credentials]
+    token = tokens[0].reveal() if tokens else None
+    return Signer(key_id, secret_key, token, auth.region, auth.service)

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from netmgr.errors import BadInput
 from netmgr.inference.base_url import parse_base_url
-from netmgr.inference.profiles import Provider, resolve_route
+from netmgr.inference.profiles import Provider
 from netmgr.inference.protocols import Shape
+from netmgr.inference.resolve import resolve_route
 from netmgr.secret import Secret
 from netmgr_proxy.inference.admit import Admitted, admit
 from netmgr_proxy.inference.answer import judge_answer

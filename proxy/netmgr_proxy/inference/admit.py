@@ -7,15 +7,19 @@ protocol (400).
 
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote
 
-from netmgr.inference.profiles import provider_type
+from netmgr.inference.dialect import Leniency, ModelList
 from netmgr.inference.protocols import Protocol, Shape
 from netmgr.inference.route import InferenceRoute
 from netmgr.policy.path import MalformedTarget, canonical_path
 from netmgr.reasons import Reason
 from netmgr_proxy.inference.errors import Refusal
 from netmgr_proxy.inference.patterns import PATTERNS, Pattern, match, shape_of_path
+from netmgr_proxy.inference.query import allowed_query
 
+_MODEL_IN_PATH: Final = (Protocol.INVOKE, Protocol.CONVERSE)
+_VERSION: Final = "/v1"
 SET_COMMAND: Final = "netmgr inference set --provider NAME --model MODEL"
 RENEW_COMMAND: Final = "netmgr provider update NAME --credential KEY"
 
@@ -27,7 +31,7 @@ class Admitted:
     Attributes:
         method: upper case.
         path: canonical, without a trailing slash.
-        query: as the client sent it, without '?'.
+        query: what of the client's goes on, without '?'.
         route: the route that was in force; the request keeps it to its end.
     """
 
@@ -44,6 +48,19 @@ class Admitted:
             return Shape.ANTHROPIC
         return self.pattern.shape
 
+    @property
+    def answered_here(self) -> bool:
+        """Whether the provider is not asked: its list of models is none of the sandbox's."""
+        listed = self.route.dialect.models is ModelList.SYNTHESISED
+        return listed and self.pattern.protocol is Protocol.MODELS
+
+    @property
+    def named_model(self) -> str | None:
+        """The model that the path names, where this protocol has it there."""
+        if self.pattern.protocol not in _MODEL_IN_PATH:
+            return None
+        return unquote(self.path.split("/")[2])
+
 
 def admit(method: str, target: bytes, route: InferenceRoute | None) -> Admitted | Refusal:
     """Judge the request line.
@@ -58,7 +75,8 @@ def admit(method: str, target: bytes, route: InferenceRoute | None) -> Admitted 
         path, query = canonical_path(target)
     except MalformedTarget as error:
         return Refusal(400, Reason.MALFORMED_REQUEST, f"malformed request target: {error}")
-    if len(path) > 1:
+    paths = route.dialect.paths if route is not None else Leniency.SLASH
+    if len(path) > 1 and paths is not Leniency.EXACT:
         path = path.removesuffix("/")
     shape = shape_of_path(path)
     if "%25" in path:
@@ -66,7 +84,11 @@ def admit(method: str, target: bytes, route: InferenceRoute | None) -> Admitted 
         return Refusal(
             400, Reason.MALFORMED_REQUEST, "the path is percent-encoded twice", shape=shape
         )
-    pattern = match(method, path)
+    further = route.dialect.patterns if route is not None else ()
+    pattern = match(method, path, further)
+    if pattern is None and paths is Leniency.LENIENT and not path.startswith(_VERSION + "/"):
+        path = _VERSION + path
+        pattern = match(method, path, further)
     if pattern is None:
         return _no_pattern(method, path)
     if route is None:
@@ -80,6 +102,7 @@ def admit(method: str, target: bytes, route: InferenceRoute | None) -> Admitted 
         )
     if not _speaks(route, pattern.protocol):
         return _other_protocol(pattern, route)
+    query = allowed_query(query, route.dialect.forward_query, route.base.query)
     return Admitted(pattern, method, path, query, route)
 
 
@@ -96,7 +119,7 @@ def expired(shape: Shape) -> Refusal:
 
 
 def _speaks(route: InferenceRoute, protocol: Protocol) -> bool:
-    return protocol in provider_type(route.type).protocols
+    return protocol in route.dialect.protocols or protocol is Protocol.OTHER
 
 
 def _no_pattern(method: str, path: str) -> Refusal:
@@ -110,7 +133,7 @@ def _no_pattern(method: str, path: str) -> Refusal:
 
 
 def _other_protocol(pattern: Pattern, route: InferenceRoute) -> Refusal:
-    spoken = provider_type(route.type).protocols
+    spoken = route.dialect.protocols
     paths = ", ".join(p.path for p in PATTERNS if p.protocol in spoken)
     return Refusal(
         400,

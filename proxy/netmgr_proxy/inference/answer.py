@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from netmgr.inference.protocols import Shape
 from netmgr.reasons import Reason
 from netmgr_proxy.inference.errors import Refusal
+from netmgr_proxy.inference.eventstream import CONTENT_TYPE
 from netmgr_proxy.inference.headers import Headers, RawHeaders, response_headers
 
 
@@ -19,7 +20,8 @@ class AnswerHead:
     Attributes:
         status: the provider's own.
         headers: those that may cross.
-        streaming: server-sent events: first-byte and idle deadlines, no buffered total.
+        streaming: a stream of events: first-byte and idle deadlines, no buffered total.
+        frames: whether the events are Amazon's frames instead of server-sent events.
         coding: content-encoding of the body, lower case; b'' where it is plain.
     """
 
@@ -27,6 +29,7 @@ class AnswerHead:
     headers: Headers
     streaming: bool
     coding: bytes
+    frames: bool = False
 
     @property
     def takes_error_event(self) -> bool:
@@ -60,6 +63,7 @@ def judge_answer(status: int, upstream: RawHeaders, shape: Shape) -> AnswerHead 
     return AnswerHead(
         status=status,
         headers=response_headers(fields),
-        streaming=content_type == b"text/event-stream",
+        streaming=content_type in (b"text/event-stream", CONTENT_TYPE),
+        frames=content_type == CONTENT_TYPE,
         coding=coding,
     )

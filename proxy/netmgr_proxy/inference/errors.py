@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from netmgr.inference.protocols import Shape
 from netmgr.reasons import Reason
+from netmgr_proxy.inference.eventstream import render_exception
 
 MAX_MESSAGE: Final = 2000  # characters; a client may log the whole of it
 
@@ -58,6 +59,17 @@ _ANTHROPIC_TYPES: Final = _OPENAI_TYPES | {
     504: "timeout_error",
     529: "overloaded_error",
 }
+# botocore makes its exception's code of this header.
+_BEDROCK_TYPES: Final = {
+    400: "ValidationException",
+    403: "AccessDeniedException",
+    404: "ResourceNotFoundException",
+    413: "ValidationException",
+    415: "ValidationException",
+    429: "ThrottlingException",
+    503: "ServiceUnavailableException",
+    504: "ModelTimeoutException",
+}
 
 
 def outward_message(reason: Reason, message: str) -> str:
@@ -81,6 +93,9 @@ def render_error(
     if refusal.final:
         # Read by the SDKs of OpenAI and Anthropic alike.
         headers.append((b"x-should-retry", b"false"))
+    if refusal.shape is Shape.BEDROCK:
+        kind = _BEDROCK_TYPES.get(refusal.status, "InternalServerException")
+        headers.append((b"x-amzn-errortype", kind.encode()))
     return headers, json.dumps(body).encode()
 
 
@@ -89,14 +104,16 @@ def render_stream_error(
 ) -> bytes:
     """The event that ends a broken stream. The caller then aborts the connection.
 
-    It begins with a blank line, so that a half-written event before it cannot swallow it;
-    a blank line too many is ignored (WHATWG HTML, 9.2.6 "Interpreting an event stream").
+    A server-sent one begins with a blank line, so that a half-written event before it cannot
+    swallow it; a blank line too many is ignored (WHATWG HTML, 9.2.6 "Interpreting an event
+    stream"). Amazon's are frames and may only stand between two others.
 
     Args:
         sequence_number: of the event in a Responses stream; one more than the last.
     """
     message = message[:MAX_MESSAGE]
     error: dict[str, Any] = {"message": message, "type": "proxy_stream_error", "code": reason.value}
+    late = reason is Reason.UPSTREAM_TIMEOUT
     match shape:
         case Shape.OPENAI:
             return b"\n\ndata: " + _line({"error": error}) + b"\n\n"
@@ -110,8 +127,11 @@ def render_stream_error(
                 "sequence_number": sequence_number,
                 "error": error,
             }
+        case Shape.BEDROCK:
+            kind = "modelTimeoutException" if late else "modelStreamErrorException"
+            return render_exception(kind, _line({"message": message}))
         case Shape.ANTHROPIC:
-            kind = "timeout_error" if reason is Reason.UPSTREAM_TIMEOUT else "api_error"
+            kind = "timeout_error" if late else "api_error"
             event = {"type": "error", "error": error | {"type": kind}}
     return b"\n\nevent: error\ndata: " + _line(event) + b"\n\n"
 
@@ -131,6 +151,8 @@ def _body(refusal: Refusal, request_id: str, rule: str | None) -> dict[str, Any]
         error["param"] = None
         error["code"] = refusal.reason.value
         body = {"error": error | extra}
+        if refusal.shape is Shape.BEDROCK:
+            body["message"] = error["message"]
     if refusal.remedy is not None:
         body["hint"] = refusal.remedy
     return body

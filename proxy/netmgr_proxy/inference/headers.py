@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from netmgr.inference.profiles import AuthStyle, provider_type
+from netmgr.inference.dialect import AuthStyle
 from netmgr.inference.protocols import Shape
 from netmgr.inference.route import InferenceRoute
 from netmgr.reasons import Reason
@@ -41,9 +41,11 @@ _RETURNED: Final = frozenset(
         b"openai-processing-ms",
         b"openai-version",
         b"x-accel-buffering",
+        b"x-amzn-requestid",
+        b"x-amzn-errortype",  # botocore makes its exception's code of it
     }
 )
-_RETURNED_PREFIXES: Final = (b"x-ratelimit-", b"anthropic-ratelimit-")
+_RETURNED_PREFIXES: Final = (b"x-ratelimit-", b"anthropic-ratelimit-", b"x-amzn-bedrock-")
 
 _NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")  # RFC 9110 §5.6.2, lower-cased
 _VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 §5.5
@@ -82,10 +84,12 @@ def request_headers(
         client: the sandbox's headers as they were parsed.
         content_length: bytes of the body; None where there is none.
     """
-    profile = provider_type(route.type)
+    dialect = route.dialect
     fields = [(name.lower(), value) for name, value in client]
     nominated = _nominated(fields)
-    allowed = _allowed(profile.name)
+    allowed, added, fixed = _own_headers(
+        dialect.forward_headers, dialect.add_headers, dialect.set_headers
+    )
     out: Headers = [(b"host", route.base.authority.encode())]
     for name, value in fields:
         if name not in allowed or name in nominated or not _VALUE.fullmatch(value):
@@ -94,12 +98,12 @@ def request_headers(
             value = _readable(value)
         out.append((name, value))
     present = {name for name, _ in out}
-    out += [(name, value) for name, value in profile.default_headers if name not in present]
+    out += [(name, value) for name, value in added if name not in present]
+    out += fixed
     if content_length is not None:
         out.append((b"content-type", _json_type(fields)))
         out.append((b"content-length", str(content_length).encode()))
-    if route.credential is not None:
-        out.append(_auth(profile.auth, route.credential.reveal()))
+    out += _auth(route)
     return out
 
 
@@ -117,10 +121,19 @@ def response_headers(upstream: RawHeaders) -> Headers:
     ]
 
 
-@functools.cache  # one entry per provider type
-def _allowed(type_name: str) -> frozenset[bytes]:
-    profile = provider_type(type_name)
-    return _FORWARDED | profile.passthrough_headers | {name for name, _ in profile.default_headers}
+@functools.lru_cache(maxsize=1024)  # one entry per set of lists that some provider has
+def _own_headers(
+    forward: frozenset[str], add: tuple[tuple[str, str], ...], fixed: tuple[tuple[str, str], ...]
+) -> tuple[frozenset[bytes], Headers, Headers]:
+    """The client's names that go on, what is added where they lack it, and what is always so."""
+    mine = {name.encode() for name, _ in fixed}
+    names = {name.encode() for name in forward} | {name.encode() for name, _ in add}
+    added = [(n.encode(), v.encode()) for n, v in add if n.encode() not in mine]
+    return (
+        (_FORWARDED | names) - mine,
+        added,
+        [(name.encode(), value.encode()) for name, value in fixed],
+    )
 
 
 def _nominated(fields: Headers) -> frozenset[bytes]:
@@ -152,13 +165,19 @@ def _readable(value: bytes) -> bytes:
     return b", ".join(kept) or b"identity"
 
 
-def _auth(style: AuthStyle, key: str) -> tuple[bytes, bytes]:
+def _auth(route: InferenceRoute) -> Headers:
+    """The header with the credential; none where each request is signed (sigv4), or none is due."""
+    auth = route.dialect.auth
+    if auth.style in (AuthStyle.NONE, AuthStyle.SIGV4):
+        return []
+    secret = route.credentials.get(auth.credentials[0])
+    if secret is None:
+        return []  # the dialer's copy of a route
     # validate_credential let visible ASCII through only: no line end can be in here.
-    match style:
-        case AuthStyle.BEARER:
-            return b"authorization", b"Bearer " + key.encode("ascii")
-        case AuthStyle.X_API_KEY:
-            return b"x-api-key", key.encode("ascii")
+    key = secret.reveal().encode("ascii")
+    if auth.style is AuthStyle.BEARER:
+        return [(b"authorization", b"Bearer " + key)]
+    return [(auth.header.encode(), key)]
 
 
 def _is_utf8(content_type: bytes) -> bool:

@@ -6,33 +6,87 @@ sandbox's request, and tells the outcome; then there is another step, a success 
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from netmgr.inference.profiles import provider_type
 from netmgr.inference.protocols import Protocol
 from netmgr.inference.route import InferenceRoute
 from netmgr.reasons import Reason
-from netmgr_proxy.inference.rewrite import pin_model
-from netmgr_proxy.inference.url import join
+from netmgr_proxy.inference.admit import Admitted, admit
+from netmgr_proxy.inference.outgoing import outgoing_body, outgoing_target
 
 MAX_PROBE_ANSWER: Final = 1024 * 1024  # bytes; an embedding of 4,096 numbers has about 90 KiB
 MAX_EXCERPT: Final = 200  # characters of a provider's answer in a message
 PROBE_TOKENS: Final = 32  # some models refuse smaller budgets
 
 _PING: Final = [{"role": "user", "content": "ping"}]
-_PROBES: Final[dict[Protocol, tuple[str, dict[str, Any]]]] = {
-    Protocol.CHAT: (
-        "/v1/chat/completions",
-        {"messages": _PING, "max_completion_tokens": PROBE_TOKENS},
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A request to try, as a sandbox would send it; the model comes in as in any other.
+
+    Attributes:
+        member: (key, type) of what every answer of this protocol has; None: any JSON object.
+    """
+
+    protocol: Protocol
+    path: str
+    body: dict[str, Any]
+    member: tuple[str, type] | None = None
+
+
+_CHAT: Final = Probe(
+    Protocol.CHAT,
+    "/v1/chat/completions",
+    {"messages": _PING, "max_completion_tokens": PROBE_TOKENS},
+    ("choices", list),
+)
+_OLD_CHAT: Final = replace(_CHAT, body={"messages": _PING, "max_tokens": PROBE_TOKENS})
+_PROBES: Final = (
+    _CHAT,
+    Probe(
+        Protocol.MESSAGES,
+        "/v1/messages",
+        {"messages": _PING, "max_tokens": PROBE_TOKENS},
+        ("content", list),
     ),
-    Protocol.MESSAGES: ("/v1/messages", {"messages": _PING, "max_tokens": PROBE_TOKENS}),
-    Protocol.RESPONSES: ("/v1/responses", {"input": "ping", "max_output_tokens": PROBE_TOKENS}),
-    Protocol.COMPLETIONS: ("/v1/completions", {"prompt": "ping", "max_tokens": PROBE_TOKENS}),
-    Protocol.EMBEDDINGS: ("/v1/embeddings", {"input": "ping"}),
-}
-_OLD_CHAT: Final[dict[str, Any]] = {"messages": _PING, "max_tokens": PROBE_TOKENS}
+    Probe(
+        Protocol.RESPONSES,
+        "/v1/responses",
+        {"input": "ping", "max_output_tokens": PROBE_TOKENS},
+        ("output", list),
+    ),
+    Probe(
+        Protocol.COMPLETIONS,
+        "/v1/completions",
+        {"prompt": "ping", "max_tokens": PROBE_TOKENS},
+        ("choices", list),
+    ),
+    Probe(Protocol.EMBEDDINGS, "/v1/embeddings", {"input": "ping"}, ("data", list)),
+    Probe(
+        Protocol.CONVERSE,
+        "/model/probe/converse",
+        {
+            "messages": [{"role": "user", "content": [{"text": "ping"}]}],
+            "inferenceConfig": {"maxTokens": PROBE_TOKENS},
+        },
+        ("output", dict),
+    ),
+    # What a body of InvokeModel looks like is each model's own: Anthropic's, then an embedding's.
+    Probe(
+        Protocol.INVOKE,
+        "/model/probe/invoke",
+        {
+            "anthropic_version": "bedrock-2023-05-31",
+            "max_tokens": PROBE_TOKENS,
+            "messages": _PING,
+        },
+    ),
+    Probe(Protocol.INVOKE, "/model/probe/invoke", {"inputText": "ping"}),
+)
+MAX_STEPS: Final = len(_PROBES) + 1  # chat may be tried in the old words too
 
 # Providers that answer a wrong key with 400, 404 or 422 say it in one of these ways.
 _ABOUT_THE_KEY: Final = re.compile(
@@ -70,13 +124,15 @@ class Step:
     """One request to try.
 
     Attributes:
-        path: as a sandbox would ask for it; joined with the base URL like any other.
-        body: with the model in it.
+        path: as a sandbox would ask for it.
+        target: as the provider is asked.
+        body: as the provider gets it.
     """
 
     protocol: Protocol
     method: str
     path: str
+    target: str
     body: bytes
 
 
@@ -101,12 +157,12 @@ class Verification:
 
     def __init__(self, route: InferenceRoute) -> None:
         self._route = route
-        profile = provider_type(route.type)
-        self._key = profile.credential_key
-        self._coming = [p for p in _ORDER if p in profile.protocols]
+        self._key = next(iter(route.dialect.auth.credentials), "KEY")
+        spoken = route.dialect.protocols
+        self._coming = [probe for probe in _PROBES if probe.protocol in spoken]
         self._first_rejection: str | None = None
-        self._retried = False
-        self.step = self._step(self._coming.pop(0))
+        self._probe = self._coming.pop(0)
+        self.step = self._step()
 
     def answered(
         self, status: int, content_type: str, body: bytes
@@ -114,10 +170,9 @@ class Verification:
         """Tell the answer to `step`: its status, content type ('' for none) and first
         MAX_PROBE_ANSWER bytes. An answer that was longer is told as it was cut."""
         text = body[:MAX_PROBE_ANSWER].decode("utf-8", "replace")
-        failure = _judge(status, content_type, text)
+        failure = _judge(status, content_type, text, self._probe.member)
         if failure is None:
-            url = self._route.base.origin + join(self._route.base, self.step.path)
-            return Verified(url, self.step.protocol)
+            return Verified(self._route.base.origin + self.step.target, self.step.protocol)
         excerpt = _excerpt(self._without_key(text))
         detail = f"HTTP {status}" + (f": {excerpt}" if excerpt else "")
         if failure is not Failure.REQUEST_SHAPE:
@@ -129,31 +184,33 @@ class Verification:
         return self._failed(Failure.CONNECTIVITY, f"{reason.value}: {detail}")
 
     def _rejected(self, detail: str, text: str) -> Step | NotVerified:
-        if (
-            self.step.protocol is Protocol.CHAT
-            and not self._retried
-            and "max_completion_tokens" in text
-        ):
-            self._retried = True
-            self.step = self._step(Protocol.CHAT, _OLD_CHAT)
+        if self._probe is _CHAT and "max_completion_tokens" in text:
+            self._probe = _OLD_CHAT
+            self.step = self._step()
             return self.step
         # The first is the one to report: later probes try what the model was not meant for.
         if self._first_rejection is None:
             self._first_rejection = detail
         if not self._coming:
             return self._failed(Failure.REQUEST_SHAPE, self._first_rejection)
-        self.step = self._step(self._coming.pop(0))
+        self._probe = self._coming.pop(0)
+        self.step = self._step()
         return self.step
 
     def _without_key(self, text: str) -> str:
         # Some servers repeat the key that they refuse; no message of ours does.
-        credential = self._route.credential
-        return text.replace(credential.reveal(), "[key]") if credential is not None else text
+        for credential in self._route.credentials.values():
+            text = text.replace(credential.reveal(), "[key]")
+        return text
 
-    def _step(self, protocol: Protocol, body: dict[str, Any] | None = None) -> Step:
-        path, usual = _PROBES[protocol]
-        text = json.dumps(body if body is not None else usual, separators=(",", ":")).encode()
-        return Step(protocol, "POST", path, pin_model(text, self._route.model).joined())
+    def _step(self) -> Step:
+        probe = self._probe
+        admitted = admit("POST", probe.path.encode("ascii"), self._route)
+        assert isinstance(admitted, Admitted)  # its protocol is one that the route speaks
+        text = json.dumps(probe.body, separators=(",", ":")).encode()
+        body = outgoing_body(admitted, text)
+        target = outgoing_target(admitted, body)
+        return Step(probe.protocol, admitted.method, probe.path, target, body.joined())
 
     def _failed(self, failure: Failure, detail: str) -> NotVerified:
         route = self._route
@@ -166,19 +223,12 @@ class Verification:
         )
 
 
-_ORDER: Final = (
-    Protocol.CHAT,
-    Protocol.MESSAGES,
-    Protocol.RESPONSES,
-    Protocol.COMPLETIONS,
-    Protocol.EMBEDDINGS,
-)
-
-
-def _judge(status: int, content_type: str, text: str) -> Failure | None:
+def _judge(
+    status: int, content_type: str, text: str, member: tuple[str, type] | None
+) -> Failure | None:
     """What is wrong with an answer; None where nothing is."""
     if 200 <= status < 300:
-        return None if _is_api_answer(content_type, text) else Failure.NOT_AN_API
+        return None if _is_api_answer(content_type, text, member) else Failure.NOT_AN_API
     if status in (401, 403):
         return Failure.CREDENTIALS
     if status in (400, 404, 405, 422):
@@ -188,8 +238,8 @@ def _judge(status: int, content_type: str, text: str) -> Failure | None:
     return Failure.UPSTREAM_HEALTH if status >= 500 else Failure.UNEXPECTED
 
 
-def _is_api_answer(content_type: str, text: str) -> bool:
-    """Whether a 2xx is a model API's: a JSON object that is no error.
+def _is_api_answer(content_type: str, text: str, member: tuple[str, type] | None) -> bool:
+    """Whether a 2xx is a model API's: a JSON object that has what the protocol's answers have.
 
     A captive portal or a web console answers 200 too, with a page.
     """
@@ -199,7 +249,9 @@ def _is_api_answer(content_type: str, text: str) -> bool:
         answer = json.loads(text)
     except (ValueError, RecursionError):
         return False
-    return isinstance(answer, dict) and not answer.get("error")
+    if not isinstance(answer, dict) or answer.get("error"):
+        return False
+    return member is None or isinstance(answer.get(member[0]), member[1])
 
 
 def _excerpt(text: str) -> str:

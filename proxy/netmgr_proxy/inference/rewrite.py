@@ -13,7 +13,7 @@ from netmgr_proxy.inference.document import Document, MalformedBody, Member, rea
 
 KEY: Final = "model"
 
-__all__ = ["KEY", "MalformedBody", "PinnedBody", "pin_model"]
+__all__ = ["KEY", "MalformedBody", "PinnedBody", "asks_for_stream", "model_member", "pin_model"]
 
 
 class PinnedBody(NamedTuple):
@@ -51,7 +51,7 @@ def pin_model(
         MalformedBody: the body is no strict JSON object, or says more than once which model.
     """
     document = read_document(body)
-    member = _model_member(document)
+    member = model_member(document)
     requested = document.text(member) if member is not None else None
     if requested is not None:
         model = aliases.get(requested, model)
@@ -67,12 +67,17 @@ def pin_model(
         chunks=chunks,
         length=sum(map(len, chunks)),
         requested_model=requested,
-        stream=_streams(document),
+        stream=asks_for_stream(document),
         model=model,
     )
 
 
-def _model_member(document: Document) -> Member | None:
+def model_member(document: Document) -> Member | None:
+    """The member that names the model, or None.
+
+    Raises:
+        MalformedBody: some reader could take another one for it.
+    """
     found: Member | None = None
     for member in document.members:
         if member.key == KEY:
@@ -94,6 +99,7 @@ def _reads_as_model(key: str) -> bool:
     return key.partition("\0")[0].strip().casefold() == KEY
 
 
-def _streams(document: Document) -> bool:
+def asks_for_stream(document: Document) -> bool:
+    """Whether the body says `"stream": true`."""
     values = [member.value for member in document.members if member.key == "stream"]
     return bool(values) and values[-1] is True

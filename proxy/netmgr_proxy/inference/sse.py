@@ -18,6 +18,7 @@ _MARKERS: Final = {
     Shape.OPENAI: (b"[DONE]",),
     Shape.RESPONSES: (b"response.completed", b"response.failed", b"response.incomplete", b"[DONE]"),
     Shape.ANTHROPIC: (b"message_stop",),
+    Shape.BEDROCK: (),  # its frames are no server-sent events
 }
 # The same at the place where they mean what they say: a whole line, or the head of the data.
 _TERMINAL: Final = {
@@ -30,6 +31,7 @@ _TERMINAL: Final = {
     Shape.ANTHROPIC: re.compile(
         rb"[\r\n](?:event: ?message_stop[\r\n]|data: ?\{\"type\": ?\"message_stop\")"
     ),
+    Shape.BEDROCK: re.compile(rb"(?!)"),
 }
 
 

@@ -1,8 +1,9 @@
 """Owns: the request target at the provider. Knows nothing of which paths are allowed.
 
 A base URL mostly carries the API's version already (`/v1`, `/v4`, `/openai/v1`, `/v1/openai`);
-the sandbox's path always begins with `/v1`. Where the base has a version at its front or its end,
-that one stands for the path's `/v1`; otherwise the path is appended whole.
+the sandbox's path mostly begins with `/v1`. Where the operator or the type says what stands for it
+(a prefix), that does; otherwise, where the base has a version at its front or its end, that one;
+otherwise the path is appended whole.
 """
 
 import re
@@ -22,25 +23,42 @@ class OutsideBase(ValueError):
     """The joined target would leave the base URL's path. A fault of ours if it ever happens."""
 
 
-def join(base: BaseUrl, path: str, query: str = "") -> str:
+def join(base: BaseUrl, path: str, query: str = "", prefix: str | None = None) -> str:
     """The target for `path` at `base`, with the query.
 
     Args:
         path: canonical path, beginning with '/'.
         query: without '?'; the base URL's own query, where it has one, comes first.
+        prefix: what stands for the path's /v1 below the base; '/' is nothing, None is read off it.
 
     Raises:
         OutsideBase: the path is not canonical and could climb out.
     """
     if not path.startswith("/") or _ODD_IN_PATH.search(path) or _DOT_SEGMENT.search(path):
         raise OutsideBase("the path is not canonical")
+    tail = path
+    if path == CLIENT_VERSION or path.startswith(CLIENT_VERSION + "/"):
+        if prefix is not None:
+            tail = prefix.rstrip("/") + path[len(CLIENT_VERSION) :]
+        elif _has_version(base.path):
+            tail = path[len(CLIENT_VERSION) :]
+    return _target(base, tail, query)
+
+
+def join_target(base: BaseUrl, target: str, query: str = "") -> str:
+    """The target of a call whose path at the provider is fixed by its type.
+
+    Raises:
+        OutsideBase: the path is not canonical.
+    """
+    if not target.startswith("/") or _ODD_IN_PATH.search(target) or _DOT_SEGMENT.search(target):
+        raise OutsideBase("the type's path is not canonical")
+    return _target(base, target, query)
+
+
+def _target(base: BaseUrl, tail: str, query: str) -> str:
     if _ODD_IN_QUERY.search(query):
         raise OutsideBase("the query has a character that no query has")
-    tail = path
-    if _has_version(base.path) and (
-        path == CLIENT_VERSION or path.startswith(CLIENT_VERSION + "/")
-    ):
-        tail = path[len(CLIENT_VERSION) :]
     target = base.path + tail or "/"
     queries = [part for part in (base.query, query) if part]
     return f"{target}?{'&'.join(queries)}" if queries else target

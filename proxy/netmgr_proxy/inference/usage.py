@@ -24,13 +24,19 @@ _BEFORE_KEY: Final = b"{," + _BLANKS  # what can stand before a key; never a quo
 _MAX_GAP: Final = 130  # bytes between key and object that _COLON can take
 _DECODER: Final = json.JSONDecoder()
 
-_IN: Final = ("prompt_tokens", "input_tokens")
+# OpenAI's, Anthropic's, Bedrock's Converse, Bedrock's invocation metrics
+_IN: Final = ("prompt_tokens", "input_tokens", "inputTokens", "inputTokenCount")
 # Anthropic counts cached input apart; OpenAI's prompt_tokens include it.
-_IN_CACHED: Final = ("cache_creation_input_tokens", "cache_read_input_tokens")
+_IN_CACHED: Final = (
+    "cache_creation_input_tokens",
+    "cache_read_input_tokens",
+    "cacheWriteInputTokens",
+    "cacheReadInputTokens",
+)
 # OpenAI's part of its prompt_tokens or input_tokens that came from its cache.
 _DETAILS: Final = ("prompt_tokens_details", "input_tokens_details")
 _CACHED: Final = "cached_tokens"
-_OUT: Final = ("completion_tokens", "output_tokens")
+_OUT: Final = ("completion_tokens", "output_tokens", "outputTokens", "outputTokenCount")
 
 
 class UsageMeter:

@@ -334,14 +334,14 @@ def test_bad_credentials(
 
 
 def test_types_are_read_as_the_daemon_lists_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    from netmgr.daemon.provider_desk import ProviderDesk
-    from netmgr.inference.profiles import PROVIDER_TYPES
+    from netmgr.daemon.provider_desk import describe_type
+    from netmgr.inference.catalogue import built_in
     from netmgr_cli.credentials import discover
 
-    listed = ProviderDesk.types(None)  # type: ignore[arg-type]  # it looks at no instance
-    for name, kind in PROVIDER_TYPES.items():
-        environ = {kind.credential_key: " sk "}
-        assert discover(name, {"types": listed}, environ) == {kind.credential_key: "sk"}
+    listed = [describe_type(kind) for kind in built_in().all()]
+    for kind in built_in().all():
+        environ = dict.fromkeys(kind.discovery, " sk ")
+        assert discover(kind.name, {"types": listed}, environ) == dict.fromkeys(environ, "sk")
 
 
 def test_from_existing(netmgr: Netmgr, daemon: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from netmgr.inference.profiles import PROVIDER_TYPES, Provider, resolve_route
+from netmgr.inference.profiles import Provider, provider_type
+from netmgr.inference.resolve import resolve_route
 from netmgr.inference.route import InferenceRoute
 from netmgr.secret import Secret
 from netmgr.testing.model_script import Reply, parse_reply, parse_script
@@ -16,9 +17,9 @@ from netmgr_proxy.inference.admit import admit
 from netmgr_proxy.inference.answer import judge_answer
 from netmgr_proxy.inference.errors import Refusal, render_error
 from netmgr_proxy.inference.headers import Headers, judge_request_headers, request_headers
+from netmgr_proxy.inference.outgoing import outgoing_body, outgoing_target
 from netmgr_proxy.inference.probe import NotVerified, Step, Verification, Verified
-from netmgr_proxy.inference.rewrite import MalformedBody, pin_model
-from netmgr_proxy.inference.url import join
+from netmgr_proxy.inference.rewrite import MalformedBody
 
 TABLE = yaml.safe_load(
     (Path(__file__).parents[2] / "acceptance" / "inference" / "cases.yaml").read_text()
@@ -41,12 +42,12 @@ def route_of(case: dict[str, Any]) -> InferenceRoute | None:
     if case["route"] is None:
         return None
     spec = TABLE["routes"][case["route"]] | case.get("with", {})
-    profile = PROVIDER_TYPES[spec["type"]]
+    profile = provider_type(spec["type"])
     provider = Provider(
         case["route"],
         spec["type"],
-        {profile.credential_key: Secret(spec["key"])},
-        {profile.base_url_key: ORIGIN + spec["base"]},
+        {profile.auth[0].credentials[0]: Secret(spec["key"])},
+        {"BASE_URL": ORIGIN + spec["base"]},
     )
     return resolve_route(provider, spec["model"], route_id="r")
 
@@ -75,14 +76,14 @@ def play(case: dict[str, Any], body: bytes) -> Sent | Refusal:
     refusal = judge_request_headers(headers, admitted.shape)
     if refusal is not None:
         return refusal
-    length = None
+    length, pinned = None, None
     if admitted.pattern.has_body:
         try:
-            pinned = pin_model(body, admitted.route.model)
+            pinned = outgoing_body(admitted, body)
         except MalformedBody as error:
             return error.refusal(admitted.shape)
         body, length = pinned.joined(), pinned.length
-    target = join(admitted.route.base, admitted.path, admitted.query)
+    target = outgoing_target(admitted, pinned)
     return admitted.method, target, request_headers(headers, admitted.route, length), body
 
 

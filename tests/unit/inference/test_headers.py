@@ -2,8 +2,9 @@
 
 import pytest
 
-from netmgr.inference.profiles import Provider, resolve_route
+from netmgr.inference.profiles import Provider
 from netmgr.inference.protocols import Shape
+from netmgr.inference.resolve import resolve_route
 from netmgr.inference.route import InferenceRoute
 from netmgr.secret import Secret
 from netmgr_proxy.inference.headers import (

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from netmgr.inference.profiles import Provider, resolve_route
+from netmgr.inference.profiles import Provider
 from netmgr.inference.protocols import Protocol
+from netmgr.inference.resolve import resolve_route
 from netmgr.inference.route import InferenceRoute
 from netmgr.reasons import Reason
 from netmgr.secret import Secret

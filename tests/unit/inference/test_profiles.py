@@ -4,14 +4,13 @@ import pytest
 
 from netmgr.errors import BadInput
 from netmgr.inference.profiles import (
-    PROVIDER_TYPES,
     Provider,
     provider_type,
-    resolve_route,
     validate_credential,
     validate_model,
     validate_provider,
 )
+from netmgr.inference.resolve import resolve_route
 from netmgr.inference.route import InferenceRoute
 from netmgr.secret import Secret
 
@@ -33,9 +32,12 @@ def test_type_names_are_trimmed_and_lower_cased() -> None:
     assert provider_type(" OpenAI ").name == "openai"
 
 
-@pytest.mark.parametrize("name", ["vertex", "gcp-vertex", "aws-bedrock", "azure"])
-def test_types_that_are_not_supported_say_so(name: str) -> None:
-    refused(lambda: provider_type(name), "not supported by this version", "nvidia")
+@pytest.mark.parametrize(
+    ("spelt", "name"),
+    [("vertex", "google-vertex-ai"), ("bedrock", "aws-bedrock"), ("Azure", "azure-openai")],
+)
+def test_types_have_aliases(spelt: str, name: str) -> None:
+    assert provider_type(spelt).name == name
 
 
 def test_an_unknown_type_names_the_nearest() -> None:
@@ -46,7 +48,7 @@ def test_a_credential_of_another_name_is_never_taken_for_the_key() -> None:
     refused(
         lambda: validate_provider("openai", ["OPENAI_KEY"], {}), "did you mean 'OPENAI_API_KEY'?"
     )
-    refused(lambda: validate_provider("openai", [*KEYS, "GITHUB_TOKEN"], {}), "exactly one")
+    refused(lambda: validate_provider("openai", [*KEYS, "GITHUB_TOKEN"], {}), "GITHUB_TOKEN")
     refused(lambda: validate_provider("openai", [], {}), "missing credential OPENAI_API_KEY")
 
 
@@ -68,7 +70,7 @@ def test_certificates_are_read_when_they_are_given() -> None:
     refused(
         lambda: validate_provider("openai", KEYS, {"CA_PEM": "/etc/ca.pem"}),
         "PEM text",
-        "$(cat FILE)",
+        "CA_PEM=@FILE",
     )
 
 
@@ -113,13 +115,6 @@ def test_a_route_survives_the_wire() -> None:
 def test_only_proxy_workers_get_the_key() -> None:
     route = resolve_route(openai(), "m", route_id="r")
     bare = route.to_wire(with_credential=False)
-    assert "credential" not in bare
+    assert "credentials" not in bare
     assert "sk-op" not in repr(bare) + repr(route)
-    assert InferenceRoute.from_wire(bare).credential is None
-
-
-@pytest.mark.parametrize("name", sorted(PROVIDER_TYPES))
-def test_every_type_resolves_with_its_own_key_alone(name: str) -> None:
-    profile = PROVIDER_TYPES[name]
-    provider = Provider("p", name, {profile.credential_key: Secret("k")})
-    assert str(resolve_route(provider, "m", route_id="r").base) == profile.default_base_url
+    assert InferenceRoute.from_wire(bare).credentials == {}

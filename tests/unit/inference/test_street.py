@@ -12,7 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from netmgr.inference.profiles import Provider, resolve_route
+from netmgr.inference.profiles import Provider
+from netmgr.inference.resolve import resolve_route
 from netmgr.secret import Secret
 from netmgr.testing.model_script import parse_script
 from netmgr.testing.model_server import ModelServer, running_model_server
