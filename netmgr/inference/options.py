@@ -120,9 +120,10 @@ def _choice(config: Mapping[str, str], key: str, options: list[str], default: st
     if text is None:
         return default
     if text not in options:
+        words = [str(option) for option in options]
         raise BadInput(
-            f"config key {key}: {text!r}: expected one of {', '.join(options)}"
-            + did_you_mean(text, options)
+            f"config key {key}: {text!r}: expected one of {', '.join(words)}"
+            + did_you_mean(text, words)
         )
     return text
 

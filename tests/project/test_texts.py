@@ -42,6 +42,7 @@ REVEALERS = {
     "netmgr/inference/route.py": "puts it into the proxy workers' copy of a route",
     "netmgr/daemon/provider_desk.py": "tells an empty value from none",
     "proxy/netmgr_proxy/inference/headers.py": "writes the provider's authentication header",
+    "proxy/netmgr_proxy/routes.py": "gives a route's signer its keys",
     "proxy/netmgr_proxy/inference/probe.py": "blots it out of a provider's error text",
 }
 

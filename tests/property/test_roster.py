@@ -27,7 +27,9 @@ def change(roster: Roster, what: str, name, detail) -> list[dict]:
         return roster.put(member(name, detail))
     if what == "remove":
         return roster.remove(name)
-    route = {"id": "r", "base_url": "http://h/v1", "credential": "secret"} if detail else None
+    route = (
+        {"id": "r", "base_url": "http://h/v1", "credentials": {"KEY": "secret"}} if detail else None
+    )
     return roster.set_route(name, route)
 
 

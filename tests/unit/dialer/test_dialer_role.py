@@ -81,7 +81,7 @@ class World:
         return Peer(ours)
 
     def route(self, base_url: str, scope: str | None = None, ident: str = "r1") -> None:
-        route = {"id": ident, "base_url": base_url}
+        route = {"id": ident, "base_url": base_url, "proxy": None}
         self.role.apply({"op": "inference", "scope": scope, "route": route})
 
 

@@ -19,6 +19,8 @@ def route(type_name: str, key: str) -> InferenceRoute:
 
 OAI = route("openai", "OPENAI_API_KEY")
 ANT = route("anthropic", "ANTHROPIC_API_KEY")
+BED = route("aws-bedrock", "AWS_BEARER_TOKEN_BEDROCK")
+SPEAKERS = {Protocol.MESSAGES: ANT, Protocol.INVOKE: BED, Protocol.CONVERSE: BED}
 
 
 def refused(method: str, target: bytes, to: InferenceRoute | None) -> Refusal:
@@ -29,12 +31,13 @@ def refused(method: str, target: bytes, to: InferenceRoute | None) -> Refusal:
 
 @pytest.mark.parametrize("row", PATTERNS, ids=[row.operation for row in PATTERNS])
 def test_every_row_is_admitted_by_a_route_that_speaks_it(row: Pattern) -> None:
-    to = ANT if row.protocol is Protocol.MESSAGES else OAI
-    target = row.path.replace("*", "a/b").encode()
-    admitted = admit(row.method.lower(), target + b"?x=1", to)
+    to = SPEAKERS.get(row.protocol, OAI)
+    path = row.path.replace("*", "a/b").replace("{id}", "resp_1").replace("{model}", "m%3A0")
+    admitted = admit(row.method.lower(), path.encode() + b"?x=1", to)
     assert isinstance(admitted, Admitted)
-    assert (admitted.pattern, admitted.method, admitted.query) == (row, row.method, "x=1")
-    assert admitted.path == target.decode()
+    assert (admitted.pattern, admitted.method) == (row, row.method)
+    assert admitted.query == ("" if to is BED else "x=1")
+    assert admitted.path == path.replace("%3A", ":")
     assert admitted.route is to
 
 

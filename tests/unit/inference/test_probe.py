@@ -46,7 +46,7 @@ def test_the_first_probe_is_a_chat_with_the_route_s_model() -> None:
 
 
 def test_success_tells_url_and_protocol() -> None:
-    outcome = Verification(route()).answered(200, JSON, b'{"ok":1}')
+    outcome = Verification(route()).answered(200, JSON, b'{"choices":[]}')
     assert outcome == Verified("https://api.openai.com/v1/chat/completions", Protocol.CHAT)
 
 
@@ -124,10 +124,18 @@ def test_a_200_that_is_no_api_s_answer_is_a_failure(content_type: str, body: byt
     assert failed(200, content_type, body).failure is Failure.NOT_AN_API
 
 
+@pytest.mark.parametrize("body", [b"{}", b'{"choices":{}}', b'{"ok":1}', b'{"data":[]}'])
+def test_an_answer_has_what_the_protocol_s_answers_have(body: bytes) -> None:
+    outcome = Verification(route()).answered(200, JSON, body)
+    assert isinstance(outcome, NotVerified)
+    assert outcome.failure is Failure.NOT_AN_API
+
+
 @pytest.mark.parametrize("content_type", ["", "text/plain", "application/problem+json"])
 def test_what_parses_is_enough(content_type: str) -> None:
     assert isinstance(
-        Verification(route()).answered(201, content_type, b' {"id": 1, "error": null} '), Verified
+        Verification(route()).answered(201, content_type, b' {"choices": [], "error": null} '),
+        Verified,
     )
 
 

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import pytest
 
-from netmgr.inference.base_url import parse_base_url
-from netmgr.inference.route import InferenceRoute
+from netmgr.inference.profiles import Provider
+from netmgr.inference.resolve import resolve_route
 from netmgr.policy.decision import Target
 from netmgr.reasons import Reason
 from netmgr.secret import Secret
@@ -31,8 +31,9 @@ HEAD: Final = Head(
 
 def live(key: str = "sk-1", serial: int = 1, **more: Any) -> LiveRoute:
     """A route in force."""
-    base = parse_base_url("https://p.test/v1", "t")
-    route = InferenceRoute("r", "p", "openai", base, "m", Secret(key))
+    config = {"OPENAI_BASE_URL": "https://p.test/v1"}
+    provider = Provider("p", "openai", {"OPENAI_API_KEY": Secret(key)}, config)
+    route = resolve_route(provider, "m", route_id="r")
     return LiveRoute(replace(route, **more), serial, None)
 
 

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from netmgr.inference.profiles import Provider
+from netmgr.inference.resolve import resolve_route
 from netmgr.process.ipc import Answer, PeerRefused
+from netmgr.secret import Secret
 from tests.unit.proxy.rig import Rig, Tee, internet_authority, read_response, rig, run
 
 POLICY = "version: 1\nnetwork_policies: {}\n"
@@ -20,22 +23,11 @@ USAGE = b'{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3}}'
 
 def route(**more: Any) -> dict[str, Any]:
     """A route to the test's provider."""
-    return {
-        "id": "r1",
-        "provider": "prod",
-        "type": "openai",
-        "base_url": "https://api.provider.test/v1",
-        "model": "real-model",
-        "credential": KEY,
-        "timeout_s": 5.0,
-        "total_timeout_s": None,
-        "connect_timeout_s": 5.0,
-        "first_byte_timeout_s": 5.0,
-        "idle_timeout_s": 5.0,
-        "ca_pem": None,
-        "config": {},
-        **more,
-    }
+    key = more.pop("credential", KEY)
+    config = {"OPENAI_BASE_URL": "https://api.provider.test/v1", "IDLE_TIMEOUT": "5"}
+    provider = Provider("prod", "openai", {"OPENAI_API_KEY": Secret(key)}, config)
+    resolved = resolve_route(provider, "real-model", route_id="r1", timeout_s=5.0)
+    return {**resolved.to_wire(with_credential=True), "connect_timeout_s": 5.0, **more}
 
 
 def put_in_force(r: Rig, **more: Any) -> None:
