@@ -19,6 +19,7 @@ from netmgr.daemon.token_errand import TokenErrand
 from netmgr.errors import BadInput, Conflict, NetmgrError, NotFound
 from netmgr.inference import profiles
 from netmgr.inference.expiry import moment
+from netmgr.inference.provider_type import ProviderType
 from netmgr.inference.refresh import (
     Material,
     Minted,
@@ -97,9 +98,10 @@ class Refresher:
         row = await core.on_store(core.store.providers.get, provider)
         chosen = strategy_of(strategy)
         material = make_material(chosen, public, secret)
-        name = (provider, key or _usual_key(row.type, chosen.outputs))
+        name = (provider, key or _usual_key(core.types.get(row.type), chosen.outputs))
         outputs = set(chosen.outputs or (name[1],))
-        profiles.validate_provider(row.type, outputs | set(row.credentials), dict(row.config))
+        together = outputs | set(row.credentials)
+        profiles.validate_provider(row.type, together, dict(row.config), core.types)
         minted = await self._errand.mint(material, name[1])
         now = time.time()
         refresh = Refresh(
@@ -273,11 +275,8 @@ class Refresher:
         return {k: self._core.vault.seal(v, _PLACE, *name, k) for k, v in secrets.items()}
 
 
-def _usual_key(kind: str, outputs: tuple[str, ...]) -> str:
-    if outputs:
-        return outputs[0]
-    key: str = profiles.provider_type(kind).credential_key
-    return key
+def _usual_key(kind: ProviderType, outputs: tuple[str, ...]) -> str:
+    return (outputs or kind.credential_names)[0]
 
 
 def _shown(refresh: Refresh, expires: float | None) -> JsonObject:
