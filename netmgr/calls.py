@@ -273,9 +273,16 @@ def policy_delete_global(*, if_revision: int | None = None) -> Call[Json]:
     return Call("DELETE", _policy(None), query=query, deadline_s=CHANGE_S)
 
 
-def explain(sandbox: str, target: str, *, method: str | None = None) -> Call[Explanation]:
+def explain(
+    sandbox: str, target: str, *, method: str | None = None, binaries: Sequence[str] = ()
+) -> Call[Explanation]:
     """What would become of `target` in `sandbox`, judged by the object that enforces."""
-    body = {"sandbox": sandbox, "target": target, "method": method}
+    body = {
+        "sandbox": sandbox,
+        "target": target,
+        "method": method,
+        "binaries": list(binaries),
+    }
     return Call("POST", "/v1/explain", body=body)
 
 

@@ -16,9 +16,11 @@ import signal
 import socket
 import sys
 import termios
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from netmgr.errors import HostFailed, NetmgrError
+from netmgr.kernel.images import INIT_NAME
 from netmgr.kernel.syscalls import setns, unshare
 from netmgr.process import confine
 from netmgr.process.seccomp import ABIS, socket_filter
@@ -57,6 +59,7 @@ def be_init(
             streams.take()
         _close_all_but({0, 1, 2, namespace, report.fileno()})  # not least the daemon's connection
         confine.die_with_parent(signal.SIGKILL)
+        Path("/proc/self/comm").write_text(INIT_NAME)  # an interpreter that is no program's parent
         terminals = _prepare(errand, namespace, interactive=streams is None)
         status = _attend_command(errand, report, terminals)
     except Exception as error:  # a fork's last frame: what is not told here is told nowhere

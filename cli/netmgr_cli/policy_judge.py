@@ -120,10 +120,22 @@ def _run_tests(path: str) -> dict[str, Any]:
 @click.argument("words", nargs=-1, metavar="[NAME] TARGET")
 @click.option("--policy", "path", metavar="FILE", help="Ask this file, without a daemon.")
 @click.option("--method", metavar="M", help="HTTP method.  [default: GET]")
+@click.option(
+    "--binary",
+    "binaries",
+    multiple=True,
+    metavar="PATH",
+    help="The program that connects, then its ancestors.  [default: whatever may]",
+)
 @shows
 @speaks
 def explain(
-    session: Session, words: tuple[str, ...], path: str | None, method: str | None, output: Format
+    session: Session,
+    words: tuple[str, ...],
+    path: str | None,
+    method: str | None,
+    binaries: tuple[str, ...],
+    output: Format,
 ) -> int:
     """Say what would become of TARGET in the sandbox NAME, and why; status 6 where it is denied.
 
@@ -132,31 +144,35 @@ def explain(
     \b
     Examples:
       netmgr policy explain demo https://api.example.com/v1/items --method POST
+      netmgr policy explain demo https://api.example.com/ --binary /usr/bin/curl
       netmgr policy explain --policy policy.yaml db.example.com:5432
     """
     if path is not None:
         _, (target,) = split_scope(words, True, ("TARGET",))
-        answer = _explain_file(path, target, method or "GET")
+        answer = _explain_file(path, target, method or "GET", binaries)
     else:
         name, (target,) = split_scope(words, False, ("TARGET",))
-        answer = _explain_live(session, name or "", target, method)
+        answer = _explain_live(session, name or "", target, method, binaries)
     screen.show(answer, render.explanation(answer, target), output)
     return DENIED if answer["verdict"] == "denied" else 0
 
 
-def _explain_live(session: Session, name: str, target: str, method: str | None) -> Any:
+def _explain_live(
+    session: Session, name: str, target: str, method: str | None, binaries: tuple[str, ...]
+) -> Any:
     from netmgr import calls
 
     with session.client() as client:
-        return client.send(calls.explain(name, target, method=method))
+        return client.send(calls.explain(name, target, method=method, binaries=binaries))
 
 
-def _explain_file(path: str, target: str, method: str) -> Any:
+def _explain_file(path: str, target: str, method: str, binaries: tuple[str, ...]) -> Any:
     from netmgr.policy.explain import explain as ask
     from netmgr.policy.policy import parse_policy
 
     found = read_policy(path)
-    answer = ask(parse_policy(found["text"], found["source"]), target, method).to_doc(None)
+    policy = parse_policy(found["text"], found["source"])
+    answer = ask(policy, target, method, binaries).to_doc(None)
     if str(answer.get("remedy") or "").startswith("--"):  # flags alone: no sandbox was named
         answer["remedy"] = f"netmgr policy update NAME {answer['remedy']}"
     return answer

@@ -96,6 +96,7 @@ class Explain(Body):
     sandbox: str
     target: Annotated[str, Field(max_length=8192)]
     method: Text256 | None = None
+    binaries: Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=33)] = []
 
 
 class ProviderContent(Body):

@@ -61,6 +61,9 @@ class Core:
     _kernel_thread: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="kernel")
     )
+    _identity_thread: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="identity")
+    )
     _store_thread: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="store")
     )
@@ -72,13 +75,19 @@ class Core:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._kernel_thread, lambda: call(*args, **kwargs))
 
+    async def on_identity(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Look a connection's owners up, on a thread that no change of the kernel holds up."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._identity_thread, lambda: call(*args, **kwargs))
+
     async def on_store(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a store call on the store's thread."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._store_thread, lambda: call(*args, **kwargs))
 
     def close(self) -> None:
-        """End both threads; calls that are under way finish first."""
+        """End the threads; calls that are under way finish first."""
+        self._identity_thread.shutdown()
         self._kernel_thread.shutdown()
         self._store_thread.shutdown()
 

@@ -8,18 +8,19 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from dataclasses import asdict
 from ipaddress import IPv4Address
-from typing import Any, Final
+from typing import Final
 
 from netmgr.daemon.core import Core
+from netmgr.daemon.identity import find_process
 from netmgr.daemon.residents import Resident
 from netmgr.errors import BadInput, NetmgrError
 from netmgr.journal.wire import parse_record
-from netmgr.kernel.facts import GATEWAY, Flow, Netns, NetnsId
+from netmgr.kernel.facts import GATEWAY, Flow
 from netmgr.kernel.ruleset import GROUP_DENIED, GROUP_SPOOFED
 from netmgr.model import Destination, Record
 from netmgr.policy.decision import Decision, Target
+from netmgr.policy.owner import ANYONE
 from netmgr.process.ipc import Body
 from netmgr.process.tasks import TaskSet
 from netmgr.reasons import Kind, Reason, Verdict
@@ -104,7 +105,8 @@ class KernelDenials:
 
     async def _record_with_owner(self, body: Body, resident: Resident) -> None:
         try:
-            process = await find_process(self._core, resident, body)
+            flow = _flow(body, resident)
+            process = await find_process(self._core, resident, flow) if flow else None
         finally:
             self._lookups -= 1
         record = self._record(body, resident)
@@ -162,7 +164,7 @@ class KernelDenials:
             return _denied(Reason.PEER_BLOCKED, f"{where} is another sandbox or the hub"), name
         policy, _ = self._core.effective(resident)
         target = Target(name, None if name else body["ip"], body["port"] or 0)
-        decision = policy.judge_connection(target)
+        decision = policy.judge_connection(target, ANYONE)  # the kernel knows no programs
         if decision.permits:  # it was refused, so it was not allowed then: the policy has changed
             decision = _denied(Reason.POLICY_STALE, f"{where} was refused before a policy change")
         return decision, name
@@ -174,21 +176,11 @@ class KernelDenials:
         return address in settings.sandbox_pool or address == GATEWAY
 
 
-async def find_process(core: Core, resident: Resident, body: Body) -> dict[str, Any] | None:
-    """The process that holds the sandbox's end of a flow, where it can still be found."""
+def _flow(body: Body, resident: Resident) -> Flow | None:
     if body["sport"] is None or body["port"] is None or body["protocol"] not in ("tcp", "udp"):
         return None
-    row = resident.row
-    netns = Netns(
-        row.name, core.settings.netns_path(row.name), NetnsId(row.netns_dev, row.netns_ino)
-    )
-    flow = Flow(row.address, body["sport"], IPv4Address(body["ip"]), body["port"], body["protocol"])
-    owners = await core.on_kernel(core.kernel.find_owners, netns, flow)
-    if not owners.processes:
-        return None
-    process = asdict(owners.processes[0])
-    process["ancestors"] = [ancestor["exe"] for ancestor in process["ancestors"]]
-    return process
+    ip = IPv4Address(body["ip"])
+    return Flow(resident.row.address, body["sport"], ip, body["port"], body["protocol"])
 
 
 def _unseen(group: int, count: int, *, link: str) -> Body:

@@ -65,7 +65,9 @@ class PolicyDesk:
         kept = await core.on_store(core.store.policies.history, self._scope_id(scope))
         return [_revision_object(revision) for revision in kept]
 
-    async def explain(self, sandbox: str, target: str, method: str | None) -> JsonObject:
+    async def explain(
+        self, sandbox: str, target: str, method: str | None, binaries: Sequence[str] = ()
+    ) -> JsonObject:
         """What would become of a request, told by the object that enforces.
 
         Raises:
@@ -73,7 +75,7 @@ class PolicyDesk:
             BadInput: the target is no URL and no host:port.
         """
         policy, revision = self._core.effective(self._core.resident(sandbox))
-        told = explain(policy, target, method or "GET")
+        told = explain(policy, target, method or "GET", binaries)
         return told.to_doc(sandbox, revision) | {"sandbox": sandbox}
 
     # -- changing --------------------------------------------------------------------------

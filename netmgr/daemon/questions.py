@@ -8,21 +8,28 @@ nothing else. A hijacked proxy cannot put itself into the TLS of connections tha
 
 import asyncio
 import time
+from collections import Counter
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from netmgr.daemon.core import Core
-from netmgr.daemon.kernel_denials import find_process
+from netmgr.daemon.identity import Identified, find_process, identify
+from netmgr.daemon.residents import Resident
 from netmgr.daemon.wildcard_names import WildcardNames
 from netmgr.errors import BadInput
+from netmgr.kernel.facts import Flow
 from netmgr.model import INFERENCE_NAME, parse_dns_name
 from netmgr.policy.decision import Target, Treatment
+from netmgr.policy.owner import ANYONE
 from netmgr.policy.policy import Policy
 from netmgr.process.ipc import Answer, Body, PeerRefused
 from netmgr.reasons import Reason
 
 MAY_ASK: Final = {"dns": frozenset({"name"}), "proxy": frozenset({"leaf", "owner"})}
 MAX_OWNERS: Final = 128  # owners looked for at the same time; beyond it a flow has no process
+# Those that a decision waits for; beyond it the owner is unknown, which is denied.
+MAX_DECISIONS: Final = 1024
+MAX_DECISIONS_OF_ONE: Final = 256  # of one sandbox: an npm install opens some dozens at once
 MAX_PORT: Final = 65535
 
 
@@ -33,6 +40,7 @@ class Questions:
         self._core = core
         self._names = WildcardNames(core)
         self._looking = 0
+        self._deciding: Counter[int] = Counter()
 
     async def answer(self, kind: str, what: str, body: Body) -> Answer:
         """Answer a worker of that kind.
@@ -65,12 +73,10 @@ class Questions:
 
     async def _owner(self, body: Body) -> Answer:
         resident = self._names.resident_at(_text(body, "address"))
-        flow = {
-            "protocol": "tcp",
-            "sport": _port(body, "sport"),
-            "port": _port(body, "dport"),
-            "ip": str(_address(body, "ip")),
-        }
+        sport, dport = _port(body, "sport"), _port(body, "dport")
+        flow = Flow(resident.row.address, sport, _address(body, "ip"), dport)
+        if body.get("decide") is True:
+            return await self._decisive_owner(resident, flow)
         if self._looking >= MAX_OWNERS:
             return Answer({"process": None})
         self._looking += 1
@@ -78,6 +84,18 @@ class Questions:
             return Answer({"process": await find_process(self._core, resident, flow)})
         finally:
             self._looking -= 1
+
+    async def _decisive_owner(self, resident: Resident, flow: Flow) -> Answer:
+        deciding, key = self._deciding, resident.row.id
+        if deciding.total() >= MAX_DECISIONS or deciding[key] >= MAX_DECISIONS_OF_ONE:
+            return Answer(Identified().to_doc())
+        deciding[key] += 1
+        try:
+            return Answer((await identify(self._core, resident, flow)).to_doc())
+        finally:
+            deciding[key] -= 1
+            if not deciding[key]:
+                del deciding[key]
 
 
 def is_terminated(policy: Policy, name: str) -> bool:
@@ -103,7 +121,7 @@ def is_terminated(policy: Policy, name: str) -> bool:
 
 
 def _terminates(policy: Policy, target: Target) -> bool:
-    decision = policy.judge_connection(target)
+    decision = policy.judge_connection(target, ANYONE)
     return decision.permits and decision.treatment is Treatment.TERMINATE
 
 

@@ -27,6 +27,7 @@ class Resident:
         judged_at: epoch seconds: by which time the kernel's entries were judged; expiring policies
             decide otherwise later.
         authority: signs its leaves; made, or read from the store, before anybody can ask.
+        trusted: content of programs by path, as they first ran in it where the policy names them.
     """
 
     row: Sandbox
@@ -34,6 +35,7 @@ class Resident:
     names: NamePool
     judged_at: float = field(default_factory=time.time)
     authority: Authority = field(init=False)
+    trusted: dict[str, str] = field(default_factory=dict)
 
     @property
     def lease(self) -> Lease:

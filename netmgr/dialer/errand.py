@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from netmgr.errors import BadInput
 from netmgr.model import parse_dns_name
 from netmgr.policy.decision import Target
+from netmgr.policy.owner import UNKNOWN, Owner, parse_owner
 from netmgr.process.ipc import Body
 
 
@@ -20,11 +21,13 @@ class Egress:
     Attributes:
         address: the sandbox's source address.
         revision: the policy revision that the proxy decided by.
+        owner: which programs hold the connection, where the policy asks.
     """
 
     address: str
     target: Target
     revision: int
+    owner: Owner = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,8 @@ def parse_errand(body: Body) -> Errand:
         case "egress":
             if not isinstance(address, str):
                 raise BadInput(f"dial: address {address!r}: expected the sandbox's address")
-            return Egress(address, _parse_target(body), _integer(body, "revision", 0))
+            owner = parse_owner(body.get("owner"))
+            return Egress(address, _parse_target(body), _integer(body, "revision", 0), owner)
         case "inference":
             if address is not None and not isinstance(address, str):
                 raise BadInput(f"dial: address {address!r}: expected an address or null")

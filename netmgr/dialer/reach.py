@@ -128,10 +128,10 @@ class Dialer:
             message = f"no sandbox has the address {errand.address}"
             raise DialRefused(Reason.UNKNOWN_CALLER, message)
         target = errand.target
-        decision = sandbox.policy.judge_connection(target)
+        decision = sandbox.policy.judge_connection(target, errand.owner)
         plan = None
         if decision.permits:
-            plan = sandbox.policy.destination_plan(target.name or target.ip or "", target.port)
+            plan = sandbox.policy.destination_plan(target, errand.owner)
         if plan is not None:
             return plan
         if errand.revision != sandbox.revision:

@@ -105,26 +105,67 @@ class Flow:
 
 
 @dataclass(frozen=True, slots=True)
-class Ancestor:
-    """A process above the owner of a socket, nearest first."""
+class Content:
+    """Which file, and which state of it: nobody can change the content and keep all of these, as
+    `changed_ns` is the kernel's to set (stat(2), st_ctim)."""
 
-    pid: int
-    exe: str
+    dev: int
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
-    """A process that holds a socket.
+class Ancestor:
+    """A process above the owner of a socket, nearest first, and what it runs.
 
     Attributes:
         exe: resolved path of its executable, as the process's own mount namespace names it.
-        sha256: of the executable's content, in hex; None where it could not be read.
+        content: of that file; None where it could not be told.
+        genuine: the sandbox's entry point sees the same file under that name.
+        links: of the paths that were asked for, those that are symbolic links to it.
+        script: what it was started with, where that was asked for and is a file.
     """
 
     pid: int
     exe: str
+    content: Content | None = None
+    genuine: bool = True
+    links: tuple[str, ...] = ()
+    script: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Process(Ancestor):
+    """A process that holds a socket.
+
+    Attributes:
+        ancestors: up to the sandbox's entry point; none outside of its network namespace.
+    """
+
     ancestors: tuple[Ancestor, ...] = ()
-    sha256: str | None = None
+
+    @property
+    def chain(self) -> tuple[Ancestor, ...]:
+        """The process itself and its ancestors."""
+        return (self, *self.ancestors)
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What else is to be found out about owners; it costs a little for each.
+
+    Attributes:
+        links: paths that may be symbolic links to executables.
+        scripts: whether to tell what interpreters were started with.
+    """
+
+    links: tuple[str, ...] = ()
+    scripts: bool = False
+
+
+NO_WANTS: Final = Wants()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,92 +1,128 @@
 """Owns: the content hash of a running program, without waiting for whoever keeps its file.
 
-The file is a sandbox's choice: a gigabyte of nothing that costs it no block, or one of a FUSE file
-system of its own that never answers a read. So a thread of its own reads it; who asks waits for a
-moment and then goes without, and the next one finds it done. A hash is for records only, no
-decision rests on it. Knows nothing of sockets.
+The file is a sandbox's choice: a gigabyte of nothing that costs it no block, or one of a file
+system of its own that never answers a read. So threads read, each sandbox has one of them at a
+time, and a hostile one hangs its own place only. Who asks waits as long as it likes; a hash that
+comes later is kept for the next one. Knows nothing of sockets.
 """
 
 import hashlib
 import os
-import queue
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as WaitOver
-from contextlib import suppress
 from typing import Final
 
-WAIT_S: Final = 0.060  # reads 30 MB of a cached file; a flow's record waits 150 ms at most
-MAX_WAITING: Final = 16  # programs whose turn has not come; beyond it nobody waits
-MAX_KEPT: Final = 1024  # hashes; 100 bytes each
+from netmgr.kernel.facts import Content, NetnsId
+
+MAX_WAITING: Final = 16  # programs of one sandbox whose turn has not come
+MAX_THREADS: Final = 32  # sandboxes whose programs are read at the same time
+MAX_KEPT: Final = 4096  # hashes; 200 bytes each
 MAX_BYTES: Final = 1 << 29  # larger programs have none; the largest in use are near 300 MB
 CHUNK: Final = 1 << 20
-MAX_REST_S: Final = 1.0  # after work the thread rests as long as it worked: half a core at most
+REST_AFTER_S: Final = 0.060  # work of one program; after more, a sandbox's turn ends with a rest
+MAX_REST_S: Final = 1.0  # as long as the work was: half a core for each sandbox at most
 
-_Key = tuple[int, int, int, int]
+Answer = Future[str | None]
+
+
+class _Lane:
+    """What one sandbox waits for."""
+
+    __slots__ = ("busy", "waiting")
+
+    def __init__(self) -> None:
+        self.busy = False
+        self.waiting: deque[tuple[int, Content, Answer]] = deque()
 
 
 class ProgramHashes:
-    """SHA-256 of the files that processes run. May be asked from any one thread."""
+    """SHA-256 of the files that processes run. May be asked from any thread."""
 
-    def __init__(self, root: str = "/proc", wait_s: float = WAIT_S) -> None:
+    def __init__(self, root: str = "/proc") -> None:
         self._root = root
-        self._wait_s = wait_s
-        self._asked: queue.Queue[tuple[int, Future[str | None]] | None] = queue.Queue(MAX_WAITING)
-        self._kept: OrderedDict[_Key, str] = OrderedDict()
-        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Content, str] = OrderedDict()
+        self._lanes: OrderedDict[NetnsId, _Lane] = OrderedDict()
+        self._threads = 0
 
-    def of(self, pid: int) -> str | None:
-        """The hash of what a process runs; None where it cannot be told in time."""
-        if self._thread is None:
-            # A daemon thread: one that hangs in a read must not keep netmgrd from ending.
-            self._thread = threading.Thread(target=self._work, name="hashes", daemon=True)
-            self._thread.start()
-        answer: Future[str | None] = Future()
-        try:
-            self._asked.put_nowait((pid, answer))
-            return answer.result(self._wait_s)
-        except (queue.Full, WaitOver):
-            return None
+    def of(self, netns: NetnsId, pid: int, content: Content) -> Answer:
+        """The hash of what a process runs; None where it cannot be told.
 
-    def close(self) -> None:
-        """End the thread, unless it hangs in a read: then the process's end ends it."""
-        if self._thread is not None:
-            with suppress(queue.Full):
-                self._asked.put_nowait(None)
-            self._thread.join(MAX_REST_S)
+        Args:
+            content: the file that it must still be.
+        """
+        answer: Answer = Future()
+        with self._lock:
+            known = self._kept.get(content)
+            if known is not None:
+                answer.set_result(known)
+                return answer
+            lane = self._lanes.setdefault(netns, _Lane())
+            if len(lane.waiting) >= MAX_WAITING:
+                answer.set_result(None)
+                return answer
+            lane.waiting.append((pid, content, answer))
+            if self._threads < MAX_THREADS and not lane.busy:
+                self._threads += 1
+                # A daemon thread: one that hangs in a read must not keep netmgrd from ending.
+                threading.Thread(target=self._work, name="hashes", daemon=True).start()
+        return answer
 
     def _work(self) -> None:
-        while (question := self._asked.get()) is not None:
-            pid, answer = question
+        """Read until no sandbox waits that is not being read for already."""
+        while True:
+            with self._lock:
+                found = next((n for n, lane in self._lanes.items() if not lane.busy), None)
+                if found is None:
+                    self._threads -= 1
+                    return
+                lane = self._lanes[found]
+                lane.busy = True
+                pid, content, answer = lane.waiting.popleft()
             began = time.monotonic()
             try:
-                answer.set_result(self._hash(pid))
+                digest = self._hash(pid, content)
             except OSError:  # it has ended, or its file cannot be read
-                answer.set_result(None)
+                digest = None
+            self._keep(content, digest)
+            answer.set_result(digest)
             took = time.monotonic() - began
-            if took > self._wait_s:
+            if took > REST_AFTER_S:
                 time.sleep(min(took, MAX_REST_S))
+            self._release(found, lane)
 
-    def _hash(self, pid: int) -> str | None:
-        """Read through /proc: the very file that runs, whatever has its name now."""
-        fd = os.open(f"{self._root}/{pid}/exe", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(fd, "rb", buffering=0) as file:
-            found = os.fstat(fd)
-            key = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
-            known = self._kept.get(key)
-            if known is None:
-                if found.st_size > MAX_BYTES:
-                    return None
-                known = _digest(file.fileno())
-                if known is None:
-                    return None
-                self._kept[key] = known
-            self._kept.move_to_end(key)
+    def _keep(self, content: Content, digest: str | None) -> None:
+        if digest is None:
+            return
+        with self._lock:
+            self._kept[content] = digest
             if len(self._kept) > MAX_KEPT:
                 self._kept.popitem(last=False)
-            return known
+
+    def _release(self, netns: NetnsId, lane: _Lane) -> None:
+        with self._lock:
+            lane.busy = False
+            self._lanes.move_to_end(netns)  # the others come first now
+            if not lane.waiting:
+                del self._lanes[netns]
+
+    def _hash(self, pid: int, content: Content) -> str | None:
+        """Read through /proc: the very file that runs, whatever has its name now."""
+        fd = os.open(f"{self._root}/{pid}/exe", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            if _content(fd) != content or content.size > MAX_BYTES:
+                return None
+            digest = _digest(fd)
+            return digest if _content(fd) == content else None  # it was written to meanwhile
+        finally:
+            os.close(fd)
+
+
+def _content(fd: int) -> Content:
+    found = os.fstat(fd)
+    return Content(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _digest(fd: int) -> str | None:

@@ -6,19 +6,24 @@ of policies, names, stores or workers.
 """
 
 from collections.abc import Iterable
+from concurrent.futures import Future
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Protocol
 
 from netmgr.kernel.facts import (
+    NO_WANTS,
     AllowEntry,
+    Content,
     Counters,
     Flow,
     HubSpec,
     Listeners,
     Netns,
+    NetnsId,
     Owners,
     Survey,
+    Wants,
 )
 from netmgr.kernel.pictures import HubPicture, SandboxPicture
 from netmgr.model import Lease, SandboxName
@@ -149,8 +154,13 @@ class Kernel(Protocol):
     def count_sockets(self, address: IPv4Address) -> int:
         """How many TCP sockets of the hub have `address` as their peer."""
 
-    def find_owners(self, netns: Netns, flow: Flow) -> Owners:
-        """Who holds the sandbox's end of a flow. Takes 20 ms at most beside hashing."""
+    def find_owners(self, netns: Netns, flow: Flow, wants: Wants = NO_WANTS) -> Owners:
+        """Who holds the sandbox's end of a flow. Takes some 20 ms at most. May be called beside
+        the kernel's thread."""
+
+    def hash_program(self, netns: NetnsId, pid: int, content: Content) -> "Future[str | None]":
+        """SHA-256 (hex) of what a process runs, as long as it is that file; None where it cannot
+        be told. Never waits: threads read, one program of a namespace at a time."""
 
     # -- facts -------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ Knows nothing of policies, names, stores or workers. The namespace that the obje
 import os
 import socket
 from collections.abc import Iterable
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
@@ -19,15 +20,20 @@ from netmgr.kernel import hub, netns, sysctls
 from netmgr.kernel.destinations import Destinations
 from netmgr.kernel.evict import evict
 from netmgr.kernel.facts import (
+    NO_WANTS,
     AllowEntry,
+    Content,
     Counters,
     Flow,
     HubSpec,
     Listeners,
     Netns,
+    NetnsId,
     Owners,
     Survey,
+    Wants,
 )
+from netmgr.kernel.identify import Identifier
 from netmgr.kernel.ipset import Ipset
 from netmgr.kernel.ipset_codec import Entry, Listed
 from netmgr.kernel.links import HubLinks
@@ -41,7 +47,6 @@ from netmgr.kernel.look import (
 )
 from netmgr.kernel.pictures import HubPicture, SandboxPicture, SysctlPicture
 from netmgr.kernel.pins import Pins, open_pin
-from netmgr.kernel.procid import ProcessTable
 from netmgr.kernel.sets import (
     EVERYWHERE,
     SetNames,
@@ -83,7 +88,7 @@ class LinuxKernel:
         self._host_identity = netns.identity(self._host)
         self._standing: _Hub | None = None
         self._listeners: Listeners | None = None
-        self._processes = ProcessTable()
+        self._identifier = Identifier()
         self._pins = Pins(spec)
 
     # -- the hub -----------------------------------------------------------------------------
@@ -153,7 +158,7 @@ class LinuxKernel:
         """Remove our pin."""
         gone = self._pins.delete(sandbox)
         if gone is not None:
-            self._processes.forget(gone)
+            self._identifier.forget(gone)
 
     # -- what may pass -----------------------------------------------------------------------
 
@@ -221,21 +226,13 @@ class LinuxKernel:
         """How many are left."""
         return len(self._hub.diag.tcp(address))
 
-    def find_owners(self, netns: Netns, flow: Flow) -> Owners:
+    def find_owners(self, netns: Netns, flow: Flow, wants: Wants = NO_WANTS) -> Owners:
         """Who holds the sandbox's end."""
-        fd = open_pin(netns)
-        try:
-            diag = SockDiag.open_in(fd)
-        finally:
-            os.close(fd)
-        try:
-            found = diag.find(flow)
-        finally:
-            diag.close()
-        if found is None:
-            return Owners()
-        uid, inode = found
-        return self._processes.owners(netns.identity, inode, uid)
+        return self._identifier.owners(netns, flow, wants)
+
+    def hash_program(self, netns: NetnsId, pid: int, content: Content) -> "Future[str | None]":
+        """The content hash of what a process runs."""
+        return self._identifier.hashes.of(netns, pid, content)
 
     # -- facts -------------------------------------------------------------------------------
 
@@ -364,5 +361,5 @@ class LinuxKernel:
     def close(self) -> None:
         """Close every descriptor."""
         self._forget_hub()
-        self._processes.close()
+        self._identifier.close()
         os.close(self._host)

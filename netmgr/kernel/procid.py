@@ -1,8 +1,7 @@
-"""Owns: which processes hold a socket, and what they are: executable, ancestors, content hash.
+"""Owns: which processes hold a socket.
 
-Reads /proc and nothing else. Knows nothing of flows and policies. Only processes that are in the
-sandbox's network namespace are looked at: 0.6 ms instead of 2.3 ms on a small host (measured), and
-nobody outside is ever taken for an owner.
+Knows nothing of flows and policies. Only processes that are in the sandbox's network namespace are
+looked at: nobody outside is ever taken for an owner.
 
 It races with exit by nature: a process may connect, pass the socket on and end. Nothing found
 means "unknown", which a policy that names binaries denies.
@@ -11,22 +10,26 @@ means "unknown", which a policy that names binaries denies.
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
-from netmgr.kernel.facts import Ancestor, NetnsId, Owners, Process
-from netmgr.kernel.hashes import ProgramHashes
+from netmgr.kernel.facts import NO_WANTS, NetnsId, Owners, Process, Wants
+from netmgr.kernel.images import Images
+from netmgr.kernel.population import Population
 
 BUDGET_S: Final = 0.020  # a connection waits for this; a scan of 500 processes takes 11 ms
-MAX_ANCESTORS: Final = (
-    32  # beyond it nobody reads them; a loop cannot be, but a bound costs nothing
-)
-MAX_LAST: Final = 4096  # namespaces with a last owner
+MAX_LAST: Final = 1024  # namespaces with a last owner, some kilobytes each
 
-K = TypeVar("K")
-V = TypeVar("V")
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """Who held the socket that was asked for last, and what was asked about them."""
+
+    processes: tuple[Process, ...]
+    wants: Wants
 
 
 class ProcessTable:
@@ -37,56 +40,52 @@ class ProcessTable:
     ) -> None:
         self._root = str(root)
         self._clock = clock
-        self._last: OrderedDict[NetnsId, tuple[int, ...]] = OrderedDict()
-        self._hashes = ProgramHashes(self._root)
+        self._population = Population(self._root)
+        self._images = Images(self._root)
+        self._last: OrderedDict[NetnsId, _Last] = OrderedDict()
 
-    def close(self) -> None:
-        """End the thread that hashes."""
-        self._hashes.close()
-
-    def owners(self, netns: NetnsId, inode: int, uid: int) -> Owners:
+    def owners(self, netns: NetnsId, inode: int, uid: int, wants: Wants = NO_WANTS) -> Owners:
         """Every process of a namespace that holds the socket `inode`, newest first.
 
-        All of them are searched for, within BUDGET_S: several may share it by fork. The pids that
-        were found last come first, so that they are found even where the budget ends the search.
+        All of them are searched for, within BUDGET_S: several may share it by fork or by passing
+        it on. Where the same process as last time holds it, only what can have changed is read.
         """
+        holders, complete = self._holders(netns, f"socket:[{inode}]")
+        last = self._last.get(netns)
+        if complete and last is not None and self._is_as_last(last, holders, wants):
+            return Owners(uid, last.processes)
+        described = (self._images.describe(pid, netns, wants) for pid in holders)
+        processes = tuple(each for each in described if each is not None)
+        complete = complete and len(processes) == len(holders)
+        if processes and complete:
+            self._remember(netns, _Last(processes, wants))
+        return Owners(uid, processes, complete)
+
+    def forget(self, netns: NetnsId) -> None:
+        """Forget what was found in a namespace that has ended."""
+        self._last.pop(netns, None)
+        self._population.forget(netns)
+        self._images.forget(netns)
+
+    def _holders(self, netns: NetnsId, wanted: str) -> tuple[list[int], bool]:
+        """(those that hold it, whether all were looked at), newest first."""
         deadline = self._clock() + BUDGET_S
-        wanted = f"socket:[{inode}]"
-        last = self._last.get(netns, ())
-        found: list[int] = []
-        complete = True
-        for pid in self._candidates(netns, last):
+        pids = self._population.of(netns)
+        last = self._last.get(netns)
+        first = [each.pid for each in last.processes if each.pid in pids] if last else []
+        found = []
+        for pid in (*first, *(pid for pid in pids if pid not in first)):
             if self._holds(pid, wanted):
                 found.append(pid)
             if self._clock() > deadline:
-                complete = False
-                break
-        if found:
-            _remember(self._last, netns, tuple(found), MAX_LAST)
-        processes = (self._describe(pid) for pid in sorted(found, reverse=True))
-        return Owners(uid, tuple(each for each in processes if each is not None), complete)
+                return sorted(found, reverse=True), False
+        return sorted(found, reverse=True), True
 
-    def forget(self, netns: NetnsId) -> None:
-        """Forget what was found last in a namespace that has ended."""
-        self._last.pop(netns, None)
-
-    def _candidates(self, netns: NetnsId, last: tuple[int, ...]) -> Iterator[int]:
-        for pid in last:
-            if self._is_in(pid, netns):
-                yield pid
-        pids = sorted(
-            (int(name) for name in os.listdir(self._root) if name.isdigit()), reverse=True
-        )
-        for pid in pids:
-            if pid not in last and self._is_in(pid, netns):
-                yield pid
-
-    def _is_in(self, pid: int, netns: NetnsId) -> bool:
-        try:
-            found = os.stat(f"{self._root}/{pid}/ns/net")
-        except OSError:
+    def _is_as_last(self, last: _Last, holders: list[int], wants: Wants) -> bool:
+        # What an interpreter runs is read anew: it may have been started again under its number.
+        if wants.scripts or last.wants != wants or [p.pid for p in last.processes] != holders:
             return False
-        return (found.st_dev, found.st_ino) == (netns.dev, netns.inode)
+        return all(map(self._images.is_unchanged, last.processes))
 
     def _holds(self, pid: int, wanted: str) -> bool:
         directory = f"{self._root}/{pid}/fd"
@@ -94,45 +93,14 @@ class ProcessTable:
             names = os.listdir(directory)
         except OSError:
             return False
-        for name in names:
+        for name in reversed(names):  # what was opened last has the highest number, mostly
             with suppress(OSError):  # closed meanwhile
                 if os.readlink(f"{directory}/{name}") == wanted:
                     return True
         return False
 
-    def _describe(self, pid: int) -> Process | None:
-        exe = self._exe(pid)
-        if exe is None:
-            return None
-        return Process(pid, exe, tuple(self._ancestors(pid)), self._hashes.of(pid))
-
-    def _exe(self, pid: int) -> str | None:
-        try:
-            return os.readlink(f"{self._root}/{pid}/exe")
-        except OSError:
-            return None
-
-    def _ancestors(self, pid: int) -> Iterator[Ancestor]:
-        for _ in range(MAX_ANCESTORS):
-            parent = self._parent(pid)
-            if parent is None or parent <= 0:
-                return
-            exe = self._exe(parent)
-            if exe is not None:  # kernel threads have none
-                yield Ancestor(parent, exe)
-            pid = parent
-
-    def _parent(self, pid: int) -> int | None:
-        """From /proc/PID/stat; the command before it is in brackets and may contain any byte."""
-        try:
-            with open(f"{self._root}/{pid}/stat", "rb") as file:
-                return int(file.read().rpartition(b")")[2].split()[1])
-        except (OSError, IndexError, ValueError):
-            return None
-
-
-def _remember(cache: "OrderedDict[K, V]", key: K, value: V, bound: int) -> None:
-    cache[key] = value
-    cache.move_to_end(key)
-    if len(cache) > bound:
-        cache.popitem(last=False)
+    def _remember(self, netns: NetnsId, last: _Last) -> None:
+        self._last[netns] = last
+        self._last.move_to_end(netns)
+        if len(self._last) > MAX_LAST:
+            self._last.popitem(last=False)

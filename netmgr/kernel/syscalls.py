@@ -18,6 +18,11 @@ MS_REC: Final = 0x4000
 MS_SHARED: Final = 0x10_0000
 MNT_DETACH: Final = 2
 
+# include/uapi/linux/openat2.h; the number is the same on every architecture
+_SYS_OPENAT2: Final = 437
+_RESOLVE_NO_MAGICLINKS: Final = 0x02
+_RESOLVE_IN_ROOT: Final = 0x10
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (
     ctypes.c_char_p,
@@ -76,3 +81,32 @@ def umount(target: Path, flags: int = MNT_DETACH) -> None:
         OSError: EINVAL where nothing is mounted there.
     """
     _check(_libc.umount2(os.fsencode(target), flags), str(target))
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    )
+
+
+def open_in_root(root: int, path: str) -> int:
+    """A descriptor (O_PATH) of what `path` is for whoever has the directory `root` as its root:
+    neither `..` nor a symbolic link leads out of it (openat2(2), RESOLVE_IN_ROOT; Linux 5.6).
+
+    Raises:
+        OSError: there is nothing, or the way to it is closed.
+    """
+    how = _OpenHow(os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+    fd = _libc.syscall(
+        _SYS_OPENAT2,
+        ctypes.c_int(root),
+        ctypes.c_char_p(os.fsencode(path)),
+        ctypes.byref(how),
+        ctypes.c_size_t(ctypes.sizeof(how)),
+    )
+    if fd < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
+    return int(fd)

@@ -14,6 +14,7 @@ from netmgr.policy.fields import NOT_ENFORCED, Fields, refuse_later_keys
 from netmgr.policy.hosts import OWN_NAMES, ExactHost, Host, LiteralHost, parse_host
 from netmgr.policy.match import BadPattern, PathGlob, parse_path_glob
 from netmgr.policy.problems import Report
+from netmgr.policy.programs import Programs
 from netmgr.policy.request_schema import parse_requests
 from netmgr.policy.rules import Endpoint, Protocol, Tls
 from netmgr.policy.tree import Node
@@ -72,7 +73,7 @@ class Mode:
 
 
 def parse_endpoint(
-    node: Node, path: str, place: str, mode: Mode, report: Report
+    node: Node, path: str, place: str, mode: Mode, programs: Programs, report: Report
 ) -> Endpoint | None:
     """One endpoint; None where it has no usable host or port (a problem is noted then).
 
@@ -80,6 +81,7 @@ def parse_endpoint(
         path: its full name, for problems.
         place: its short name, for decisions.
         mode: the entry's.
+        programs: for whom the entry is.
     """
     fields = Fields(node, path, ENDPOINT_KEYS, report)
     refuse_later_keys(fields, _ENDPOINT_LATER)
@@ -109,6 +111,7 @@ def parse_endpoint(
         access=requests.access,
         allow=requests.allow,
         deny=requests.deny,
+        programs=programs,
     )
 
 

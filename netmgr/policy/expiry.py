@@ -25,6 +25,7 @@ from netmgr.policy.decision import (
 )
 from netmgr.policy.index import Index
 from netmgr.policy.judge import Judge
+from netmgr.policy.owner import UNKNOWN, Owner
 from netmgr.policy.rules import Entry, Expiry, entry_of
 from netmgr.reasons import Reason, Verdict
 
@@ -149,24 +150,28 @@ class TimedJudge:
         """As `Judge.ports_of`."""
         return self._now().judge.ports_of(name)
 
-    def judge_connection(self, target: Target) -> Decision:
+    def asks_who(self, target: Target) -> bool:
+        """As `Judge.asks_who`, expired entries included: their denials count."""
+        return self._whole.judge.asks_who(target)
+
+    def judge_connection(self, target: Target, owner: Owner = UNKNOWN) -> Decision:
         """As `Judge.judge_connection`."""
-        stand, whole = self._now(), self._whole.judge.judge_connection(target)
+        stand, whole = self._now(), self._whole.judge.judge_connection(target, owner)
         if stand is self._whole or not whole.permits:
             return whole
-        return self._both(str(target), whole, stand.judge.judge_connection(target))
+        return self._both(str(target), whole, stand.judge.judge_connection(target, owner))
 
-    def judge_request(self, target: Target, request: Request) -> Decision:
+    def judge_request(self, target: Target, request: Request, owner: Owner = UNKNOWN) -> Decision:
         """As `Judge.judge_request`."""
-        stand, whole = self._now(), self._whole.judge.judge_request(target, request)
+        stand, whole = self._now(), self._whole.judge.judge_request(target, request, owner)
         if stand is self._whole or not whole.permits:
             return whole
         asked = f"{request.method} {request.path} on {target}"
-        return self._both(asked, whole, stand.judge.judge_request(target, request))
+        return self._both(asked, whole, stand.judge.judge_request(target, request, owner))
 
-    def destination_plan(self, name_or_ip: str, port: int) -> DestinationPlan | None:
+    def destination_plan(self, target: Target, owner: Owner = UNKNOWN) -> DestinationPlan | None:
         """As `Judge.destination_plan`."""
-        return self._now().judge.destination_plan(name_or_ip, port)
+        return self._now().judge.destination_plan(target, owner)
 
     def _both(self, asked: str, whole: Decision, now: Decision) -> Decision:
         """What holds where `whole` permits: the answer without what has expired, never looser."""

@@ -3,6 +3,7 @@
 Asks the same `Policy` that enforces; judges nothing itself but netmgr's own name.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +13,7 @@ from netmgr.errors import BadInput
 from netmgr.model import INFERENCE_NAME, parse_dns_name
 from netmgr.policy.decision import Decision, Request, Target, Treatment
 from netmgr.policy.match import is_method
+from netmgr.policy.owner import ANYONE, MAX_CHAIN, Owner, Program
 from netmgr.policy.path import MalformedTarget, canonical_path
 from netmgr.reasons import Reason, Verdict
 
@@ -79,17 +81,21 @@ class Explanation:
         }
 
 
-def explain(policy: "Policy", target_text: str, method: str = "GET") -> Explanation:
+def explain(
+    policy: "Policy", target_text: str, method: str = "GET", binaries: Sequence[str] = ()
+) -> Explanation:
     """Why a target is allowed or denied.
 
     Args:
         target_text: `https://host/path`, `http://host/path` or `host:port`.
         method: of the request; only judged where the target is a URL.
+        binaries: executable of the program that connects, then of its ancestors, nearest first;
+            none: whatever program the policy would let through.
 
     Raises:
         BadInput: the target has none of these forms.
     """
-    told = _explain(policy, parse_question(target_text, method))
+    told = _explain(policy, parse_question(target_text, method), _owner(binaries))
     hint, rule = None if told.decision.permits else policy.hint, told.decision.rule
     expiry = policy.expiry_of(rule)
     return replace(
@@ -100,7 +106,7 @@ def explain(policy: "Policy", target_text: str, method: str = "GET") -> Explanat
     )
 
 
-def _explain(policy: "Policy", question: Question) -> Explanation:
+def _explain(policy: "Policy", question: Question, owner: Owner) -> Explanation:
     target = question.target
     asked = str(target)
     if target.name == INFERENCE_NAME:
@@ -108,15 +114,17 @@ def _explain(policy: "Policy", question: Question) -> Explanation:
     if target.name is not None:
         named = policy.judge_name(target.name).decision
         if not named.permits:
-            return Explanation(asked, "name", policy.judge_connection(target))
-    connection = policy.judge_connection(target)
+            return Explanation(asked, "name", policy.judge_connection(target, owner))
+    connection = policy.judge_connection(target, owner)
+    if owner.anyone and policy.asks_who(target):
+        connection = _for_some(policy, connection)
     if (
         question.target_text is None
         or not connection.permits
         or connection.treatment is not Treatment.TERMINATE
     ):
         return Explanation(asked, "connection", connection)
-    request = _judge_request(policy, question)
+    request = _judge_request(policy, question, owner)
     asked = f"{question.method} {asked}{question.target_text}"
     return Explanation(asked, "request", request)
 
@@ -161,14 +169,31 @@ def _request_target(parts: SplitResult) -> str:
     return f"{path}?{parts.query}" if parts.query else path
 
 
-def _judge_request(policy: "Policy", question: Question) -> Decision:
+def _for_some(policy: "Policy", decision: Decision) -> Decision:
+    """Say for whom it is, where no program was named."""
+    patterns = ", ".join(str(pattern) for pattern in policy.program_patterns()[:8])
+    hint = f"; it depends on the program, ask with --binary (named are {patterns})"
+    return replace(decision, message=decision.message + hint)
+
+
+def _owner(binaries: Sequence[str]) -> Owner:
+    if not binaries:
+        return ANYONE
+    for path in binaries:
+        if not path.startswith("/"):
+            raise BadInput(f"--binary {path!r}: expected an absolute path")
+    return Owner((tuple(Program(path) for path in binaries[:MAX_CHAIN]),))
+
+
+def _judge_request(policy: "Policy", question: Question, owner: Owner) -> Decision:
     try:
         path, query = canonical_path(question.target_text or "/", allow_encoded_slash=True)
     except MalformedTarget as error:
         return Decision(
             Verdict.DENIED, Reason.MALFORMED_REQUEST, message=f"the request target: {error}"
         )
-    return policy.judge_request(question.target, Request(question.method or "GET", path, query))
+    request = Request(question.method or "GET", path, query)
+    return policy.judge_request(question.target, request, owner)
 
 
 def _inference(target: Target) -> Decision:

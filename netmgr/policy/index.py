@@ -15,15 +15,21 @@ NOTHING: Final[tuple[Endpoint, ...]] = ()
 
 
 class Index:
-    """Endpoints by host. Order within a host: exact ones first, then by entry and place."""
+    """Endpoints by host. Order within a host: exact ones first, then by entry and place.
 
-    __slots__ = ("exact", "literal", "wild")
+    Attributes:
+        tells_apart: some endpoint is not for every program.
+    """
+
+    __slots__ = ("exact", "literal", "tells_apart", "wild")
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         exact: dict[str, list[Endpoint]] = {}
         literal: dict[str, list[Endpoint]] = {}
         wild: dict[str, list[Endpoint]] = {}
+        self.tells_apart = False
         for endpoint in endpoints:
+            self.tells_apart = self.tells_apart or not endpoint.programs.any
             match endpoint.host:
                 case ExactHost(text=name):
                     exact.setdefault(name, []).append(endpoint)

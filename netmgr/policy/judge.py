@@ -4,6 +4,7 @@ Knows nothing of the world. The same functions answer the resolver, the proxy, t
 `policy explain`.
 """
 
+import shlex
 from typing import Final
 
 from netmgr.errors import BadInput
@@ -18,9 +19,11 @@ from netmgr.policy.decision import (
     Target,
     Treatment,
 )
+from netmgr.policy.denied_owner import why_not
 from netmgr.policy.hosts import (
     HOST_NAMES,
     OWN_NAMES,
+    ExactHost,
     LiteralHost,
     WildcardHost,
     parse_host,
@@ -29,7 +32,9 @@ from netmgr.policy.http_rules import Access
 from netmgr.policy.index import NOTHING, Index
 from netmgr.policy.match import BadPattern
 from netmgr.policy.nearest import Nearest
-from netmgr.policy.rules import Endpoint, Protocol
+from netmgr.policy.owner import UNKNOWN, Owner
+from netmgr.policy.programs import parse_file_glob
+from netmgr.policy.rules import Endpoint, Protocol, Tls
 from netmgr.policy.venue import Venue
 from netmgr.reasons import Reason, Verdict
 
@@ -45,7 +50,7 @@ class Judge:
     def __init__(self, index: Index) -> None:
         self._index = index
         self._nearest: Nearest | None = None  # made at the first denial
-        self._venues: dict[Target, Venue] = {}  # made at a target's first request
+        self._venues: dict[tuple[Target, Owner], Venue] = {}  # made at a target's first request
 
     # -- names -----------------------------------------------------------------------------
 
@@ -65,12 +70,22 @@ class Judge:
 
     # -- connections -----------------------------------------------------------------------
 
-    def judge_connection(self, target: Target) -> Decision:
+    def asks_who(self, target: Target) -> bool:
+        """Whether the decision on `target` depends on the program that connects."""
+        if not self._index.tells_apart:
+            return False
+        known = self._known(target)
+        return any(target.port in e.ports and not e.programs.any for e in known)
+
+    def judge_connection(self, target: Target, owner: Owner = UNKNOWN) -> Decision:
         """Whether a connection to `target` is let through, and what is done with it."""
         known = self._known(target)
-        found = [endpoint for endpoint in known if target.port in endpoint.ports]
-        if not found:
+        on_port = [endpoint for endpoint in known if target.port in endpoint.ports]
+        if not on_port:
             return self._refuse_connection(target, known)
+        found = self._open_to(owner, on_port)
+        if not found:
+            return _refuse_owner(target, on_port, owner)
         inspecting = next((endpoint for endpoint in found if endpoint.inspects), None)
         if inspecting is not None:
             message = f"{target} is allowed by {inspecting.place}; every request is judged"
@@ -92,30 +107,26 @@ class Judge:
 
     # -- requests --------------------------------------------------------------------------
 
-    def judge_request(self, target: Target, request: Request) -> Decision:
+    def judge_request(self, target: Target, request: Request, owner: Owner = UNKNOWN) -> Decision:
         """Whether one HTTP request may go to `target`."""
-        venue = self._venues.get(target)
+        venue = self._venues.get((target, owner))
         if venue is None:
-            judging = [e for e in self._known(target) if e.inspects and target.port in e.ports]
+            known = [e for e in self._known(target) if e.inspects and target.port in e.ports]
+            judging = self._open_to(owner, known)
             if not judging:
-                return self.judge_connection(target)
+                return self.judge_connection(target, owner)
             if len(self._venues) >= MAX_VENUES:
                 self._venues.clear()
-            venue = self._venues[target] = Venue(target, judging)
+            venue = self._venues[target, owner] = Venue(target, judging)
         return venue.judge(request)
 
     # -- destinations ----------------------------------------------------------------------
 
-    def destination_plan(self, name_or_ip: str, port: int) -> DestinationPlan | None:
+    def destination_plan(self, target: Target, owner: Owner = UNKNOWN) -> DestinationPlan | None:
         """Which addresses a destination may have; None where the policy does not allow it."""
-        if any(port in endpoint.ports for endpoint in self._index.for_address(name_or_ip)):
-            return DestinationPlan(PlanKind.LITERAL)
-        exact = self._index.exact.get(name_or_ip, NOTHING)
-        if any(port in endpoint.ports for endpoint in exact):
-            return DestinationPlan(PlanKind.HOST if name_or_ip in HOST_NAMES else PlanKind.EXACT)
-        if any(port in endpoint.ports for endpoint in self._for_name(name_or_ip)):
-            return DestinationPlan(PlanKind.PUBLIC)
-        return None
+        on_port = [e for e in self._known(target) if target.port in e.ports]
+        found = self._open_to(owner, on_port)
+        return plan_of(target, found) if found else None
 
     # -- what the policy knows -------------------------------------------------------------
 
@@ -125,6 +136,12 @@ class Judge:
         if found and name not in self._index.exact and not _is_host_name(name):
             return NOTHING
         return found
+
+    def _open_to(self, owner: Owner, found: list[Endpoint]) -> list[Endpoint]:
+        """Those that the programs holding the connection may use."""
+        if not self._index.tells_apart:
+            return found
+        return [endpoint for endpoint in found if endpoint.programs.admits(owner)]
 
     def _known(self, target: Target) -> tuple[Endpoint, ...]:
         if target.name is not None:
@@ -145,6 +162,39 @@ class Judge:
             nearest,
             _add_endpoint(name, port),
         )
+
+
+def plan_of(target: Target, found: list[Endpoint]) -> DestinationPlan:
+    """How far endpoints that let `target` through trust its addresses."""
+    if target.name is None:
+        return DestinationPlan(PlanKind.LITERAL)
+    if target.name in HOST_NAMES:
+        return DestinationPlan(PlanKind.HOST)
+    exact = any(isinstance(endpoint.host, ExactHost) for endpoint in found)
+    return DestinationPlan(PlanKind.EXACT if exact else PlanKind.PUBLIC)
+
+
+def _refuse_owner(target: Target, on_port: list[Endpoint], owner: Owner) -> Decision:
+    endpoint = on_port[0]
+    reason, message = why_not(target, on_port, owner)
+    remedy = None
+    if reason is Reason.BINARY_NOT_ALLOWED and len(owner.chains) == 1:
+        remedy = _add_binary(endpoint, target, owner.chains[0][0].path)
+    return Decision(Verdict.DENIED, reason, endpoint.place, message, endpoint.place, remedy)
+
+
+def _add_binary(like: Endpoint, target: Target, path: str) -> str | None:
+    """The arguments that would allow one more program what another may."""
+    try:
+        glob = parse_file_glob(path)
+    except BadPattern:
+        return None
+    if not glob.exact or not path.isprintable() or like.tls is not Tls.AUTO:
+        return None
+    arguments = _add_port(like, target.name or str(target.ip), target.port)
+    if arguments is not None and like.protocol in (Protocol.TCP, Protocol.SQL):
+        arguments += f"::{like.protocol.value}"
+    return None if arguments is None else f"{arguments} --binary {shlex.quote(path)}"
 
 
 def _allow_opaque(target: Target, found: list[Endpoint]) -> Decision:

@@ -54,7 +54,8 @@ def parse_star_text(pieces: list[str]) -> StarText:
     return StarText(pieces[0], tuple(piece for piece in pieces[1:-1] if piece), pieces[-1])
 
 
-_Segment = str | StarText | None  # a fixed one, one with stars, `**`
+Segment = str | StarText | None
+"""One part of a pattern between slashes: a fixed one, one with stars, `**`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class PathGlob:
     """
 
     text: str
-    _segments: tuple[_Segment, ...]
+    _segments: tuple[Segment, ...]
 
     @property
     def fixed_segments(self) -> list[str]:
@@ -98,15 +99,17 @@ class PathGlob:
     def matches(self, path: str) -> bool:
         """Whether the canonical `path` fits."""
         segments = self._segments
-        if segments == (None,):
-            return True
-        have = path[1:].split("/")
-        if None not in segments:
-            return len(have) == len(segments) and _fits(segments, have, 0)
-        return _fits_with_gaps(segments, have)
+        return segments == (None,) or segments_fit(segments, path[1:].split("/"))
 
 
-def _fits(want: tuple[_Segment, ...], have: list[str], start: int) -> bool:
+def segments_fit(want: tuple[Segment, ...], have: list[str]) -> bool:
+    """Whether the parts of a path fit a pattern's, all of them."""
+    if None not in want:
+        return len(have) == len(want) and _fits(want, have, 0)
+    return _fits_with_gaps(want, have)
+
+
+def _fits(want: tuple[Segment, ...], have: list[str], start: int) -> bool:
     for number, segment in enumerate(want):
         text = have[start + number]
         if isinstance(segment, str):
@@ -117,7 +120,7 @@ def _fits(want: tuple[_Segment, ...], have: list[str], start: int) -> bool:
     return True
 
 
-def _fits_with_gaps(want: tuple[_Segment, ...], have: list[str]) -> bool:
+def _fits_with_gaps(want: tuple[Segment, ...], have: list[str]) -> bool:
     # Blocks between the gaps have a fixed length, so the leftmost fit of each is always the best.
     blocks = _split_blocks(want)
     first, last = blocks[0], blocks[-1]
@@ -134,7 +137,7 @@ def _fits_with_gaps(want: tuple[_Segment, ...], have: list[str]) -> bool:
     return True
 
 
-def _gaps_meet(one: tuple[_Segment, ...], other: tuple[_Segment, ...]) -> bool:
+def _gaps_meet(one: tuple[Segment, ...], other: tuple[Segment, ...]) -> bool:
     # reach[j]: the first segments of `one` so far, and j of `other`, can be one beginning.
     reach = _through_gaps([True] + [False] * len(other), other)
     for segment in one:
@@ -152,7 +155,7 @@ def _gaps_meet(one: tuple[_Segment, ...], other: tuple[_Segment, ...]) -> bool:
     return reach[-1]
 
 
-def _through_gaps(reach: list[bool], other: tuple[_Segment, ...]) -> list[bool]:
+def _through_gaps(reach: list[bool], other: tuple[Segment, ...]) -> list[bool]:
     """A `**` of `other` may stand for nothing."""
     for place, facing in enumerate(other):
         if facing is None and reach[place]:
@@ -168,8 +171,8 @@ def _segments_meet(one: str | StarText, other: str | StarText) -> bool:
     return one.may_meet(other)
 
 
-def _split_blocks(want: tuple[_Segment, ...]) -> list[tuple[_Segment, ...]]:
-    blocks: list[tuple[_Segment, ...]] = []
+def _split_blocks(want: tuple[Segment, ...]) -> list[tuple[Segment, ...]]:
+    blocks: list[tuple[Segment, ...]] = []
     start = 0
     for number, segment in enumerate(want):
         if segment is None:
@@ -195,7 +198,7 @@ def parse_path_glob(text: str) -> PathGlob:
     written = text[1:].split("/")
     if len(written) > MAX_PATTERN_SEGMENTS:
         raise BadPattern(f"more than {MAX_PATTERN_SEGMENTS} segments")
-    segments: list[_Segment] = []
+    segments: list[Segment] = []
     spelled: list[str] = []
     for number, segment in enumerate(written):
         value, spelling = _parse_segment(text, segment, last=number == len(written) - 1)
@@ -209,7 +212,7 @@ def literal_glob(path: str) -> str:
     return path.replace("*", "%2A")
 
 
-def _parse_segment(text: str, segment: str, *, last: bool) -> tuple[_Segment, str]:
+def _parse_segment(text: str, segment: str, *, last: bool) -> tuple[Segment, str]:
     if segment == "**":
         return None, segment
     if "**" in segment:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from netmgr.errors import BadInput
 from netmgr.policy.operations import AddEndpoint
-from netmgr.policy.rules import ANY_BINARY
+from netmgr.policy.programs import ANY_BINARY
 
 Doc = dict[str, Any]
 

@@ -17,7 +17,9 @@ from netmgr.policy.expiry import TimedJudge
 from netmgr.policy.index import Index
 from netmgr.policy.judge import Judge
 from netmgr.policy.limits import NO_LIMITS, EntryLimits
+from netmgr.policy.owner import UNKNOWN, Owner
 from netmgr.policy.problems import PolicyError
+from netmgr.policy.programs import ProgramPattern
 from netmgr.policy.render import render_yaml
 from netmgr.policy.rules import Endpoint, Entry, Expiry, entry_of
 from netmgr.policy.schema import Document, read_text, read_value
@@ -114,6 +116,11 @@ class Policy:
         key = rule.rpartition(".endpoints[")[0] if rule else ""
         return next((entry.source for entry in self.entries if entry.key == key), {})
 
+    def program_patterns(self) -> tuple[ProgramPattern, ...]:
+        """Every pattern of programs in entries that are not for all of them."""
+        limited = (entry.programs for entry in self.entries if not entry.programs.any)
+        return tuple(dict.fromkeys(p for programs in limited for p in programs.patterns))
+
     # -- what it names ---------------------------------------------------------------------
 
     def exact_names(self) -> dict[str, frozenset[int]]:
@@ -157,17 +164,26 @@ class Policy:
         """The ports of `judge_name` alone: no words are made for a name that is denied."""
         return self._judge.ports_of(name)
 
-    def judge_connection(self, target: Target) -> Decision:
-        """Whether a TCP connection to `target` is let through, and whether it is spliced."""
-        return self._judge.judge_connection(target)
+    def asks_who(self, target: Target) -> bool:
+        """Whether the decision on `target` depends on the program that connects."""
+        return self._judge.asks_who(target)
 
-    def judge_request(self, target: Target, request: Request) -> Decision:
+    def judge_connection(self, target: Target, owner: Owner = UNKNOWN) -> Decision:
+        """Whether a TCP connection to `target` is let through, and whether it is spliced.
+
+        Args:
+            owner: who holds the sandbox's end; only looked at where `asks_who`. Endpoints that
+                name programs are closed to an unknown one.
+        """
+        return self._judge.judge_connection(target, owner)
+
+    def judge_request(self, target: Target, request: Request, owner: Owner = UNKNOWN) -> Decision:
         """Whether one HTTP request on a terminated connection may go to `target`."""
-        return self._judge.judge_request(target, request)
+        return self._judge.judge_request(target, request, owner)
 
-    def destination_plan(self, name_or_ip: str, port: int) -> DestinationPlan | None:
+    def destination_plan(self, target: Target, owner: Owner = UNKNOWN) -> DestinationPlan | None:
         """Which addresses a destination may have; None where the policy does not allow it."""
-        return self._judge.destination_plan(name_or_ip, port)
+        return self._judge.destination_plan(target, owner)
 
 
 def parse_policy(text: str, source: str) -> Policy:

@@ -6,14 +6,13 @@ form is the policy's canonical one, and schema.py reads it back to an equal valu
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 from netmgr.policy.hosts import Host
 from netmgr.policy.http_rules import Access, HttpRule
 from netmgr.policy.limits import NO_LIMITS, EntryLimits
 from netmgr.policy.match import PathGlob
-
-ANY_BINARY: Final = "/**"
+from netmgr.policy.programs import ANY_PROGRAM, Programs
 
 
 class Protocol(StrEnum):
@@ -43,6 +42,7 @@ class Endpoint:
         audit: a request that no rule allows goes on and is recorded.
         encoded_slash: `%2F` may stand inside a segment.
         access: the preset that `allow` comes from; None where rules are written out.
+        programs: for whom it is; the entry's own.
     """
 
     place: str
@@ -56,6 +56,7 @@ class Endpoint:
     access: Access | None = None
     allow: tuple[HttpRule, ...] = ()
     deny: tuple[HttpRule, ...] = ()
+    programs: Programs = ANY_PROGRAM
 
     @property
     def inspects(self) -> bool:
@@ -133,6 +134,7 @@ class Entry:
     limits: EntryLimits = NO_LIMITS
     source: dict[str, Any] = field(default_factory=dict)
     expires: Expiry | None = None
+    programs: Programs = ANY_PROGRAM
 
     def to_doc(self, observe: bool = False) -> dict[str, Any]:
         """As it stands in a document.
@@ -148,7 +150,7 @@ class Entry:
         if self.expires is not None:
             doc["expires"] = self.expires.text
         doc["endpoints"] = [endpoint.to_doc(self.observe) for endpoint in self.endpoints]
-        doc["binaries"] = [{"path": ANY_BINARY}]
+        doc["binaries"] = self.programs.to_doc()
         if self.limits != NO_LIMITS:
             doc["limits"] = self.limits.to_doc()
         if self.source:

@@ -16,7 +16,8 @@ from netmgr.policy.foreign import FOREIGN_SECTIONS, parse_foreign
 from netmgr.policy.limits import parse_limits
 from netmgr.policy.overlap import report_conflicts, report_crowds
 from netmgr.policy.problems import PolicyError, Report
-from netmgr.policy.rules import ANY_BINARY, Endpoint, Entry, Expiry
+from netmgr.policy.program_schema import parse_programs
+from netmgr.policy.rules import Endpoint, Entry, Expiry
 from netmgr.policy.source import parse_source
 from netmgr.policy.tree import Node, Scalar, from_value, parse_yaml
 
@@ -41,8 +42,6 @@ _ENTRY_KEYS: Final = frozenset(
         "source",
     )
 )
-_BINARY_LATER: Final[dict[str, tuple[object, ...]]] = {"sha256": (), "script": ()}
-_BINARY_KEYS: Final = frozenset(("path", "harness", *_BINARY_LATER))
 _PROVIDER_PREFIX: Final = "_provider_"
 
 
@@ -142,12 +141,12 @@ def _parse_entry(
     fields = Fields(node, where, _ENTRY_KEYS, report)
     mode = fields.choice("mode", ("", "enforce", "observe"), default="")
     observe = mode == "observe" or (not mode and defaults.observe)
-    _check_binaries(fields, report)
+    programs = parse_programs(fields, report)
     endpoints: list[Endpoint] = []
     for number, (path, item) in enumerate(fields.items("endpoints")):
         place = f"{key}.endpoints[{number}]"
         lines[place] = item.line
-        endpoint = parse_endpoint(item, path, place, Mode(observe, bool(mode)), report)
+        endpoint = parse_endpoint(item, path, place, Mode(observe, bool(mode)), programs, report)
         if endpoint is not None:
             endpoints.append(endpoint)
     if fields.node("endpoints") is None or fields.is_empty_list("endpoints"):
@@ -160,6 +159,7 @@ def _parse_entry(
         limits=parse_limits(fields),
         source=parse_source(fields),
         expires=_parse_expires(fields),
+        programs=programs,
     )
 
 
@@ -172,24 +172,3 @@ def _parse_expires(fields: Fields) -> Expiry | None:
     except ValueError as error:
         fields.problem("expires", str(error))
         return None
-
-
-def _check_binaries(fields: Fields, report: Report) -> None:
-    if fields.node("binaries") is None or fields.is_empty_list("binaries"):
-        fields.missing(f"expected 'binaries'; any program is [{{path: {ANY_BINARY}}}]")
-        return
-    for path, node in fields.items("binaries"):
-        binary = Fields(node, path, _BINARY_KEYS, report)
-        refuse_later_keys(binary, _BINARY_LATER)
-        if binary.flag("harness") is not None:
-            report.warn(binary.where("harness"), "has no effect; remove it")
-        text = binary.text("path")
-        if text is None:
-            if binary.node("path") is None:
-                binary.missing(f"expected 'path'; any program is {ANY_BINARY}")
-        elif text != ANY_BINARY:
-            binary.problem(
-                "path",
-                f"{text!r}: telling programs apart is not enforced yet; "
-                f"write {ANY_BINARY} if every program in the sandbox may use these endpoints",
-            )

@@ -28,7 +28,8 @@ from netmgr.policy.operations import (
     parse_operation,
 )
 from netmgr.policy.policy import EMPTY_POLICY, Policy
-from netmgr.policy.rules import ANY_BINARY, entry_of
+from netmgr.policy.programs import ANY_BINARY
+from netmgr.policy.rules import entry_of
 
 DEFAULT_PORT: Final = 443  # of `--allow HOST`
 _ALLOW_ENTRY: Final = "allow"

@@ -6,6 +6,7 @@ daemon's connection to it: close one, make another on the same world, and adopti
 
 import socket
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import TypeVar
 from netmgr.errors import Conflict, HostFailed, LimitExceeded, NotFound
 from netmgr.kernel.destinations import Destinations
 from netmgr.kernel.facts import (
+    NO_WANTS,
     AllowEntry,
+    Content,
     Counters,
     Flow,
     HubLink,
@@ -24,6 +27,7 @@ from netmgr.kernel.facts import (
     NetnsId,
     Owners,
     Survey,
+    Wants,
 )
 from netmgr.kernel.links import HUB_MAC, sandbox_mac
 from netmgr.kernel.pictures import (
@@ -246,25 +250,25 @@ class FakeKernel:
     def destroy_flows(self, revoked: Iterable[AllowEntry], kept: Iterable[AllowEntry] = ()) -> int:
         """Destroy the hub's sockets of revoked flows."""
         gone, still = Destinations(revoked), Destinations(kept)
-
         return self._destroy(lambda each: gone.covers(*each.flow) and not still.covers(*each.flow))
 
     def _destroy(self, meant: Callable[[FakeSocket], bool]) -> int:
         self._need_hub()
         self._may_fail("destroy_sockets")
-        self.world.sockets = [
-            each for each in self.world.sockets if not meant(each) or each.local in self.world.stuck
-        ]
-        return sum(map(meant, self.world.sockets))
+        return self.world.destroy(meant)
 
     def count_sockets(self, address: IPv4Address) -> int:
         """How many are left."""
         self._need_hub()
         return sum(each.remote == address for each in self.world.sockets)
 
-    def find_owners(self, netns: Netns, flow: Flow) -> Owners:
+    def find_owners(self, netns: Netns, flow: Flow, wants: Wants = NO_WANTS) -> Owners:
         """What the test put there."""
         return self.world.owners.get(flow, Owners())
+
+    def hash_program(self, netns: NetnsId, pid: int, content: Content) -> "Future[str | None]":
+        """What the test put there."""
+        return self.world.hash_of(content)
 
     # -- facts -------------------------------------------------------------------------------
 
@@ -354,9 +358,8 @@ class FakeKernel:
         self._need_hub()
         if self.world.pins.get(netns.path) != netns.identity:
             raise NotFound(f"{netns.path}: no such network namespace")
-        up = self.world.hub_links.get(lease.link, (False,))[0]
-        bound = lease in self.world.binds
-        words = []
+        up, bound = self.world.hub_links.get(lease.link, (False,))[0], lease in self.world.binds
+        words: list[str] = []
         if lease.link not in self.world.hub_links:
             words.append(f"link {lease.link} is not in the hub")
         elif not up:

@@ -4,14 +4,15 @@ Outlives the kernel objects of one test, as a real kernel outlives daemons. Know
 own; fake_kernel.py has those.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from itertools import count
 from pathlib import Path
 from typing import Final
 
-from netmgr.kernel.facts import AllowEntry, Counters, Flow, NetnsId, Owners
+from netmgr.kernel.facts import AllowEntry, Content, Counters, Flow, NetnsId, Owners
 from netmgr.kernel.pictures import LinkPicture, SetEntryPicture, SocketPicture
 from netmgr.model import Lease
 
@@ -44,6 +45,7 @@ class FakeWorld:
         hub_links: link name -> up, and the namespace of its other end.
         sockets: live sockets of the hub; tests add them.
         owners: what `find_owners` gives, by flow; tests add them.
+        hashes: what `hash_program` gives, by file.
         muted: packets with a false source that were counted, by muted link.
         stuck: destinations whose sockets cannot be destroyed (a kernel without the option).
         fail: verbs that raise HostFailed, for tests of undoing.
@@ -58,6 +60,7 @@ class FakeWorld:
     allow: set[AllowEntry] = field(default_factory=set)
     sockets: list[FakeSocket] = field(default_factory=list)
     owners: dict[Flow, Owners] = field(default_factory=dict)
+    hashes: dict[Content, str] = field(default_factory=dict)
     counted: dict[Lease, Counters] = field(default_factory=dict)
     muted: dict[str, int] = field(default_factory=dict)
     stuck: set[IPv4Address] = field(default_factory=set)
@@ -72,6 +75,17 @@ class FakeWorld:
         made = NetnsId(_DEVICE, next(self._inodes))
         self.inside[made] = set(links)
         return made
+
+    def destroy(self, meant: Callable[[FakeSocket], bool]) -> int:
+        """Destroy sockets, but for those that cannot be; how many are left."""
+        self.sockets = [s for s in self.sockets if not meant(s) or s.local in self.stuck]
+        return sum(map(meant, self.sockets))
+
+    def hash_of(self, content: Content) -> "Future[str | None]":
+        """What a test said that a file's hash is."""
+        answer: Future[str | None] = Future()
+        answer.set_result(self.hashes.get(content))
+        return answer
 
     def add_foreign(self, source: Path | int, links: Iterable[str] = ()) -> NetnsId:
         """A namespace that somebody else made, to be pinned."""

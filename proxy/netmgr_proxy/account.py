@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from netmgr.model import Destination, Record
 from netmgr.policy.decision import Decision, Target
+from netmgr.policy.owner import UNKNOWN, Owner, parse_owner
 from netmgr.process.ipc import Peer, PeerClosed, PeerRefused
 from netmgr.process.view import SandboxView
 from netmgr.reasons import Kind, Reason, Verdict
@@ -19,33 +20,54 @@ from netmgr_proxy.wire.face import Refusal
 # A denial has to be seen within 200 ms (contract); a record without its process beats a late one.
 OWNER_DEADLINE_S: Final = 0.15
 
-Process = dict[str, Any] | None
+# Where it decides, a connection waits: the daemon may have to read a large program once.
+DECISION_DEADLINE_S: Final = 3.0
 
 
-async def find_process(daemon: Peer, caller: Caller) -> Process:
-    """Which process opened the connection; None where it cannot be told in time."""
+class Found(NamedTuple):
+    """Whose a connection is.
+
+    Attributes:
+        process: for records; None where it could not be told in time.
+        owner: for decisions; UNKNOWN where it was not asked for.
+    """
+
+    process: dict[str, Any] | None = None
+    owner: Owner = UNKNOWN
+
+
+async def find_owner(daemon: Peer, caller: Caller, *, decide: bool) -> Found:
+    """Which process opened the connection.
+
+    Args:
+        decide: the decision depends on it; else it is for the record only.
+    """
     body = {
         "address": caller.address,
         "sport": caller.sport,
         "ip": caller.ip,
         "dport": caller.port,
+        "decide": decide,
     }
+    deadline_s = DECISION_DEADLINE_S if decide else OWNER_DEADLINE_S
     try:
-        answer = await daemon.ask("owner", body, deadline_s=OWNER_DEADLINE_S)
+        answer = await daemon.ask("owner", body, deadline_s=deadline_s)
     except (PeerRefused, PeerClosed, TimeoutError):
-        return None
-    process: Process = answer.body.get("process")
-    return process
+        return Found()
+    return Found(answer.body.get("process"), parse_owner(answer.body.get("owner")))
 
 
 class Account:
     """What all records of one connection have in common.
 
     Args:
-        owner: the question for the process, under way.
+        found: the question whose it is, under way.
+
+    Attributes:
+        owner: the programs that hold it; UNKNOWN until `identified`.
     """
 
-    __slots__ = ("_destination", "_owner", "_recorder", "_sandbox", "caller", "target")
+    __slots__ = ("_destination", "_found", "_recorder", "_sandbox", "caller", "owner", "target")
 
     def __init__(
         self,
@@ -53,11 +75,12 @@ class Account:
         caller: Caller,
         sandbox: SandboxView | None,
         target: Target,
-        owner: asyncio.Task[Process],
+        found: asyncio.Task[Found],
     ) -> None:
         self._recorder = recorder
         self._sandbox = sandbox
-        self._owner = owner
+        self._found = found
+        self.owner = UNKNOWN
         self._destination = Destination(target.name, caller.ip, caller.port, "tcp")
         self.caller = caller
         self.target = target
@@ -110,6 +133,11 @@ class Account:
         """What the sandbox's policy tells whoever is denied."""
         return self._sandbox.policy.hint if self._sandbox else None
 
+    async def identified(self) -> Owner:
+        """Wait until it is known whose it is."""
+        self.owner = (await self._found).owner
+        return self.owner
+
     def moved_to(self, sandbox: SandboxView) -> None:
         """The sandbox's policy has changed; what follows is recorded under the new revision."""
         self._sandbox = sandbox
@@ -146,14 +174,14 @@ class Account:
             remedy=what.remedy,
             extra={**parts, **(measures or {})},
         )
-        if self._owner.done():
+        if self._found.done():
             self._write_with_process(key, record)
         else:
-            self._owner.add_done_callback(lambda _: self._write_with_process(key, record))
+            self._found.add_done_callback(lambda _: self._write_with_process(key, record))
 
     def _write_with_process(self, key: Key | None, record: Record) -> None:
-        if not self._owner.cancelled():
-            record.extra["process"] = self._owner.result()
+        if not self._found.cancelled():
+            record.extra["process"] = self._found.result().process
         if key is not None and self._recorder.is_repeat(key, measures_of(record)):
             return  # another of its kind was told while we waited for the process
         self._recorder.record(key, record)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from netmgr.policy.decision import Target
+from netmgr.policy.owner import UNKNOWN, Owner
 from netmgr.process.ipc import Answer, Peer, PeerClosed, PeerRefused
 from netmgr.reasons import Reason
 from netmgr_proxy.wire.face import Refusal, Refused
@@ -44,6 +45,7 @@ class Dialer:
         target: Target,
         revision: int,
         route: str | None = None,
+        owner: Owner = UNKNOWN,
     ) -> Dialled:
         """Connect to `target` for the sandbox at `address`.
 
@@ -51,6 +53,7 @@ class Dialer:
             revision: the policy revision by which it was allowed.
             route: the id of an inference route, whose origin the dialer knows itself; None for
                 what the sandbox named.
+            owner: the programs that hold the connection, where the policy asks.
 
         Raises:
             Refused: it was not allowed, or it failed.
@@ -65,6 +68,8 @@ class Dialer:
         }
         if route is not None:
             body["route"] = route
+        if owner.known:
+            body["owner"] = owner.to_doc()
         try:
             if self._channel is None:
                 raise PeerClosed("not introduced yet")

@@ -4,7 +4,7 @@ import socket
 
 from netmgr.reasons import Kind, Reason
 from netmgr_proxy.flows import Flow
-from netmgr_proxy.gate import Deny, Splice
+from netmgr_proxy.gate import Deny, Identify, Splice
 from netmgr_proxy.peer import Caller
 from netmgr_proxy.room import Room
 from netmgr_proxy.session import HttpFlow
@@ -16,7 +16,13 @@ from netmgr_proxy.wire.face import Refusal
 async def serve(room: Room, sock: socket.socket, caller: Caller) -> None:
     """Serve one connection to its end. Owns the socket."""
     gate = room.judge_new(caller)
-    account = room.account(caller, room.view.get(caller.address), gate.target)
+    decide = isinstance(gate, Identify)
+    account = room.account(caller, room.view.get(caller.address), gate.target, decide=decide)
+    if isinstance(gate, Identify):
+        gate = room.judge_identified(caller, await account.identified())
+        sandbox = room.view.get(caller.address)  # the policy may have changed meanwhile
+        if sandbox is not None:
+            account.moved_to(sandbox)
     if isinstance(gate, Deny):
         account.refused(Kind.CONNECTION, gate.refusal)
         reset(sock)

@@ -71,7 +71,9 @@ class EgressExchange(Exchange):
         sandbox = self.room.view.get(self.account.caller.address)
         if sandbox is None or self._judged is None:
             return None
-        decision = sandbox.policy.judge_request(self._endpoint.target, self._judged.request)
+        decision = sandbox.policy.judge_request(
+            self._endpoint.target, self._judged.request, self._endpoint.owner
+        )
         return None if decision.permits else refusal_of(decision, sandbox.name)
 
     def record_start(self) -> None:
@@ -84,7 +86,7 @@ class EgressExchange(Exchange):
     def _judge(self, judged: Judged) -> None:
         """Judge, unless that was done under the policy in force."""
         sandbox = self.sandbox()
-        self._decision = judged.judge(sandbox, self._endpoint.target)
+        self._decision = judged.judge(sandbox, self._endpoint.target, self._endpoint.owner)
         self._revision = sandbox.revision
         self._ration = self.room.rations.of(sandbox, self._decision)
 

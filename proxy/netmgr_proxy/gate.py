@@ -9,6 +9,7 @@ from typing import Final
 
 from netmgr.model import INFERENCE_NAME
 from netmgr.policy.decision import Decision, Target, Treatment
+from netmgr.policy.owner import UNKNOWN, Owner
 from netmgr.process.view import SandboxView
 from netmgr.reasons import Reason
 from netmgr_proxy.peer import Caller
@@ -42,6 +43,13 @@ class Inference:
 
 
 @dataclass(frozen=True, slots=True)
+class Identify:
+    """It depends on the program that connects: find that out and judge again."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
 class Deny:
     """Reset the connection.
 
@@ -53,7 +61,8 @@ class Deny:
     refusal: Refusal
 
 
-Gate = Splice | Terminate | Inference | Deny
+Decided = Splice | Terminate | Inference | Deny
+Gate = Decided | Identify
 
 
 def target_of(sandbox: SandboxView, caller: Caller) -> Target:
@@ -62,10 +71,25 @@ def target_of(sandbox: SandboxView, caller: Caller) -> Target:
     return Target(name=name, ip=None if name else caller.ip, port=caller.port)
 
 
-def judge_caller(sandbox: SandboxView | None, caller: Caller, *, journal: bool) -> Gate:
+def judge_new(sandbox: SandboxView | None, caller: Caller, *, journal: bool) -> Gate:
+    """Decide on a new connection as far as that can be done without knowing whose it is.
+
+    Args: as for `judge_caller`.
+    """
+    if sandbox is not None and journal:
+        target = target_of(sandbox, caller)
+        if target.name != INFERENCE_NAME and sandbox.policy.asks_who(target):
+            return Identify(target)
+    return judge_caller(sandbox, caller, UNKNOWN, journal=journal)
+
+
+def judge_caller(
+    sandbox: SandboxView | None, caller: Caller, owner: Owner = UNKNOWN, *, journal: bool
+) -> Decided:
     """Decide on a new connection, or again on a live one.
 
     Args:
+        owner: the programs that hold it; only looked at where the policy asks who it is.
         sandbox: whose source address it is; None where nobody's.
         journal: whether decisions can be recorded; without that nothing new is allowed.
     """
@@ -79,7 +103,7 @@ def judge_caller(sandbox: SandboxView | None, caller: Caller, *, journal: bool) 
         return Deny(target, Refusal(Reason.JOURNAL_UNAVAILABLE, why))
     if target.name == INFERENCE_NAME:
         return _judge_inference(target)
-    decision = sandbox.policy.judge_connection(target)
+    decision = sandbox.policy.judge_connection(target, owner)
     if not decision.permits:
         return Deny(target, refusal_of(decision, sandbox.name))
     if decision.treatment is Treatment.TERMINATE:
@@ -87,7 +111,7 @@ def judge_caller(sandbox: SandboxView | None, caller: Caller, *, journal: bool) 
     return Splice(target, decision)
 
 
-def _judge_inference(target: Target) -> Gate:
+def _judge_inference(target: Target) -> Decided:
     if target.port in (HTTPS, HTTP):
         return Inference(target)
     why = f"{INFERENCE_NAME} answers on port {HTTPS} only"

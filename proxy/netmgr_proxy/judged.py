@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from netmgr.policy.decision import Decision, Request, Target
+from netmgr.policy.owner import UNKNOWN, Owner
 from netmgr.policy.path import MalformedTarget, canonical_path
 from netmgr.process.view import SandboxView
 from netmgr.reasons import Reason
@@ -37,7 +38,7 @@ class Judged:
     decision: Decision | None = None
     sandbox: SandboxView | None = None
 
-    def judge(self, sandbox: SandboxView, target: Target) -> Decision:
+    def judge(self, sandbox: SandboxView, target: Target, owner: Owner = UNKNOWN) -> Decision:
         """The decision of the policy in force.
 
         Raises:
@@ -47,7 +48,7 @@ class Judged:
         if sandbox is self.sandbox and self.decision is not None and not timed:
             return self.decision
         self.sandbox = None  # a refusal is never kept
-        decision = sandbox.policy.judge_request(target, self.request)
+        decision = sandbox.policy.judge_request(target, self.request, owner)
         if not decision.permits:
             raise Refused(refusal_of(decision, sandbox.name))
         self.decision, self.sandbox = decision, sandbox
@@ -68,14 +69,16 @@ class Endpoint:
     Args:
         address: the sandbox's address.
         scheme: `https` where the client's TLS was ended here; the origin is asked likewise.
+        owner: the programs that hold it, as they were when it was opened.
     """
 
-    __slots__ = ("_last", "origin", "scheme", "target")
+    __slots__ = ("_last", "origin", "owner", "scheme", "target")
 
-    def __init__(self, address: str, target: Target, scheme: str) -> None:
+    def __init__(self, address: str, target: Target, scheme: str, owner: Owner = UNKNOWN) -> None:
         self.target = target
+        self.owner = owner
         self.scheme = scheme
-        self.origin = Origin(address, target, tls=scheme == "https")
+        self.origin = Origin(address, target, tls=scheme == "https", owner=owner)
         self._last: Judged | None = None
 
     def read(self, head: Head) -> Judged:

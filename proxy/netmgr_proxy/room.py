@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from itertools import count
 
 from netmgr.policy.decision import Target
+from netmgr.policy.owner import Owner
 from netmgr.process.ipc import Peer
 from netmgr.process.tasks import TaskSet
 from netmgr.process.view import SandboxView, View
-from netmgr_proxy.account import Account, find_process
+from netmgr_proxy.account import Account, find_owner
 from netmgr_proxy.dial import Dialer
 from netmgr_proxy.flows import Flows
-from netmgr_proxy.gate import Gate, judge_caller
+from netmgr_proxy.gate import Decided, Gate, judge_caller, judge_new
 from netmgr_proxy.leaves import Leaves
 from netmgr_proxy.limits import Limits
 from netmgr_proxy.metering import Metered
@@ -50,16 +51,28 @@ class Room:
     def judge_new(self, caller: Caller) -> Gate:
         """What is to be done with a connection that has just come."""
         sandbox = self.view.get(caller.address)
-        return judge_caller(sandbox, caller, journal=self.view.journal_available)
+        return judge_new(sandbox, caller, journal=self.view.journal_available)
 
-    def judge_live(self, caller: Caller) -> Gate:
+    def judge_identified(self, caller: Caller, owner: Owner) -> Decided:
+        """The same, where it was found out whose it is."""
+        sandbox = self.view.get(caller.address)
+        return judge_caller(sandbox, caller, owner, journal=self.view.journal_available)
+
+    def judge_live(self, account: Account) -> Decided:
         """What would be done now with a connection that was let in and recorded."""
-        return judge_caller(self.view.get(caller.address), caller, journal=True)
+        caller = account.caller
+        return judge_caller(self.view.get(caller.address), caller, account.owner, journal=True)
 
-    def account(self, caller: Caller, sandbox: SandboxView | None, target: Target) -> Account:
-        """The records of a new connection. Asks at once which process it is: it may exit soon."""
-        owner = self.tasks.start(find_process(self.daemon, caller), name="owner")
-        return Account(self.recorder, caller, sandbox, target, owner)
+    def account(
+        self, caller: Caller, sandbox: SandboxView | None, target: Target, *, decide: bool
+    ) -> Account:
+        """The records of a new connection. Asks at once which process it is: it may exit soon.
+
+        Args:
+            decide: the decision depends on it.
+        """
+        found = self.tasks.start(find_owner(self.daemon, caller, decide=decide), name="owner")
+        return Account(self.recorder, caller, sandbox, target, found)
 
     def next_request_id(self) -> str:
         """An id for the faces and records of one request."""

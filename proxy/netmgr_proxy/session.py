@@ -116,7 +116,7 @@ class HttpFlow:
             self._client.stop(DeadlinePassed())
 
     def judge_again(self) -> None:
-        gate = self._room.judge_live(self.caller)
+        gate = self._room.judge_live(self._account)
         refusal: Refusal | None = None
         if isinstance(gate, Deny):
             refusal = gate.refusal
@@ -197,7 +197,10 @@ class HttpFlow:
         if self._inference:
             return _HttpsOnly(self._room, self._client, self._account, head)
         if self._endpoint is None:
-            self._endpoint = Endpoint(self.caller.address, self._account.target, self._scheme)
+            account = self._account
+            self._endpoint = Endpoint(
+                self.caller.address, account.target, self._scheme, account.owner
+            )
         return EgressExchange(self._room, self._client, self._account, head, self._endpoint)
 
     async def _run(self, exchange: Exchange) -> bool:

@@ -88,7 +88,7 @@ class SpliceFlow:
 
     def _judge(self) -> Refusal | None:
         """Why the flow may not go on; None where it may."""
-        gate = self._room.judge_live(self.caller)
+        gate = self._room.judge_live(self._account)
         sandbox = self._room.view.get(self.caller.address)
         if sandbox is not None:
             self._account.moved_to(sandbox)
@@ -111,7 +111,9 @@ class SpliceFlow:
         sandbox = self._room.view.get(self.caller.address)
         revision = sandbox.revision if sandbox else 0
         try:
-            dialled = await self._room.dialer.dial(self.caller.address, self._target, revision)
+            dialled = await self._room.dialer.dial(
+                self.caller.address, self._target, revision, owner=self._account.owner
+            )
         except Refused as refused:
             self._account.refused(Kind.CONNECTION, refused.refusal)
             await self._explain(refused.refusal)

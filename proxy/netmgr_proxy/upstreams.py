@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from netmgr.policy.decision import Target
+from netmgr.policy.owner import UNKNOWN, Owner
 from netmgr.reasons import Reason
 from netmgr_proxy.dial import Dialer
 from netmgr_proxy.limits import Limits
@@ -28,17 +29,20 @@ class Origin:
         address: the sandbox's address.
         tls: whether the connection is encrypted.
         route: (id, serial) of an inference route; None for what the sandbox named itself.
+        owner: the programs that ask, where the policy tells them apart: it may let one reach
+            addresses that another must not.
     """
 
     address: str
     target: Target
     tls: bool
     route: tuple[str, int] | None = None
+    owner: Owner = UNKNOWN
     _hash: int = field(default=0, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         # Looked up with every request, and kept as long as a connection lives.
-        known = hash((self.address, self.target, self.tls, self.route))
+        known = hash((self.address, self.target, self.tls, self.route, self.owner))
         object.__setattr__(self, "_hash", known)
 
     def __hash__(self) -> int:
@@ -101,7 +105,9 @@ class Upstreams:
             Refused: with the reason, in the order dialled, connected, verified.
         """
         route = origin.route[0] if origin.route else None
-        dialled = await self._dialer.dial(origin.address, origin.target, revision, route)
+        dialled = await self._dialer.dial(
+            origin.address, origin.target, revision, route, origin.owner
+        )
         self.opened += 1
         name = origin.target.name or str(origin.target.ip)
         connection = UpstreamConnection(name, self._limits.response_head_bytes)

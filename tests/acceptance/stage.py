@@ -3,6 +3,7 @@
 Servers are set up once per run and used again: their addresses stay, their records begin anew.
 """
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,7 @@ from world.streams import Server
 
 HERE: Final = Path(__file__).parent
 LONG: Final = "x" * 5000  # longer than the 4096 bytes that a path may have
-_VARIABLE = re.compile(r"\{(it|sandbox|self|other|long|address:[^}]+)\}")
+_VARIABLE = re.compile(r"\{(it|sandbox|self|other|long|(?:address|real|sha256):[^}]+)\}")
 
 POLICIES: Final[dict[str, str]] = yaml.safe_load((HERE / "policies.yaml").read_text())
 
@@ -106,7 +107,7 @@ class Scene:
     def policy_file(self, text: str) -> Path:
         """A file with a policy: one of policies.yaml by its name, or `text` itself."""
         path = self.scratch / "policy.yaml"
-        path.write_text(POLICIES.get(text, text))
+        path.write_text(str(self.fill(POLICIES.get(text, text), None)))
         return path
 
     def _variable(self, name: str, it: str | None) -> str:
@@ -122,5 +123,11 @@ class Scene:
                 return self.others[0].address
             case "long":
                 return LONG
+        kind, _, rest = name.partition(":")
+        match kind:
+            case "real":
+                return str(Path(rest).resolve())
+            case "sha256":
+                return hashlib.sha256(Path(rest).read_bytes()).hexdigest()
             case _:
-                return self.stage.address(name.partition(":")[2])
+                return self.stage.address(rest)

@@ -141,7 +141,7 @@ def test_faces_of_one_decision_agree(doc: Any, target: Target, method: str, path
     policy = load(doc)
     connection = policy.judge_connection(target)
     request = policy.judge_request(target, read(method, path))
-    plan = policy.destination_plan(target.name or target.ip or "", target.port)
+    plan = policy.destination_plan(target)
     assert connection.permits == (plan is not None)
     assert connection.permits or request == connection
     if target.name is not None:

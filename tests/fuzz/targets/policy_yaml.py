@@ -48,4 +48,4 @@ def fuzz(data: bytes) -> None:
             target = Target(name, None, port)
             policy.judge_connection(target)
             policy.judge_request(target, Request("GET", "/a"))
-            policy.destination_plan(name, port)
+            policy.destination_plan(target)

@@ -96,7 +96,7 @@ def test_any_other_name_is_unknown(policy: Policy, name: str) -> None:
     assert named.decision.rule is None
     assert named.ports == frozenset()
     assert policy.judge_connection(https(name)).reason is Reason.NO_MATCHING_RULE
-    assert policy.destination_plan(name, 443) is None
+    assert policy.destination_plan(https(name)) is None
 
 
 def test_a_typo_is_denied_with_the_nearest_host_and_the_remedy(policy: Policy) -> None:
@@ -216,7 +216,9 @@ def test_sql_is_let_through_under_audit(policy: Policy) -> None:
 
 def test_destination_plans(policy: Policy) -> None:
     def kind(host: str, port: int = 443) -> PlanKind | None:
-        plan = policy.destination_plan(host, port)
+        literal = host[0].isdigit()
+        target = Target(None if literal else host, host if literal else None, port)
+        plan = policy.destination_plan(target)
         return plan and plan.kind
 
     assert kind("api.anthropic.com") is PlanKind.EXACT

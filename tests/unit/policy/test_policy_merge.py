@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from netmgr.policy.merge import Wanted, fold, paths_of, ports_of, widening
 from netmgr.policy.operations import AddEndpoint
-from netmgr.policy.rules import ANY_BINARY
+from netmgr.policy.programs import ANY_BINARY
 
 CURL, GIT = "/usr/bin/curl", "/usr/bin/git"
 Doc = dict[str, Any]

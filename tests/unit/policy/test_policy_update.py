@@ -227,8 +227,8 @@ def test_programs_never_inherit_an_endpoint(base: Policy) -> None:
 
 
 def test_the_outcome_is_judged_as_any_policy(base: Policy) -> None:
-    with pytest.raises(PolicyError, match="telling programs apart is not enforced yet"):
-        change(base, "--binary /usr/bin/git --add-endpoint new.test:443")
+    with pytest.raises(PolicyError, match="'git': expected an absolute path"):
+        change(base, "--binary git --add-endpoint new.test:443")
     with pytest.raises(PolicyError, match="needs 'protocol: rest'"):
         change(base, "--add-endpoint new.test:443:full:tcp")
     with pytest.raises(PolicyError, match="contradicts"):
