@@ -299,7 +299,8 @@ def inference_set(
     """Point inference.local at a provider's model, in one sandbox, under a label, or in all.
 
     Args:
-        fields: of `timeout_s`, `total_timeout_s`, `aliases`, `sandbox`, `label`, `if_version`.
+        fields: of `timeout_s`, `total_timeout_s`, `aliases`, `rules`, `sandbox`, `label`,
+            `if_version`.
     """
     body = {"provider": provider, "model": model, "verify": verify, **_present(**fields)}
     timeout = fields.get("timeout_s")
@@ -315,7 +316,8 @@ def inference_update(
     if_version: int | None = None,
     **changes: object,
 ) -> Call[Json]:
-    """Change what is given of `provider`, `model`, `aliases`, `timeout_s`, `total_timeout_s`."""
+    """Change what is given of `provider`, `model`, `aliases`, `timeout_s`, `total_timeout_s`,
+    `rules`."""
     words = _present(sandbox=sandbox, label=label, if_version=if_version)
     body = {"verify": verify, **words, **_present(**changes)}
     timeout = changes.get("timeout_s")

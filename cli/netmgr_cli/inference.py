@@ -6,6 +6,7 @@ import click
 
 from netmgr.errors import BadInput, NotFound
 from netmgr_cli import accounts, render, screen
+from netmgr_cli.call_rules import call_rules, rules_given
 from netmgr_cli.options import Format, Session, need_root, parse_pairs, shows, speaks
 
 
@@ -79,6 +80,7 @@ def _show_change(answer: Any, output: Format) -> None:
 @click.option("--provider", required=True, help="Name of a provider.")
 @click.option("--model", required=True, help="The model, as the provider calls it.")
 @_models
+@call_rules
 @_timeouts
 @_scope
 @shows
@@ -104,6 +106,7 @@ def set_(session: Session, output: Format, **given: Any) -> None:
         sandbox=given["sandbox"],
         label=given["label"],
         aliases=parse_pairs(given["aliases"], "--alias"),
+        rules=rules_given(given),
         if_version=given["if_version"],
     )
     with session.client() as client:
@@ -114,6 +117,7 @@ def set_(session: Session, output: Format, **given: Any) -> None:
 @click.option("--provider", help="Name of a provider.")
 @click.option("--model", help="The model, as the provider calls it.")
 @_models
+@call_rules
 @_timeouts
 @_scope
 @shows
@@ -127,6 +131,7 @@ def update(session: Session, output: Format, **given: Any) -> None:
     Examples:
       netmgr inference update --model meta/llama-3.1-8b-instruct
       netmgr inference update --timeout 300 --sandbox demo
+      netmgr inference update --model-mode reject --server-tool web_search
     """
     from netmgr import calls
 
@@ -135,9 +140,12 @@ def update(session: Session, output: Format, **given: Any) -> None:
     changes = {name: given[name] for name in names if given[name] is not None}
     if aliases := parse_pairs(given["aliases"], "--alias"):
         changes["aliases"] = aliases
+    if rules := rules_given(given):
+        changes["rules"] = rules
     if not changes:
         raise BadInput(
-            "nothing to change: give --provider, --model, --alias, --timeout or --total-timeout"
+            "nothing to change: give --provider, --model, --alias, --timeout, --total-timeout "
+            "or a rule (--help)"
         )
     call = calls.inference_update(
         sandbox=given["sandbox"],

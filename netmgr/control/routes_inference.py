@@ -97,7 +97,8 @@ def _add_inference(router: APIRouter, office: Office) -> None:
     @router.put("/inference")
     async def put(body: schema.SetInference, request: Request, response: Response) -> JsonObject:
         office.allow(request, Need.ROOT)
-        fields = body.model_dump(exclude={"verify", "if_version"})
+        fields = body.model_dump(exclude={"verify", "if_version"}, exclude_none=True)
+        fields |= {"sandbox": body.sandbox, "label": body.label}
         return await desk.set(fields, verify=body.verify, if_version=body.if_version)
 
     @router.patch("/inference")

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from netmgr.accounts.limits import Measure
 from netmgr.inference.profiles import MAX_ALIASES
+from netmgr.inference.rules import MAX_NAMES, ModelMode
 from netmgr.inference.scope import MAX_LABEL
 from netmgr.journal import DEFAULT_LIMIT, MAX_LIMIT
 from netmgr.reasons import Kind, Verdict
@@ -139,6 +140,22 @@ class RotateRefresh(Body):
     key: Text256 | None = None
 
 
+Names = Annotated[list[Text256], Field(max_length=MAX_NAMES)]
+
+
+class Rules(Body):
+    """What calls over a route may be; what is not given stays, or is at its default."""
+
+    model_mode: ModelMode | None = None
+    models: Names | None = None
+    server_tools: Names | None = None
+    remote_urls: Names | None = None
+    first_byte_timeout_s: Seconds | None = None
+    idle_timeout_s: Seconds | None = None
+    heartbeat_s: Seconds | None = None
+    plain_http: bool | None = None
+
+
 class SetInference(Body):
     """PUT /v1/inference: a route whole. Its scope is one sandbox, a label `K=V`, or all."""
 
@@ -147,6 +164,7 @@ class SetInference(Body):
     aliases: Aliases = {}
     timeout_s: Seconds = 0
     total_timeout_s: Seconds = 0
+    rules: Rules = Rules()
     verify: bool = True
     sandbox: str | None = None
     label: Label | None = None
@@ -161,6 +179,7 @@ class UpdateInference(Body):
     aliases: Aliases | None = None
     timeout_s: Seconds | None = None
     total_timeout_s: Seconds | None = None
+    rules: Rules | None = None
     verify: bool = True
     sandbox: str | None = None
     label: Label | None = None

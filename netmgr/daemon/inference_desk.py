@@ -16,6 +16,7 @@ from netmgr.inference import profiles
 from netmgr.inference.provider_type import ProviderType
 from netmgr.inference.resolve import judge_model, resolve_route
 from netmgr.inference.route import InferenceRoute as ResolvedRoute
+from netmgr.inference.rules import CallRules
 from netmgr.inference.scope import Scope
 from netmgr.process.ipc import PeerClosed, PeerRefused
 from netmgr.store import InferenceRoute
@@ -72,6 +73,7 @@ class InferenceDesk:
             total_timeout_s=route.total_timeout_s or 0,
             aliases=route.aliases,
         )
+        resolved = resolved.with_rules(CallRules.from_doc(route.rules))
         return replace(resolved, expires_at=min(row.expires.values(), default=None))
 
     async def probe(self, route: ResolvedRoute) -> list[JsonObject]:

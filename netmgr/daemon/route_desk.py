@@ -12,6 +12,7 @@ from typing import Any
 from netmgr.daemon.core import Core
 from netmgr.daemon.inference_desk import InferenceDesk, JsonObject, revocation
 from netmgr.errors import BadInput, NotFound
+from netmgr.inference.rules import CallRules
 from netmgr.inference.scope import Scope, narrowest_first, parse_scope
 from netmgr.reasons import Kind
 from netmgr.store import InferenceRoute
@@ -51,7 +52,7 @@ class RouteDesk:
 
         Raises:
             NotFound: no such provider or sandbox.
-            BadInput: a model, alias, label or time-out that cannot be meant.
+            BadInput: a model, alias, label, rule or time-out that cannot be meant.
             Conflict: the route has another version; nothing was saved.
             NotVerified: what the probe found, in words; nothing was saved.
         """
@@ -63,6 +64,7 @@ class RouteDesk:
             provider=fields["provider"],
             model=fields["model"],
             aliases=fields.get("aliases") or {},
+            rules=CallRules.from_doc(fields.get("rules") or {}).to_doc(),
             timeout_s=fields["timeout_s"] or None,
             total_timeout_s=fields["total_timeout_s"] or None,
             version=0,
@@ -92,7 +94,8 @@ class RouteDesk:
         probed is never overwritten.
 
         Args:
-            given: fields of `set`; `aliases` are added, one with an empty model is removed.
+            given: fields of `set`; `aliases` are added, one with an empty model is removed;
+                of `rules` only those that are named change.
 
         Raises:
             BadInput: nothing is given.
@@ -114,6 +117,7 @@ class RouteDesk:
             "total_timeout_s": now.total_timeout_s or 0,
             **given,
             "aliases": {name: model for name, model in aliases.items() if model},
+            "rules": CallRules.from_doc(now.rules).changed(given.get("rules") or {}).to_doc(),
         }
         version = now.version if if_version is None else if_version
         return await self.set(fields, verify=verify, if_version=version)
@@ -192,6 +196,7 @@ class RouteDesk:
             "protocols": [str(protocol) for protocol in resolved.dialect.protocols],
             "timeout_s": route.timeout_s or core.settings.inference_timeout_s,
             "total_timeout_s": route.total_timeout_s or 0,
+            "rules": CallRules.from_doc(route.rules).to_shown(),
             "version": route.version,
             "health": self._verified.get(key, {"verified": None, "at": None}),
         }

@@ -4,11 +4,12 @@ Knows nothing of how a route came about (netmgr.inference.profiles) or how it is
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from netmgr.inference.base_url import BaseUrl, parse_base_url
 from netmgr.inference.dialect import Dialect
+from netmgr.inference.rules import LEAST, CallRules
 from netmgr.secret import Secret
 
 DEFAULT_TIMEOUT_S: Final = 60.0  # contract: `--timeout` 0 or omitted
@@ -27,6 +28,7 @@ class InferenceRoute:
         base: where requests go.
         model: what the body's `model` becomes, unless it is an alias; as the provider calls it.
         aliases: what a client may ask for by name -> the model that it gets.
+        rules: what calls over it may be.
         dialect: how the provider is spoken to.
         credentials: by name; empty in the dialer's copy.
         timeout_s: a buffered answer whole; a stream until its first body byte. Seconds, as all.
@@ -57,12 +59,22 @@ class InferenceRoute:
     proxy: BaseUrl | None = None
     config: dict[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
+    rules: CallRules = LEAST
     expires_at: float | None = None
 
     @property
     def dialled(self) -> BaseUrl:
         """What the dialer connects to."""
         return self.proxy or self.base
+
+    def with_rules(self, rules: CallRules) -> "InferenceRoute":
+        """The route under these rules; where they have a deadline, it replaces the provider's."""
+        return replace(
+            self,
+            rules=rules,
+            first_byte_timeout_s=rules.first_byte_timeout_s or self.first_byte_timeout_s,
+            idle_timeout_s=rules.idle_timeout_s or self.idle_timeout_s,
+        )
 
     def to_wire(self, with_credential: bool) -> dict[str, Any]:
         """As the `route` of an `inference` operation; the key only for proxy workers."""
@@ -83,6 +95,7 @@ class InferenceRoute:
             "dialect": self.dialect.to_wire(),
             "config": dict(self.config),
             "aliases": dict(self.aliases),
+            "rules": self.rules.to_doc(),
             "expires_at": self.expires_at,
         }
         if with_credential:
@@ -117,5 +130,6 @@ class InferenceRoute:
             proxy=parse_base_url(proxy, "proxy", cleartext_anywhere=True) if proxy else None,
             config=dict(body["config"]),
             aliases=dict(body.get("aliases", {})),
+            rules=CallRules.from_doc(body.get("rules", {})),
             expires_at=body.get("expires_at"),
         )

@@ -173,7 +173,7 @@ class Inference:
             version = self._db.count(f"{route.scope or 0}:{route.label or ''}:inference")
             self.remove(route.scope, route.label)
             self._db.execute(
-                "INSERT INTO inference VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO inference VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 route.scope,
                 route.provider,
                 route.model,
@@ -183,6 +183,7 @@ class Inference:
                 route.updated,
                 route.label,
                 json.dumps(dict(route.aliases)),
+                json.dumps(dict(route.rules), sort_keys=True),
             )
         stored = self.find(route.scope, route.label)
         assert stored is not None
@@ -233,6 +234,7 @@ def _routes(database: Database, where: str, *values: object) -> tuple[InferenceR
             updated=row["updated"],
             label=row["label"],
             aliases=json.loads(row["aliases"]),
+            rules=json.loads(row["rules"]),
         )
         for row in rows
     )

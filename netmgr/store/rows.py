@@ -135,6 +135,7 @@ class InferenceRoute:
         scope: sandbox id; None is the default for all, or for all that have the label.
         label: `K=V`; None where the route is not for a label.
         aliases: further models by the name that clients ask for.
+        rules: as netmgr.inference.rules writes them.
         timeout_s: None means the setting inference_timeout_s.
         total_timeout_s: None means no bound.
         version: counts the changes of this scope; it never goes back.
@@ -149,3 +150,4 @@ class InferenceRoute:
     updated: float
     label: str | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
+    rules: Mapping[str, Any] = field(default_factory=dict)

@@ -188,9 +188,15 @@ CREATE TABLE usage (               -- sums of model calls: netmgr.accounts.usage
 ) STRICT, WITHOUT ROWID;
 """
 
+# What calls over a route may be, as JSON; see netmgr.inference.rules.
+_CALL_RULES: Final = """
+ALTER TABLE inference ADD COLUMN rules TEXT NOT NULL DEFAULT '{}';
+"""
+
 MIGRATIONS: Final = (
     _FIRST,
     _SCOPES,
     _CREDENTIAL_LIVES,
     _ACCOUNTS,
+    _CALL_RULES,
 )  # step n leads to PRAGMA user_version n

@@ -90,11 +90,12 @@ class Admissions:
         self._target = target
         self._last: Admission | None = None
 
-    def admit(self, head: Head, live: LiveRoute | None) -> Admission:
+    def admit(self, head: Head, live: LiveRoute | None, scheme: str = "https") -> Admission:
         """Judge head and route.
 
         Args:
             live: the route in force now; None where there is none.
+            scheme: of this connection.
 
         Raises:
             Refused, ModelRefused: the call goes no further.
@@ -103,7 +104,7 @@ class Admissions:
         if last is not None and last.live is live and head.is_like(last.head):
             return last
         self._last = None  # what is refused keeps nothing
-        target = check_authority(head, self._target, "https")
+        target = check_authority(head, self._target, scheme)
         admitted = admit(head.method, target, live.route if live else None)
         if isinstance(admitted, errors.Refusal):
             raise ModelRefused(admitted)

@@ -98,6 +98,9 @@ class Exchange:
     def record_start(self) -> None:
         """It has become a long one."""
 
+    def beat(self, now: float) -> None:
+        """Called several times a second while it lasts."""
+
     @property
     def http(self) -> dict[str, Any]:
         """The record's `http` part: no query, no headers."""

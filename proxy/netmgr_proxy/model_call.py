@@ -19,10 +19,11 @@ from netmgr_proxy.exchange import CutShort, Exchange
 from netmgr_proxy.inference import errors
 from netmgr_proxy.inference.admit import Admitted, expired
 from netmgr_proxy.inference.answer import AnswerHead, judge_answer
-from netmgr_proxy.inference.errors import outward_message, render_stream_error
+from netmgr_proxy.inference.broken_stream import render_stream_error
+from netmgr_proxy.inference.errors import outward_message, token
 from netmgr_proxy.inference.frame_usage import FrameMeter
 from netmgr_proxy.inference.model_list import answer_models
-from netmgr_proxy.inference.outgoing import outgoing_body
+from netmgr_proxy.inference.outgoing import NotPermitted, outgoing_body
 from netmgr_proxy.inference.patterns import shape_of_path
 from netmgr_proxy.inference.rewrite import MalformedBody, PinnedBody
 from netmgr_proxy.inference.sse import SseTracker
@@ -37,6 +38,7 @@ from netmgr_proxy.wire.request import Head
 from netmgr_proxy.wire.response import Framing, ResponseHead, ResponseReader
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+HEARTBEAT: Final = b": the model is still at work\n\n"
 _AUTH_FAILURES: Final = (401, 403)
 _REFUSED_FROM: Final = 400  # a provider charges nothing for what it refuses
 
@@ -55,10 +57,12 @@ class ModelCall(Exchange):
         account: Account,
         head: Head,
         admissions: Admissions,
+        scheme: str = "https",
     ) -> None:
         super().__init__(room, client, account, head)
         self.shape = Shape.OPENAI
         self._admissions = admissions
+        self._scheme = scheme
         self._admitted: Admitted | None = None
         self._live: LiveRoute | None = None
         self._pinned: PinnedBody | None = None
@@ -71,6 +75,8 @@ class ModelCall(Exchange):
         self._tracker = SseTracker(Shape.OPENAI)
         self._attempts = 0
         self._permit: Permit | None = None
+        self._head_at = 0.0
+        self._sent_at = 0.0  # the last chunk of a stream
 
     async def run(self) -> bool:
         self._admit()
@@ -112,7 +118,7 @@ class ModelCall(Exchange):
         path = self.head.target.partition(b"?")[0].decode("latin-1")
         self.shape = shape_of_path(path)
         sandbox = self.sandbox()
-        admission = self._admissions.admit(self.head, self.room.routes.get(sandbox))
+        admission = self._admissions.admit(self.head, self.room.routes.get(sandbox), self._scheme)
         self._live = admission.live
         self._admitted = admission.admitted
         self.shape = admission.admitted.shape
@@ -133,6 +139,9 @@ class ModelCall(Exchange):
             self._pinned = outgoing_body(admission.admitted, body)
         except MalformedBody as fault:
             raise ModelRefused(fault.refusal(self.shape)) from None
+        except NotPermitted as no:
+            self._pinned = no.pinned
+            raise ModelRefused(no.refusal) from None
         self.progress.bytes_out = len(body)
 
     def _answer_models(self, admitted: Admitted) -> None:
@@ -226,6 +235,7 @@ class ModelCall(Exchange):
             super().finish()
             return
         self._answer = answer
+        self._head_at = self.room.now()
         self._meter = FrameMeter() if answer.frames else UsageMeter(answer.coding)
         self._chunked = head.framing in (Framing.CHUNKED, Framing.CLOSE) and not self.head.http10
         self._pending = self._render_head(answer, head)
@@ -235,6 +245,7 @@ class ModelCall(Exchange):
     def _render_head(self, answer: AnswerHead, head: ResponseHead) -> bytes:
         lines = [render_status_line(answer.status)]
         lines += [name + b": " + value for name, value in answer.headers]
+        lines += self._model_lines()
         if self._chunked:
             lines.append(b"transfer-encoding: chunked")
         elif head.framing is Framing.LENGTH:
@@ -245,6 +256,16 @@ class ModelCall(Exchange):
             lines.append(b"connection: close")
         return b"\r\n".join(lines) + b"\r\n\r\n"
 
+    def _model_lines(self) -> list[bytes]:
+        """What the client is told of the model, since it may be another than it asked for."""
+        pinned = self._pinned
+        if pinned is None:
+            return []
+        lines = [b"x-netmgr-model: " + token(pinned.model)]
+        if pinned.overridden:
+            lines.append(b"x-netmgr-requested-model: " + token(pinned.requested_model or ""))
+        return lines
+
     def take_body(self, data: bytes, reader: ResponseReader) -> None:
         if reader.head is not None and reader.head.framing is Framing.CHUNKED:
             data = reader.bare()
@@ -254,8 +275,10 @@ class ModelCall(Exchange):
         assert self._answer is not None
         now = self.room.now()
         if self._answer.streaming:
+            self._sent_at = now
             self.client.deadline = self._clock.chunk(now)
-            self._tracker.feed(data)
+            if not self._answer.frames:
+                self._tracker.feed(data)
         self._clock.note_first_byte(now)
         self._meter.feed(data)
         self.progress.bytes_in += len(data)
@@ -278,6 +301,19 @@ class ModelCall(Exchange):
             self.client.write(data)
             self.progress.answered = True
 
+    def beat(self, now: float) -> None:
+        """A comment keeps a silent stream alive where the route wants that; between events only."""
+        answer, admitted = self._answer, self._admitted
+        if answer is None or admitted is None or not self._chunked:
+            return
+        every = admitted.route.rules.heartbeat_s
+        if every is None or answer.frames or not answer.takes_error_event:
+            return
+        quiet = now - max(self._sent_at, self._head_at) >= every
+        if quiet and self._tracker.at_boundary and not (self.over or self.client.blocked):
+            self._sent_at = now
+            self._send(b"%x\r\n%b\r\n" % (len(HEARTBEAT), HEARTBEAT))
+
     # -- endings ---------------------------------------------------------------------------
 
     def end_stream(self, refusal: Refusal) -> None:
@@ -286,7 +322,13 @@ class ModelCall(Exchange):
             return  # half a frame cannot be ended: nothing behind it would be read
         if self._answer is not None and self._answer.takes_error_event and self._chunked:
             told = outward_message(refusal.reason, refusal.message)
-            event = render_stream_error(self.shape, refusal.reason, told)
+            event = render_stream_error(
+                self.shape,
+                refusal.reason,
+                told,
+                half=self._tracker.half,
+                sequence_number=self._tracker.next_number,
+            )
             self._send(b"%x\r\n%b\r\n" % (len(event), event))
 
     def _record(self) -> None:

@@ -31,6 +31,7 @@ from netmgr_proxy.wire.request import BadRequest, Body, End, Head
 _HTTPS_ONLY: Final = Refusal(
     Reason.UNSUPPORTED_PROTOCOL,
     "inference.local answers HTTPS only: use https://inference.local/v1",
+    remedy="netmgr inference update --plain-http",
 )
 
 
@@ -109,8 +110,10 @@ class HttpFlow:
 
     def tick(self, now: float) -> None:
         exchange = self._exchange
-        if exchange is not None and now - exchange.progress.started_at >= LONG_FLOW_S:
-            exchange.record_start()
+        if exchange is not None:
+            if now - exchange.progress.started_at >= LONG_FLOW_S:
+                exchange.record_start()
+            exchange.beat(now)
         if now >= self._client.deadline:
             self._client.deadline = FOREVER
             self._client.stop(DeadlinePassed())
@@ -192,8 +195,10 @@ class HttpFlow:
                 raise BadRequest(408, why) from None
 
     def _begin(self, head: Head) -> Exchange:
-        if self._inference and self._scheme == "https":
-            return ModelCall(self._room, self._client, self._account, head, self._admissions)
+        if self._inference and (self._scheme == "https" or self._serves_plain_http()):
+            return ModelCall(
+                self._room, self._client, self._account, head, self._admissions, self._scheme
+            )
         if self._inference:
             return _HttpsOnly(self._room, self._client, self._account, head)
         if self._endpoint is None:
@@ -202,6 +207,11 @@ class HttpFlow:
                 self.caller.address, account.target, self._scheme, account.owner
             )
         return EgressExchange(self._room, self._client, self._account, head, self._endpoint)
+
+    def _serves_plain_http(self) -> bool:
+        sandbox = self._room.view.get(self.caller.address)
+        live = self._room.routes.get(sandbox) if sandbox is not None else None
+        return live is not None and live.route.rules.plain_http
 
     async def _run(self, exchange: Exchange) -> bool:
         """One exchange with whatever comes of it."""

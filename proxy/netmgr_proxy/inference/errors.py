@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from netmgr.inference.protocols import Shape
 from netmgr.reasons import Reason
-from netmgr_proxy.inference.eventstream import render_exception
 
+MAX_TOKEN: Final = 256  # characters of a header value of ours
 MAX_MESSAGE: Final = 2000  # characters; a client may log the whole of it
 
 Headers = list[tuple[bytes, bytes]]
@@ -86,7 +86,7 @@ def render_error(
     headers = [
         (b"content-type", b"application/json"),
         (b"x-netmgr-reason", refusal.reason.value.encode()),
-        (b"x-request-id", _token(request_id)),
+        (b"x-request-id", token(request_id)),
     ]
     if refusal.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % refusal.retry_after_s))
@@ -97,43 +97,6 @@ def render_error(
         kind = _BEDROCK_TYPES.get(refusal.status, "InternalServerException")
         headers.append((b"x-amzn-errortype", kind.encode()))
     return headers, json.dumps(body).encode()
-
-
-def render_stream_error(
-    shape: Shape, reason: Reason, message: str, sequence_number: int = 0
-) -> bytes:
-    """The event that ends a broken stream. The caller then aborts the connection.
-
-    A server-sent one begins with a blank line, so that a half-written event before it cannot
-    swallow it; a blank line too many is ignored (WHATWG HTML, 9.2.6 "Interpreting an event
-    stream"). Amazon's are frames and may only stand between two others.
-
-    Args:
-        sequence_number: of the event in a Responses stream; one more than the last.
-    """
-    message = message[:MAX_MESSAGE]
-    error: dict[str, Any] = {"message": message, "type": "proxy_stream_error", "code": reason.value}
-    late = reason is Reason.UPSTREAM_TIMEOUT
-    match shape:
-        case Shape.OPENAI:
-            return b"\n\ndata: " + _line({"error": error}) + b"\n\n"
-        case Shape.RESPONSES:
-            # The event of the API's reference is flat; its SDKs raise on a nested `error`.
-            event = {
-                "type": "error",
-                "code": reason.value,
-                "message": message,
-                "param": None,
-                "sequence_number": sequence_number,
-                "error": error,
-            }
-        case Shape.BEDROCK:
-            kind = "modelTimeoutException" if late else "modelStreamErrorException"
-            return render_exception(kind, _line({"message": message}))
-        case Shape.ANTHROPIC:
-            kind = "timeout_error" if late else "api_error"
-            event = {"type": "error", "error": error | {"type": kind}}
-    return b"\n\nevent: error\ndata: " + _line(event) + b"\n\n"
 
 
 def _body(refusal: Refusal, request_id: str, rule: str | None) -> dict[str, Any]:
@@ -164,11 +127,6 @@ def _type_of(status: int, special: dict[int, str], broken: str) -> str:
     return broken if status >= 500 else "invalid_request_error"
 
 
-def _line(event: dict[str, Any]) -> bytes:
-    # json.dumps escapes line ends and all non-ASCII: the event stays one line.
-    return json.dumps(event, separators=(",", ":")).encode()
-
-
-def _token(text: str) -> bytes:
+def token(text: str) -> bytes:
     """`text` as a header value: visible ASCII only, so that it can break nothing."""
-    return bytes(c for c in text.encode("ascii", "replace") if 0x21 <= c <= 0x7E)
+    return bytes(c for c in text[:MAX_TOKEN].encode("ascii", "replace") if 0x21 <= c <= 0x7E)

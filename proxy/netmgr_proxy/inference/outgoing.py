@@ -5,9 +5,26 @@ fields are `headers`' business, the signature is `sigv4`'s.
 """
 
 from netmgr_proxy.inference.admit import Admitted
+from netmgr_proxy.inference.errors import Refusal
+from netmgr_proxy.inference.permits import choose_model, judge_way_out
 from netmgr_proxy.inference.reshape import shape_body
-from netmgr_proxy.inference.rewrite import PinnedBody
+from netmgr_proxy.inference.rewrite import PinnedBody, read_call
 from netmgr_proxy.inference.url import join, join_target
+from netmgr_proxy.inference.way_out import find_way_out
+
+
+class NotPermitted(Exception):
+    """A request that asks for what its route does not allow.
+
+    Attributes:
+        refusal: as the client gets it.
+        pinned: the request, for the record.
+    """
+
+    def __init__(self, refusal: Refusal, pinned: PinnedBody) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+        self.pinned = pinned
 
 
 def outgoing_body(admitted: Admitted, body: bytes) -> PinnedBody:
@@ -15,10 +32,20 @@ def outgoing_body(admitted: Admitted, body: bytes) -> PinnedBody:
 
     Raises:
         MalformedBody: it is none that can be read in one way only.
+        NotPermitted: it asks for a model, or for deeds of the provider, that are not allowed.
     """
     route = admitted.route
-    call = route.dialect.call(admitted.pattern.operation)
-    return shape_body(body, call, route.model, route.aliases, named=admitted.named_model)
+    shape = route.dialect.call(admitted.pattern.operation)
+    call = read_call(body, admitted.named_model)
+    found = find_way_out(call.document)
+    model = choose_model(call.requested_model, call.given, route, admitted.shape)
+    if isinstance(model, Refusal):
+        raise NotPermitted(model, call.pinned(route.model))
+    pinned = shape_body(call, shape, model)
+    refusal = judge_way_out(found, route.rules, admitted.shape)
+    if refusal is not None:
+        raise NotPermitted(refusal, pinned)
+    return pinned._replace(references=tuple(found.references)) if found.references else pinned
 
 
 def fixed_target(admitted: Admitted) -> str | None:

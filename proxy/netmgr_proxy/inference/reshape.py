@@ -5,59 +5,30 @@ that names no model. As in `rewrite`, what is not changed keeps its bytes. Knows
 """
 
 import json
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Final
 
 from netmgr.inference.dialect import CallShape
-from netmgr_proxy.inference.document import Document, Member, read_document
-from netmgr_proxy.inference.rewrite import (
-    KEY,
-    PinnedBody,
-    asks_for_stream,
-    model_member,
-    pin_model,
-)
-
-_NO_ALIASES: Final[Mapping[str, str]] = MappingProxyType({})
+from netmgr_proxy.inference.document import Document, Member
+from netmgr_proxy.inference.rewrite import KEY, CallBody, PinnedBody, asks_for_stream
 
 
-def shape_body(
-    body: bytes,
-    call: CallShape,
-    model: str,
-    aliases: Mapping[str, str] = _NO_ALIASES,
-    *,
-    named: str | None = None,
-) -> PinnedBody:
-    """The body as the provider of that call wants it.
-
-    Args:
-        model: what is asked, unless the client named an alias.
-        named: the model that the path names, where it is there and not in the body.
-
-    Raises:
-        MalformedBody: the body is no strict JSON object, or says more than once which model.
-    """
+def shape_body(body: CallBody, call: CallShape, model: str) -> PinnedBody:
+    """The body as the provider of that call wants it, asking for `model`."""
     if not call.edits:
-        return pin_model(body, model, aliases)
-    document = read_document(body)
-    if named is not None:
-        # The path names the model: a `model` of the body is the model's own business.
-        return _untouched(document, named, aliases.get(named, model))
-    member = model_member(document)
-    requested = document.text(member) if member is not None else None
-    model = model if requested is None else aliases.get(requested, model)
+        return body.pinned(model)
+    document = body.document
+    if body.member is None and body.given:
+        return _untouched(document, body.requested_model, model)
     gone = {*call.remove, KEY}
     kept = [m for m in document.members if m.key not in gone]
     added = [(key, value) for key, value in call.add if all(m.key != key for m in kept)]
     if call.model_in_body:
         added.insert(0, (KEY, json.dumps(model)))
     shaped = _rebuilt(document, kept, added)
+    requested = body.requested_model
     return PinnedBody((shaped,), len(shaped), requested, asks_for_stream(document), model)
 
 
-def _untouched(document: Document, named: str, model: str) -> PinnedBody:
+def _untouched(document: Document, named: str | None, model: str) -> PinnedBody:
     return PinnedBody(
         chunks=(document.body,),
         length=len(document.body),

@@ -5,15 +5,21 @@ cache prompts by byte prefix, and the order of keys in tool schemas matters to m
 """
 
 import json
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from netmgr_proxy.inference.document import Document, MalformedBody, Member, read_document
 
 KEY: Final = "model"
 
-__all__ = ["KEY", "MalformedBody", "PinnedBody", "asks_for_stream", "model_member", "pin_model"]
+__all__ = [
+    "KEY",
+    "CallBody",
+    "MalformedBody",
+    "PinnedBody",
+    "asks_for_stream",
+    "pin_model",
+    "read_call",
+]
 
 
 class PinnedBody(NamedTuple):
@@ -25,6 +31,7 @@ class PinnedBody(NamedTuple):
         requested_model: what the client had asked for; None where it was no string or absent.
         stream: whether the client asked for a stream (`"stream": true`).
         model: what the body asks for now.
+        references: ids of objects at the provider that it names.
     """
 
     chunks: tuple[bytes | memoryview, ...]
@@ -32,47 +39,83 @@ class PinnedBody(NamedTuple):
     requested_model: str | None
     stream: bool
     model: str
+    references: tuple[str, ...] = ()
+
+    @property
+    def overridden(self) -> bool:
+        """Whether the client asked for another model than it gets."""
+        return self.requested_model not in (None, self.model)
 
     def joined(self) -> bytes:
         """The body in one piece."""
         return b"".join(self.chunks)
 
 
-def pin_model(
-    body: bytes, model: str, aliases: Mapping[str, str] = MappingProxyType({})
-) -> PinnedBody:
-    """Replace or insert the top-level `model`.
+class CallBody(NamedTuple):
+    """A body that was read.
+
+    Attributes:
+        member: the top-level `model`; None where there is none, or the path names the model.
+        requested_model: what is asked for; None where that is no string or absent.
+        given: whether any model is asked for.
+    """
+
+    document: Document
+    member: Member | None
+    requested_model: str | None
+    given: bool
+
+    def pinned(self, model: str) -> PinnedBody:
+        """The body with that model in its place, or inserted; untouched where it is there."""
+        document, member = self.document, self.member
+        whole = memoryview(document.body)
+        chunks: tuple[bytes | memoryview, ...]
+        if member is None:
+            behind = document.opening + 1
+            comma = b"," if document.members else b""
+            inserted = b'"model":' + json.dumps(model).encode() + comma
+            chunks = (whole[:behind], inserted, whole[behind:])
+        elif self.requested_model == model:
+            chunks = (whole,)
+        else:
+            chunks = (whole[: member.start], json.dumps(model).encode(), whole[member.end :])
+        return PinnedBody(
+            chunks=chunks,
+            length=sum(map(len, chunks)),
+            requested_model=self.requested_model,
+            stream=asks_for_stream(document),
+            model=model,
+        )
+
+
+def read_call(body: bytes, named: str | None = None) -> CallBody:
+    """Read a body, and which model it asks for.
 
     Args:
-        model: what it becomes, unless the client asked for an alias.
-        aliases: alias -> the model that it stands for.
+        named: the model that the path names, where it does: then a `model` of the body is the
+            model's own business.
 
     Raises:
-        MalformedBody: the body is no strict JSON object, or says more than once which model.
+        MalformedBody: it is no strict JSON object, or some readers find another model in it.
     """
     document = read_document(body)
-    member = model_member(document)
+    if named is not None:
+        return CallBody(document, None, named, given=True)
+    member = _model_member(document)
     requested = document.text(member) if member is not None else None
-    if requested is not None:
-        model = aliases.get(requested, model)
-    value = json.dumps(model).encode()
-    whole = memoryview(body)
-    if member is not None:
-        chunks: tuple[bytes | memoryview, ...] = (whole[: member.start], value, whole[member.end :])
-    else:
-        comma = b"," if document.members else b""
-        behind = document.opening + 1
-        chunks = (whole[:behind], b'"model":' + value + comma, whole[behind:])
-    return PinnedBody(
-        chunks=chunks,
-        length=sum(map(len, chunks)),
-        requested_model=requested,
-        stream=asks_for_stream(document),
-        model=model,
-    )
+    return CallBody(document, member, requested, given=member is not None)
 
 
-def model_member(document: Document) -> Member | None:
+def pin_model(body: bytes, model: str) -> PinnedBody:
+    """Replace or insert the top-level `model`.
+
+    Raises:
+        MalformedBody: see `read_call`.
+    """
+    return read_call(body).pinned(model)
+
+
+def _model_member(document: Document) -> Member | None:
     """The member that names the model, or None.
 
     Raises:

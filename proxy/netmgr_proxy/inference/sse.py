@@ -1,6 +1,7 @@
 """Owns: where a relayed event stream stands: between two events or inside one, finished or not.
 
-Knows nothing of what the events say. It costs a search or two per chunk and keeps 64 bytes.
+Knows nothing of what the events say. It costs a search or two per chunk and keeps 64 bytes
+and the event that is not whole yet.
 Grammar: WHATWG HTML, 9.2.5 "Parsing an event stream"; a line ends in CR LF, LF or CR.
 """
 
@@ -9,10 +10,15 @@ from typing import Final
 
 from netmgr.inference.protocols import Shape
 
+MAX_HALF: Final = 64 * 1024  # bytes of an event that are kept while it is not whole
 _CARRY: Final = 64  # bytes; longer than any marker with the line end before and behind it
 
 # A stream that ends in one of these ends in an empty line. `\n\r` may become `\n\r\n`.
 _BLANK_LINE: Final = (b"\n\n", b"\r\r", b"\n\r\n", b"\n\r", b"\r\r\n")
+
+_EVENT_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\n\r|\r\r\n")
+_NUMBER_KEY: Final = b'"sequence_number":'
+_NUMBER: Final = re.compile(rb'"sequence_number": ?([0-9]{1,9})')
 
 _MARKERS: Final = {
     Shape.OPENAI: (b"[DONE]",),
@@ -38,12 +44,23 @@ _TERMINAL: Final = {
 class SseTracker:
     """Feed it every chunk of one event stream, in order."""
 
-    __slots__ = ("_markers", "_tail", "_terminal", "_terminal_seen")
+    __slots__ = (
+        "_half",
+        "_markers",
+        "_number",
+        "_numbered",
+        "_tail",
+        "_terminal",
+        "_terminal_seen",
+    )
 
     def __init__(self, shape: Shape) -> None:
         self._markers = _MARKERS[shape]
         self._terminal = _TERMINAL[shape]
         self._terminal_seen = False
+        self._half = b""  # since the last chunk that ended an event; longer than MAX_HALF: unknown
+        self._numbered = shape is Shape.RESPONSES
+        self._number = b""
         self._tail = b"\n\n"  # the beginning of a stream is a boundary
 
     def feed(self, chunk: bytes) -> None:
@@ -54,12 +71,31 @@ class SseTracker:
                 if marker in recent and self._terminal.search(recent):
                     self._terminal_seen = True
                     break
+        if self._numbered and (at := recent.rfind(_NUMBER_KEY)) >= 0:
+            self._number = recent[at : at + _CARRY]
         self._tail = recent[-_CARRY:]
+        if self._tail.endswith(_BLANK_LINE):
+            self._half = b""
+        elif len(self._half) <= MAX_HALF:
+            self._half += chunk
 
     @property
     def at_boundary(self) -> bool:
         """Whether the stream stands between two events."""
         return self._tail.endswith(_BLANK_LINE)
+
+    @property
+    def half(self) -> bytes | None:
+        """The event that was begun and not ended; b"" at a boundary, None where it is too long."""
+        if len(self._half) > MAX_HALF:
+            return None
+        return _EVENT_END.split(self._half)[-1]
+
+    @property
+    def next_number(self) -> int:
+        """One more than the last `sequence_number` of a Responses stream."""
+        found = _NUMBER.match(self._number)
+        return int(found[1]) + 1 if found else 0
 
     @property
     def finished(self) -> bool:

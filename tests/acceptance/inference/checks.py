@@ -22,6 +22,8 @@ SENT: Final = {
 }
 # What a client may see of any answer, besides the headers that a case names.
 RETURNED: Final = {
+    "x-netmgr-model",
+    "x-netmgr-requested-model",
     "content-type",
     "content-length",
     "content-encoding",

@@ -7,11 +7,9 @@ import pytest
 from netmgr.inference.protocols import Shape
 from netmgr.reasons import Reason
 from netmgr_proxy.inference.errors import (
-    MAX_MESSAGE,
     Refusal,
     outward_message,
     render_error,
-    render_stream_error,
 )
 
 
@@ -74,27 +72,6 @@ def test_types_follow_the_status(status: int, openai: str, anthropic: str) -> No
 def test_a_request_id_cannot_end_a_header() -> None:
     headers, _ = render_error(Refusal(400, Reason.MALFORMED_REQUEST, "x"), "a\r\nb: c\u20ac")
     assert dict(headers)[b"x-request-id"] == b"ab:c?"
-
-
-@pytest.mark.parametrize("shape", [shape for shape in Shape if shape is not Shape.BEDROCK])
-def test_a_stream_error_is_one_event_of_its_own(shape: Shape) -> None:
-    event = render_stream_error(
-        shape, Reason.UPSTREAM_TIMEOUT, "silent\r\nfor \u2028 long" * 900, 7
-    )
-    assert event.startswith(b"\n\n")
-    assert event.endswith(b"\n\n")
-    *head, data = event.strip().split(b"\n")
-    assert head == ([] if shape is Shape.OPENAI else [b"event: error"])
-    body = json.loads(data.removeprefix(b"data: "))
-    assert len(body["error"]["message"]) <= MAX_MESSAGE
-    match shape:
-        case Shape.OPENAI:
-            assert body["error"]["type"] == "proxy_stream_error"
-        case Shape.RESPONSES:
-            assert (body["type"], body["sequence_number"]) == ("error", 7)
-            assert body["code"] == "upstream_timeout"
-        case Shape.ANTHROPIC:
-            assert (body["type"], body["error"]["type"]) == ("error", "timeout_error")
 
 
 def test_where_the_provider_is_stays_outside() -> None:

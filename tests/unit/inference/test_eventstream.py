@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from netmgr.inference.protocols import Shape
 from netmgr.reasons import Reason
 from netmgr.testing.event_frames import event_frame
-from netmgr_proxy.inference.errors import Refusal, render_error, render_stream_error
+from netmgr_proxy.inference.broken_stream import render_stream_error
+from netmgr_proxy.inference.errors import Refusal, render_error
 from netmgr_proxy.inference.eventstream import MAX_READ, FrameReader
 from netmgr_proxy.inference.frame_usage import FrameMeter
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from netmgr.inference.dialect import CallShape
 from netmgr_proxy.inference.document import MalformedBody
 from netmgr_proxy.inference.reshape import shape_body
+from netmgr_proxy.inference.rewrite import read_call
 
 VERTEX = CallShape(
     model_in_body=False, remove=("context_management",), add=(("anthropic_version", '"v"'),)
@@ -31,15 +32,15 @@ PATH = CallShape(target="/m/{model}", model_in_body=False)
     ],
 )
 def test_vertex(body: bytes, shaped: bytes) -> None:
-    assert shape_body(body, VERTEX, "m").joined() == shaped
+    assert shape_body(read_call(body), VERTEX, "m").joined() == shaped
 
 
 def test_a_body_whose_path_names_the_model_is_not_touched() -> None:
     body = b' {"model":"their own","stream":true} '
-    shaped = shape_body(body, PATH, "m", {"alias": "n"}, named="alias")
+    shaped = shape_body(read_call(body, "alias"), PATH, "n")
     assert (shaped.joined(), shaped.requested_model, shaped.model) == (body, "alias", "n")
     with pytest.raises(MalformedBody):
-        shape_body(b"[]", PATH, "m", named="x")
+        read_call(b"[]", "x")
 
 
 KEYS = st.sampled_from(["a", "b", "model", "context_management", "anthropic_version", "z"])
@@ -52,7 +53,7 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(KEYS, VALUES), st.sampled_from([None, 1]))
 def test_as_a_dictionary(asked: dict[str, object], indent: int | None) -> None:
-    shaped = shape_body(json.dumps(asked, indent=indent).encode(), VERTEX, "m")
+    shaped = shape_body(read_call(json.dumps(asked, indent=indent).encode()), VERTEX, "m")
     gone = ("model", "context_management")
     wanted = {key: value for key, value in asked.items() if key not in gone}
     wanted.setdefault("anthropic_version", "v")

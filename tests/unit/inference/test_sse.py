@@ -3,9 +3,7 @@
 import pytest
 
 from netmgr.inference.protocols import SHAPE_OF, Shape
-from netmgr.reasons import Reason
 from netmgr.testing.model_answers import default_answer
-from netmgr_proxy.inference.errors import render_stream_error
 from netmgr_proxy.inference.patterns import PATTERNS, Pattern
 from netmgr_proxy.inference.sse import SseTracker
 
@@ -39,12 +37,3 @@ def test_what_only_looks_like_the_end(text: bytes) -> None:
     tracker = SseTracker(Shape.OPENAI)
     tracker.feed(text)
     assert not tracker.finished
-
-
-@pytest.mark.parametrize("half", [b"", b"data: {", b"data: {}\n", b"data: {}\r", b"data: {}\n\n"])
-def test_our_error_is_an_event_of_its_own_wherever_it_comes(half: bytes) -> None:
-    event = render_stream_error(Shape.OPENAI, Reason.UPSTREAM_TIMEOUT, "late")
-    stream = (half + event).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    last = [block for block in stream.split(b"\n\n") if block.strip()][-1]
-    assert last.strip().startswith(b'data: {"error"')
-    assert last.strip().count(b"\n") == 0

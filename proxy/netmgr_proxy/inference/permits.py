@@ -1,0 +1,89 @@
+"""Owns: whether a route allows what a request asks: the model that it names, tools that the
+provider runs, URLs that it fetches.
+
+Knows nothing of bytes: the body's findings come from way_out. Stored objects are judged elsewhere,
+since whose they are is known to the daemon.
+"""
+
+import re
+from typing import Final
+
+from netmgr.inference.protocols import Shape
+from netmgr.inference.route import InferenceRoute
+from netmgr.inference.rules import CallRules, ModelMode
+from netmgr.reasons import Reason
+from netmgr_proxy.inference.errors import Refusal
+from netmgr_proxy.inference.way_out import Findings
+
+COMMAND: Final = "netmgr inference update"
+MAX_SHOWN: Final = 80  # characters of what a client wrote, in a message
+# Only what every parser of URLs reads in one way: no userinfo, no backslash, no control, no escape
+# in the host. All else is refused, whatever the list of hosts says.
+_URL: Final = re.compile(
+    r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*)://(?P<host>[a-zA-Z0-9_](?:[a-zA-Z0-9._-]*))"
+    r"(?P<port>:[0-9]{1,5})?(?:[/?#][\x21-\x5b\x5d-\x7e]*)?"
+)
+
+
+def choose_model(
+    requested: str | None, given: bool, route: InferenceRoute, shape: Shape
+) -> str | Refusal:
+    """The model that a call goes to.
+
+    Args:
+        requested: what the client named; None where that is no text.
+        given: whether it named any.
+    """
+    rules = route.rules
+    if requested is not None and requested in route.aliases:
+        return route.aliases[requested]
+    if rules.model_mode is ModelMode.OVERRIDE or not given or requested == route.model:
+        return route.model
+    if requested is None:
+        why = "the request's model is no text"
+        return Refusal(400, Reason.MALFORMED_REQUEST, why, close=False, shape=shape)
+    if rules.model_mode is ModelMode.PASSTHROUGH and requested in (rules.models or (requested,)):
+        return requested
+    known = [route.model, *route.aliases, *rules.models]
+    why = f"model {requested[:MAX_SHOWN]!r} is not allowed here; allowed are {', '.join(known)}"
+    remedy = f"{COMMAND} --model-mode passthrough --allow-model MODEL"
+    return Refusal(403, Reason.NO_PERMITTED_ENDPOINT, why, remedy, close=False, shape=shape)
+
+
+def judge_way_out(found: Findings, rules: CallRules, shape: Shape) -> Refusal | None:
+    """Why the provider may not do all that; None where it may."""
+    for family, whole in found.tools.items():
+        if family not in rules.server_tools and whole not in rules.server_tools:
+            why = f"the provider itself would run the tool {whole or family!r} of this request"
+            more = (*rules.server_tools, family)
+            return _refuse(why, "--server-tool", more, shape)
+    for url in found.urls:
+        parts = _URL.fullmatch(url)
+        if parts is None or not _allowed(parts, rules.remote_urls):
+            shown = f"{parts['scheme']}://{parts['host']}" if parts else url
+            why = f"the provider itself would fetch {shown[:MAX_SHOWN]!r} for this request"
+            host = parts["host"].lower() if parts else "HOST"
+            return _refuse(why, "--remote-url-host", (*rules.remote_urls, host), shape)
+    return None
+
+
+def _allowed(url: re.Match[str], hosts: tuple[str, ...]) -> bool:
+    scheme = url["scheme"].lower()
+    host = url["host"].lower().removesuffix(".")
+    for entry in hosts:
+        wanted_scheme, marker, wanted = entry.rpartition("://")
+        if scheme != (wanted_scheme if marker else "https"):
+            continue
+        name, _, port = wanted.partition(":")
+        if (url["port"] or "") != (f":{port}" if port else ""):
+            continue
+        if host == name or (name.startswith("*.") and host.endswith(name[1:])):
+            return True
+    return False
+
+
+def _refuse(why: str, option: str, allowed: tuple[str, ...], shape: Shape) -> Refusal:
+    words = " ".join(f"{option} {word}" for word in allowed)
+    return Refusal(
+        403, Reason.TOOL_NOT_ALLOWED, why, f"{COMMAND} {words}", close=False, shape=shape
+    )
