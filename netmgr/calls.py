@@ -259,6 +259,11 @@ def policy_history(scope: str | None) -> Call[Json]:
     return Call("GET", f"{_policy(scope)}/history")
 
 
+def policy_propose(sandbox: str, *, since: float | None = None) -> Call[Json]:
+    """Rules that would have allowed what was denied; `since` in epoch seconds."""
+    return Call("GET", f"{_policy(sandbox)}/proposals", query=given(since=since))
+
+
 def policy_rollback(
     scope: str | None, revision: int, *, if_revision: int | None = None, dry_run: bool = False
 ) -> Call[PolicyChange]:

@@ -1,11 +1,13 @@
 """Owns: `netmgr policy ...`: what changes and what shows policies. policy_judge.py asks them."""
 
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from netmgr.errors import BadInput
 from netmgr_cli import render, screen
+from netmgr_cli.observe import parse_since
 from netmgr_cli.options import Format, Session, need_root, read_policy, shows, speaks
 from netmgr_cli.policy_judge import explain, split_scope, test, validate
 
@@ -207,6 +209,31 @@ def history(session: Session, words: tuple[str, ...], everywhere: bool, output: 
     with session.client() as client:
         answer = client.send(calls.policy_history(scope))
     screen.show(answer, render.policy_history(answer), output)
+
+
+@policy.command()
+@click.argument("name")
+@click.option("--since", metavar="T", help="From then on: 90s, 15m, 2h, 3d ago, or RFC 3339.")
+@shows
+@speaks
+def propose(session: Session, name: str, since: str | None, output: Format) -> None:
+    """Propose the smallest rules that would have allowed what was denied or audited in NAME.
+
+    Each with how often it was wanted, when, and by which programs; as lines to apply, and with
+    -o yaml as entries for a file too. Metadata services, internal and local addresses are never
+    among them.
+
+    \b
+    Examples:
+      netmgr policy propose demo --since 2h
+      netmgr policy propose demo -o json | jq -r .proposals[].command
+    """
+    from netmgr import calls
+
+    moment = parse_since(since, time.time()) if since else None
+    with session.client() as client:
+        answer = client.send(calls.policy_propose(name, since=moment))
+    screen.show(answer, render.policy_proposals(answer), output)
 
 
 @policy.command()

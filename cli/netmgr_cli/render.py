@@ -210,6 +210,35 @@ def policy_change(answer: Json, *, dry_run: bool) -> list[Block]:
     return [Text(f"{text} ({short})" if short else text), *lines]
 
 
+def policy_proposals(answer: Json) -> list[Block]:
+    """What could be allowed: how often it was wanted, then the lines that would allow it."""
+    rows = tuple(
+        (
+            cell(p["count"]),
+            moment(p["first_seen"]),
+            moment(p["last_seen"]),
+            cell(p["binaries"]),
+            cell(p["reasons"]),
+            cell(p["arguments"]),
+        )
+        for p in answer["proposals"]
+    )
+    head = ("COUNT", "FIRST", "LAST", "PROGRAMS", "REASONS", "RULE")
+    blocks: list[Block] = [Grid(head, rows, "nothing to propose")]
+    if rows:
+        blocks.append(Title("apply with"))
+        blocks += [Text(printable(p["command"])) for p in answer["proposals"]]
+    for skipped in answer["skipped"]:
+        blocks.append(
+            Text(
+                printable(
+                    f"never: {skipped['destination']} ({skipped['why']}), {skipped['count']}x"
+                )
+            )
+        )
+    return blocks
+
+
 def policy_tests(answer: Json) -> list[Block]:
     """The tests of policy files: what was asked, what was expected, what came."""
     rows = []

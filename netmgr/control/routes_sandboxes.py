@@ -20,6 +20,7 @@ def sandbox_routes(office: Office) -> APIRouter:
     _add_life(router, office)
     _add_policy(router, office, "/sandboxes/{name}/policy")
     _add_policy(router, office, "/policy")
+    _add_proposals(router, office)
     return router
 
 
@@ -63,6 +64,12 @@ def _add_life(router: APIRouter, office: Office) -> None:
     @router.get("/sandboxes/{name}/check")
     async def compare(name: str) -> JsonObject:
         return await office.inspection.check(name)
+
+
+def _add_proposals(router: APIRouter, office: Office) -> None:
+    @router.get("/sandboxes/{name}/policy/proposals")
+    async def proposals(name: str, since: schema.Seconds | None = None) -> JsonObject:
+        return await office.policies.propose(name, since)
 
 
 def _add_policy(router: APIRouter, office: Office, path: str) -> None:

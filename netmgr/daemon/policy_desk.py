@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from netmgr.daemon.core import Core
+from netmgr.daemon.policy_advice import propose_for
 from netmgr.daemon.policy_moves import Move, PolicyMoves
 from netmgr.daemon.residents import Resident
 from netmgr.errors import BadInput, Conflict, NetmgrError, NotFound
@@ -77,6 +78,14 @@ class PolicyDesk:
         policy, revision = self._core.effective(self._core.resident(sandbox))
         told = explain(policy, target, method or "GET", binaries)
         return told.to_doc(sandbox, revision) | {"sandbox": sandbox}
+
+    async def propose(self, sandbox: str, since: float | None) -> JsonObject:
+        """The smallest rules that would have allowed what was denied or audited.
+
+        Raises:
+            NotFound: no such sandbox.
+        """
+        return await propose_for(self._core, sandbox, since)
 
     # -- changing --------------------------------------------------------------------------
 

@@ -104,6 +104,16 @@ def _standard() -> dict[str, Any]:
             "revisions": [{"revision": 3, "created": 1.0, "digest": "sha256:d", "source": "p.yaml"}]
         },
         "POST /v1/sandboxes/demo/policy/rollback": CHANGE,
+        "GET /v1/sandboxes/demo/policy/proposals": {
+            "proposals": [
+                {"count": 7, "first_seen": "2026-01-01T10:00:00.000000Z",
+                 "last_seen": "2026-01-01T11:00:00.000000Z", "binaries": ["/usr/bin/git"],
+                 "reasons": ["no_matching_rule"], "arguments": "--add-endpoint new.test:443",
+                 "command": "netmgr policy update demo --add-endpoint new.test:443"},
+            ],
+            "skipped": [{"destination": "db:443", "why": "a name of this host", "count": 2}],
+            "fragment": "",
+        },
         "POST /v1/explain": DENIED,
         "POST /v1/providers": PROVIDER,
         "GET /v1/providers": {"providers": [PROVIDER]},

@@ -1,5 +1,6 @@
 """What each command asks of the daemon, and what it shows."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -407,3 +408,29 @@ def test_the_patience_of_a_verification_covers_its_probes() -> None:
 
     slow = calls.inference_set("p", "m", timeout_s=300)
     assert slow.deadline_s > calls.PROBES * 300
+
+
+def test_proposals_are_lines_to_apply(netmgr: Netmgr, daemon: Any) -> None:
+    done = netmgr("policy", "propose", "demo", "--since", "2h")
+    assert done.status == 0
+    assert "netmgr policy update demo --add-endpoint new.test:443\n" in done.out
+    assert "never: db:443 (a name of this host), 2x" in done.out
+    assert daemon.last[:2] == ("GET", "/v1/sandboxes/demo/policy/proposals")
+    assert netmgr("policy", "propose", "demo", "--since", "soon").status == 2
+
+
+def test_the_tests_of_files_are_told_and_counted(netmgr: Netmgr, policy_file: Path) -> None:
+    with policy_file.open("a") as file:
+        file.write("tests:\n  - {connect: 'api.example.com:443', expect: allow}\n")
+    done = netmgr("policy", "test", str(policy_file))
+    assert (done.status, "ok" in done.out) == (0, True)
+    with policy_file.open("a") as file:
+        file.write("  - {resolve: api.example.com, expect: deny}\n")
+    failed = netmgr("policy", "test", str(policy_file), "-o", "json")
+    assert failed.status == 1
+    (report,) = json.loads(failed.out)["files"]
+    assert [case["passed"] for case in report["tests"]] == [True, False]
+    assert report["tests"][1]["line"] == 9
+    refused = netmgr("policy", "validate", str(policy_file))
+    assert refused.status == 2
+    assert f"{policy_file}:9: tests[1]: resolve api.example.com: expected deny" in refused.err
