@@ -4,7 +4,7 @@ Knows nothing of policies: keys and expectations are the caller's. A value of th
 noted and read as absent, so that reading goes on and all problems are told together.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from netmgr.policy.problems import Report
@@ -41,6 +41,11 @@ class Fields:
 
     def __contains__(self, key: str) -> bool:
         return key in self._mapping.values
+
+    def given(self, keys: Iterable[str]) -> list[str]:
+        """Those of `keys` that stand there."""
+        values = self._mapping.values
+        return [key for key in keys if key in values]
 
     def where(self, key: str) -> str:
         """The full name of a key."""
@@ -161,12 +166,12 @@ def refuse_later_keys(fields: Fields, later: dict[str, tuple[object, ...]]) -> N
     Args:
         later: key -> values that ask for nothing and are therefore accepted.
     """
-    for key, harmless in later.items():
+    for key in fields.given(later):
         node = fields.node(key)
         if node is None:
             continue
         value = to_value(node)
-        if not any(type(value) is type(other) and value == other for other in harmless):
+        if not any(type(value) is type(other) and value == other for other in later[key]):
             fields.problem(key, NOT_ENFORCED)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Any, Final
 
-from netmgr.policy.decision import Request
+from netmgr.policy.decision import Request, Target
 from netmgr.policy.match import PathGlob, method_matches, parse_path_glob
 from netmgr.policy.path import slashes_decoded
 from netmgr.policy.query import Query, QueryTest, parse_query
@@ -25,14 +25,16 @@ class Reading:
     """A request as rules see it. The query is decoded when the first rule asks for it.
 
     Attributes:
+        target: where it goes.
         method: in upper case. Methods are case-sensitive (RFC 9110 §9.1), but a server behind us
             may not know: `delete` must meet the rules for DELETE.
         slashed: the path as a server reads it that decodes `%2F`; None where there is none.
     """
 
-    __slots__ = ("_query", "_raw_query", "method", "path", "slashed")
+    __slots__ = ("_query", "_raw_query", "method", "path", "slashed", "target")
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, target: Target, request: Request) -> None:
+        self.target = target
         method = request.method
         self.method = method if method.isupper() else method.upper()
         self.path = request.path

@@ -38,19 +38,20 @@ from netmgr.policy.rules import Endpoint, Protocol, Tls
 from netmgr.policy.venue import Venue
 from netmgr.reasons import Reason, Verdict
 
-MAX_VENUES: Final = 1024  # kept ready; through wildcards a sandbox may ask for any number of names
+MAX_VENUES: Final = 4096  # kept ready; through wildcards a sandbox may ask for any number of names
 DEFAULT_PORT: Final = 443  # named in the remedy for a name that was only asked for in DNS
 
 
 class Judge:
     """Answers from an index of endpoints."""
 
-    __slots__ = ("_index", "_nearest", "_venues")
+    __slots__ = ("_index", "_nearest", "_targets", "_venues")
 
     def __init__(self, index: Index) -> None:
         self._index = index
         self._nearest: Nearest | None = None  # made at the first denial
-        self._venues: dict[tuple[Target, Owner], Venue] = {}  # made at a target's first request
+        self._targets: dict[tuple[Target, Owner], Venue] = {}
+        self._venues: dict[tuple[str, ...], Venue] = {}  # by places; made at the first request
 
     # -- names -----------------------------------------------------------------------------
 
@@ -109,16 +110,28 @@ class Judge:
 
     def judge_request(self, target: Target, request: Request, owner: Owner = UNKNOWN) -> Decision:
         """Whether one HTTP request may go to `target`."""
-        venue = self._venues.get((target, owner))
+        venue = self._targets.get((target, owner))
         if venue is None:
-            known = [e for e in self._known(target) if e.inspects and target.port in e.ports]
-            judging = self._open_to(owner, known)
-            if not judging:
+            venue = self._find_venue(target, owner)
+            if venue is None:
                 return self.judge_connection(target, owner)
+        return venue.judge(target, request)
+
+    def _find_venue(self, target: Target, owner: Owner) -> Venue | None:
+        known = [e for e in self._known(target) if e.inspects and target.port in e.ports]
+        judging = self._open_to(owner, known)
+        if not judging:
+            return None
+        key = tuple(endpoint.place for endpoint in judging)
+        venue = self._venues.get(key)
+        if venue is None:
             if len(self._venues) >= MAX_VENUES:
                 self._venues.clear()
-            venue = self._venues[target, owner] = Venue(target, judging)
-        return venue.judge(request)
+            venue = self._venues[key] = Venue(judging)
+        if len(self._targets) >= MAX_VENUES:
+            self._targets.clear()
+        self._targets[target, owner] = venue
+        return venue
 
     # -- destinations ----------------------------------------------------------------------
 

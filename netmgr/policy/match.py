@@ -7,13 +7,16 @@ form stands in docs/policy.md and is checked against a naive matcher (tests/prop
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from netmgr.policy.path import MalformedTarget, canonical_escapes
 
 MAX_PATTERN_SEGMENTS: Final = 64  # bounds the cost of one match: path segments times these
+MAX_KEPT_PATTERNS: Final = 4096  # at most 4 KB each; a large policy repeats a few hundred
 ANY_METHOD: Final = "*"
 _METHOD = re.compile(r"[A-Z0-9!#$%&'*+.^_`|~-]{1,64}")  # RFC 9110 §5.6.2, upper case
+_PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_~-]+")  # spelled as it is in every canonical path
 _BRACES: Final = frozenset("?[]{}\\;#")  # glob syntax of other systems, and what no path can hold
 
 
@@ -182,8 +185,9 @@ def _split_blocks(want: tuple[Segment, ...]) -> list[tuple[Segment, ...]]:
     return blocks
 
 
+@lru_cache(maxsize=MAX_KEPT_PATTERNS)
 def parse_path_glob(text: str) -> PathGlob:
-    """A path pattern.
+    """A path pattern. Policies repeat them, so each is read once and shared.
 
     Raises:
         BadPattern: not a path, glob syntax that we do not have, or what no canonical path can be.
@@ -219,6 +223,8 @@ def _parse_segment(text: str, segment: str, *, last: bool) -> tuple[Segment, str
         raise BadPattern(f"{text!r}: '**' must stand alone between slashes; write '*' here")
     if not segment and not last:
         raise BadPattern(f"{text!r}: no canonical path has an empty segment")
+    if _PLAIN_SEGMENT.fullmatch(segment):
+        return segment, segment
     try:
         pieces = [canonical_escapes(part.encode()).decode() for part in segment.split("*")]
     except (MalformedTarget, UnicodeEncodeError) as error:

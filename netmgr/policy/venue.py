@@ -1,4 +1,4 @@
-"""Owns: judging requests to one target, by the endpoints that cover it and look inside.
+"""Owns: judging requests by the endpoints that cover their target and look inside.
 
 Which endpoints have a say on a request is told by their `path`. The narrowest of them says how the
 request is read (its protocol, whether `%2F` may stand in it, whether it is audited): endpoints of
@@ -34,22 +34,21 @@ _Near = tuple[Fit, _Seat, HttpRule]
 
 
 class Venue:
-    """The endpoints that judge requests to one target, for many requests."""
+    """Endpoints that judge the same targets, ready for many requests."""
 
-    __slots__ = ("_reaching", "_seats", "_target")
+    __slots__ = ("_reaching", "_seats")
 
-    def __init__(self, target: Target, endpoints: Iterable[Endpoint]) -> None:
+    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         seats = [_Seat(endpoint) for endpoint in endpoints]
-        self._target = target
         self._seats = PathTable((seat.endpoint.path or EVERY_PATH, seat) for seat in seats)
         self._reaching = tuple(seat for seat in seats if seat.reach is not None)
 
-    def judge(self, request: Request) -> Decision:
+    def judge(self, target: Target, request: Request) -> Decision:
         """Whether the request may go to the target."""
-        reading = Reading(request)
+        reading = Reading(target, request)
         seats = self._covering(reading)
         if not seats:
-            return self._nobodys(reading)
+            return _nobodys(reading)
         chosen = max(seats, key=_specificity)
         if reading.slashed is not None and not chosen.endpoint.encoded_slash:
             return _malformed(chosen, "escaped separator %2F")
@@ -82,29 +81,8 @@ class Venue:
                     return _allowed(seat, rule, reading)
                 if nearest is None or fit > nearest[0]:
                     nearest = fit, seat, rule
-        refused = self._refused(chosen, nearest, reading)
+        refused = _refused(chosen, nearest, reading)
         return _audited(refused) if chosen.endpoint.audit else refused
-
-    def _refused(self, chosen: _Seat, nearest: _Near | None, reading: Reading) -> Decision:
-        endpoint = chosen.endpoint
-        reason, what = Reason.PATH_NOT_ALLOWED, f"the path {reading.path}"
-        if nearest is not None and nearest[0] is Fit.METHOD:
-            reason, what = Reason.QUERY_NOT_ALLOWED, "the query"
-        elif nearest is not None:
-            reason, what = Reason.METHOD_NOT_ALLOWED, f"the method {reading.method}"
-        why = ""
-        if nearest is not None and nearest[0] is Fit.METHOD:
-            _, seat, rule = nearest
-            why = f": {missed(rule.query, reading.query)} ({_place(seat, rule)})"
-        return Decision(
-            Verdict.DENIED,
-            reason,
-            endpoint.place,
-            f"{endpoint.place} does not allow {what} ({reading.method} {reading.path}){why}",
-            endpoint.place,
-            self._add_allow(endpoint, reading),
-            treatment=Treatment.TERMINATE,
-        )
 
     def _shadowed(self, chosen: _Seat, reading: Reading) -> Decision | None:
         """A denial where a narrower endpoint's `path` would cover the request if `*` crossed `/`.
@@ -128,22 +106,46 @@ class Venue:
                 )
         return None
 
-    def _nobodys(self, reading: Reading) -> Decision:
-        return Decision(
-            Verdict.DENIED,
-            Reason.PATH_NOT_ALLOWED,
-            None,
-            f"no endpoint for {self._target} covers the path {reading.path}",
-            treatment=Treatment.TERMINATE,
-        )
 
-    def _add_allow(self, endpoint: Endpoint, reading: Reading) -> str | None:
-        """The arguments that would allow the request, or None where no rule can name it."""
-        if not is_method(reading.method):
-            return None
-        host, port = endpoint.host.text, self._target.port
-        wording = f"{host}:{port}:{reading.method}:{literal_glob(reading.path)}"
-        return f"--add-allow {shlex.quote(wording)} --rule-name {shlex.quote(endpoint.entry)}"
+def _refused(chosen: _Seat, nearest: _Near | None, reading: Reading) -> Decision:
+    endpoint = chosen.endpoint
+    reason, what = Reason.PATH_NOT_ALLOWED, f"the path {reading.path}"
+    if nearest is not None and nearest[0] is Fit.METHOD:
+        reason, what = Reason.QUERY_NOT_ALLOWED, "the query"
+    elif nearest is not None:
+        reason, what = Reason.METHOD_NOT_ALLOWED, f"the method {reading.method}"
+    why = ""
+    if nearest is not None and nearest[0] is Fit.METHOD:
+        _, seat, rule = nearest
+        why = f": {missed(rule.query, reading.query)} ({_place(seat, rule)})"
+    return Decision(
+        Verdict.DENIED,
+        reason,
+        endpoint.place,
+        f"{endpoint.place} does not allow {what} ({reading.method} {reading.path}){why}",
+        endpoint.place,
+        _add_allow(endpoint, reading),
+        treatment=Treatment.TERMINATE,
+    )
+
+
+def _nobodys(reading: Reading) -> Decision:
+    return Decision(
+        Verdict.DENIED,
+        Reason.PATH_NOT_ALLOWED,
+        None,
+        f"no endpoint for {reading.target} covers the path {reading.path}",
+        treatment=Treatment.TERMINATE,
+    )
+
+
+def _add_allow(endpoint: Endpoint, reading: Reading) -> str | None:
+    """The arguments that would allow the request, or None where no rule can name it."""
+    if not is_method(reading.method):
+        return None
+    host, port = endpoint.host.text, reading.target.port
+    wording = f"{host}:{port}:{reading.method}:{literal_glob(reading.path)}"
+    return f"--add-allow {shlex.quote(wording)} --rule-name {shlex.quote(endpoint.entry)}"
 
 
 def _denied(seats: list[_Seat], chosen: _Seat, reading: Reading) -> Decision | None:

@@ -116,3 +116,29 @@ def test_only_so_many_contradictions_are_told() -> None:
     with pytest.raises(PolicyError) as caught:
         Policy.from_doc({"version": 1, "network_policies": {"a": entry}})
     assert len(caught.value.problems) == MAX_SHOWN
+
+
+def test_ten_thousand_paths_on_one_host_are_checked_without_comparing_all_pairs() -> None:
+    endpoints = [
+        {
+            "host": "a.test",
+            "port": 443,
+            "protocol": "rest",
+            "access": "full",
+            "path": f"/service-{number:05}/**",
+        }
+        for number in range(10_000)
+    ]
+    doc = {
+        "version": 1,
+        "network_policies": {"web": {"endpoints": endpoints, "binaries": [{"path": "/**"}]}},
+    }
+    policy = Policy.from_doc(doc)
+    assert len(policy.entries[0].endpoints) == 10_000
+    endpoints.append({**endpoints[7], "enforcement": "audit"})
+    with pytest.raises(PolicyError) as caught:
+        Policy.from_doc(doc)
+    (problem,) = caught.value.problems
+    assert problem.key == "network_policies.web.endpoints[10000]"
+    assert "contradicts web.endpoints[7] (a.test)" in problem.message
+    assert "enforcement 'enforce' against 'audit'" in problem.message
