@@ -1,6 +1,7 @@
 """Owns: `netmgr provider ...`. How a value comes in stands in netmgr_cli.credentials."""
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -8,7 +9,7 @@ import click
 from netmgr.errors import BadInput
 from netmgr_cli import render, screen
 from netmgr_cli.credentials import discover, read_credentials, read_expiries
-from netmgr_cli.options import Format, Session, need_root, parse_pairs, shows, speaks
+from netmgr_cli.options import Format, Session, need_root, parse_pairs, read_text, shows, speaks
 from netmgr_cli.provider_refresh import refresh
 
 
@@ -39,7 +40,8 @@ def _config_option(command: Any) -> Any:
         "--config",
         metavar="K=V",
         multiple=True,
-        help="A setting, for example OPENAI_BASE_URL=https://llm.example.com/v1.",
+        help="A setting, for example OPENAI_BASE_URL=https://llm.example.com/v1; of keys that "
+        "end in _PEM also K=@FILE.",
     )(command)
 
 
@@ -77,7 +79,7 @@ def create(session: Session, output: Format, **given: Any) -> None:
     from netmgr import provider_calls
 
     need_root("provider create")
-    config = parse_pairs(given["config"], "--config")
+    config = read_config(given["config"])
     expires = read_expiries(given["expires"])
     credentials = read_credentials(given["credentials"])
     with session.client() as client:
@@ -149,7 +151,7 @@ def update(session: Session, name: str, output: Format, **given: Any) -> None:
     from netmgr import provider_calls
 
     need_root("provider update")
-    config = parse_pairs(given["config"], "--config")
+    config = read_config(given["config"])
     expires = read_expiries(given["expires"])
     if not config and not given["credentials"] and not expires:
         raise BadInput("nothing to change: give --credential, --config or --credential-expires-at")
@@ -198,3 +200,18 @@ def types(session: Session, output: Format) -> None:
 
 
 provider.add_command(refresh)
+
+
+def read_config(words: Iterable[str]) -> dict[str, str]:
+    """`K=V` words as a mapping, files of certificates read.
+
+    Raises:
+        BadInput: a word has no such form, or a file cannot be read.
+    """
+    pairs = parse_pairs(words, "--config")
+    return {
+        key: read_text(value[1:], f"--config {key}:")
+        if key.endswith("_PEM") and value.startswith("@")
+        else value
+        for key, value in pairs.items()
+    }

@@ -17,7 +17,9 @@ from netmgr.errors import BadInput, did_you_mean
 from netmgr.inference import profiles
 from netmgr.inference.catalogue import Catalogue
 from netmgr.inference.expiry import MAX_MOMENT, moment, notices
+from netmgr.inference.options import CLIENT_KEY
 from netmgr.inference.provider_type import ProviderType
+from netmgr.keys.client_pair import judge_client_pair
 from netmgr.reasons import Kind
 from netmgr.secret import Secret
 from netmgr.store import Provider
@@ -98,6 +100,7 @@ class ProviderDesk:
         for key, value in given.credentials.items():
             profiles.validate_credential(key, value)
         _judge_ends(given.expires, given.credentials)
+        self._judge_pair(name, given, given.config)
         core, now = self._core, time.time()
         ends = {key: at for key, at in given.expires.items() if at}
         row = Provider(
@@ -157,6 +160,7 @@ class ProviderDesk:
             merged = {k: v for k, v in (dict(row.config) | dict(given.config)).items() if v}
             kind = profiles.validate_provider(row.type, kept, merged, core.types)
             await self._inference.judge_routes_of(name, kind, merged)
+            await core.on_store(self._judge_pair, name, given, merged)
             _judge_ends(given.expires, kept)
             sealed = {}
             for key, value in given.credentials.items():
@@ -174,6 +178,21 @@ class ProviderDesk:
             await self._inference.announce_routes_of(name, cut=force)
         core.record(Kind.CONFIG, f"provider {name} updated")
         return await self.get(name)
+
+    def _judge_pair(self, name: str, given: Given, config: Mapping[str, str]) -> None:
+        """Whether a client certificate fits its key, which may be an older one.
+
+        Raises:
+            BadInput: it does not.
+        """
+        certificate = config.get("CLIENT_CERT_PEM")
+        if certificate is None:
+            return
+        key = given.credentials.get(CLIENT_KEY)
+        if key is None:
+            sealed = self._core.store.providers.credentials(name)[CLIENT_KEY]
+            key = self._core.vault.unseal(sealed, "provider", name, CLIENT_KEY)
+        judge_client_pair(certificate, key)
 
     async def delete(self, name: str, *, force: bool) -> None:
         """Forget a provider; with `force` also the routes that use it, and calls under way end.

@@ -33,7 +33,8 @@ def origin_of(address: str, live: LiveRoute) -> Origin:
     """Where a route's calls go, for the pool and the dialer."""
     base = live.route.base
     target = Target(base.host, None, base.port)
-    return Origin(address, target, base.scheme == "https", (live.route.id, live.serial))
+    route = (live.route.id, live.serial)
+    return Origin(address, target, base.scheme == "https", route, connect=live.connect)
 
 
 @dataclass(frozen=True, slots=True)

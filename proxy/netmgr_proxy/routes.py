@@ -4,15 +4,19 @@ A route is replaced whole; a request keeps the one that it began with. Knows not
 """
 
 import ssl
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
 from netmgr.inference.dialect import AuthStyle
+from netmgr.inference.options import CLIENT_KEY, PROXY_CREDENTIAL
 from netmgr.inference.route import InferenceRoute
 from netmgr.inference.scope import narrowest_first
+from netmgr.keys.client_pair import client_pair
 from netmgr.process.view import SandboxView
 from netmgr_proxy.inference.sigv4 import Signer
+from netmgr_proxy.tunnel import render_connect
 from netmgr_proxy.upstream_tls import make_client_context
 
 
@@ -23,6 +27,7 @@ class LiveRoute:
     Attributes:
         serial: differs after every change, so that no pooled connection outlives its credential.
         context: for TLS to the provider; None means the worker's own roots.
+        connect: what to ask of the upstream proxy; b'' where there is none.
         signer: for a provider that wants each request signed.
         scope: whose route it is; see netmgr.inference.scope.
     """
@@ -32,6 +37,7 @@ class LiveRoute:
     context: ssl.SSLContext | None
     scope: str | None = None
     signer: Signer | None = None
+    connect: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +61,20 @@ class Routes:
     def __init__(self) -> None:
         self._by_scope: dict[str | None, LiveRoute] = {}
         self._serials = count(1)
+        self._roots = ""
+        self._load: Callable[[ssl.SSLContext, str], None] | None = None
         self._labelled = 0  # routes of labels: without one, no sandbox's labels are looked at
         self.revoked: Revoked | None = None  # while live calls are judged by it
+
+    def trust(self, roots: str, load: Callable[[ssl.SSLContext, str], None]) -> None:
+        """Take what contexts are made of.
+
+        Args:
+            roots: PEM text of the authorities that every other origin is verified against.
+            load: puts a key and its chain into a context.
+        """
+        self._roots = roots
+        self._load = load
 
     def apply(self, op: dict[str, Any]) -> None:
         """Apply an `inference` operation: {scope, route: {...} or None}."""
@@ -70,8 +88,23 @@ class Routes:
     def make(self, wire: dict[str, Any], scope: str | None = None) -> LiveRoute:
         """A route that is not in force (a candidate that is verified)."""
         route = InferenceRoute.from_wire(wire)
-        context = make_client_context(route.ca_pem) if route.ca_pem else None
-        return LiveRoute(route, next(self._serials), context, scope, _signer(route))
+        return LiveRoute(
+            route,
+            next(self._serials),
+            self._context(route),
+            scope,
+            signer=_signer(route),
+            connect=_connect(route),
+        )
+
+    def _context(self, route: InferenceRoute) -> ssl.SSLContext | None:
+        if route.ca_pem is None and route.client_cert_pem is None:
+            return None
+        context = make_client_context(route.ca_pem or self._roots)
+        if route.client_cert_pem is not None:
+            assert self._load is not None  # `trust` comes before any route
+            self._load(context, client_pair(route.client_cert_pem, _key(route, CLIENT_KEY)))
+        return context
 
     def get(self, sandbox: SandboxView) -> LiveRoute | None:
         """The route in force for that sandbox."""
@@ -92,7 +125,21 @@ def _signer(route: InferenceRoute) -> Signer | None:
     auth = route.dialect.auth
     if auth.style is not AuthStyle.SIGV4:
         return None
-    key_id, secret_key = (route.credentials[name].reveal() for name in auth.credentials)
-    tokens = [route.credentials[name] for name in auth.optional if name in route.credentials]
-    token = tokens[0].reveal() if tokens else None
+    key_id, secret_key = (_key(route, name) for name in auth.credentials)
+    tokens = [_key(route, name) for name in auth.optional if name in route.credentials]
+    token = tokens[0] if tokens else None
     return Signer(key_id, secret_key, token, auth.region, auth.service)
+
+
+def _connect(route: InferenceRoute) -> bytes:
+    if route.proxy is None:
+        return b""
+    known = PROXY_CREDENTIAL in route.credentials
+    base = route.base
+    host = f"[{base.host}]" if ":" in base.host else base.host
+    credential = _key(route, PROXY_CREDENTIAL) if known else None
+    return render_connect(f"{host}:{base.port}", credential)
+
+
+def _key(route: InferenceRoute, name: str) -> str:
+    return route.credentials[name].reveal()

@@ -82,6 +82,7 @@ class ProxyRole:
         dialer = Dialer(limits.connect_timeout_s)
         keep_large_blocks_apart()
         self._shelf = Shelf()
+        self._routes.trust(settings["ca_roots"], self._shelf.load)
         self._reserve = os.eventfd(0)
         self._tally = Tally(fds["tally"], settings["index"])
         self._room = Room(

@@ -16,6 +16,7 @@ from netmgr.policy.owner import UNKNOWN, Owner
 from netmgr.reasons import Reason
 from netmgr_proxy.dial import Dialer
 from netmgr_proxy.limits import Limits
+from netmgr_proxy.tunnel import open_tunnel
 from netmgr_proxy.upstream import UpstreamConnection
 from netmgr_proxy.upstream_tls import explain_failure
 from netmgr_proxy.wire.face import Refusal, Refused
@@ -31,6 +32,7 @@ class Origin:
         route: (id, serial) of an inference route; None for what the sandbox named itself.
         owner: the programs that ask, where the policy tells them apart: it may let one reach
             addresses that another must not.
+        connect: what to ask of the upstream proxy that is dialled instead; b'' where there is none.
     """
 
     address: str
@@ -38,6 +40,7 @@ class Origin:
     tls: bool
     route: tuple[str, int] | None = None
     owner: Owner = UNKNOWN
+    connect: bytes = field(default=b"", compare=False, repr=False)  # may hold a credential
     _hash: int = field(default=0, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -114,6 +117,8 @@ class Upstreams:
         connection.revision = revision
         loop = asyncio.get_running_loop()
         try:
+            if origin.connect:
+                await open_tunnel(dialled.sock, origin.connect, self._limits.connect_timeout_s)
             if origin.tls:
                 await loop.create_connection(
                     lambda: connection,

@@ -82,7 +82,9 @@ class Authority:
         now = datetime.datetime.now(datetime.UTC)
         start, end = (now - 9 * _DAY, now - _DAY) if expired else (now - _DAY, now + 20 * _DAY)
         alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
-        purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+        purposes = x509.ExtendedKeyUsage(
+            [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        )
         issuer_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
         cert = (
             x509.CertificateBuilder()

@@ -4,12 +4,21 @@ Strict both ways: a header that neither the case nor the lists below name is a f
 """
 
 import base64
+import hashlib
 import json
+from datetime import UTC, datetime
 from typing import Any, Final
+from unittest import mock
 
 from acceptance.inference.talk import Answer, Said
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.eventstream import EventStreamBuffer
 
 Words = dict[str, Any]
+
+CLOCKS_S: Final = 5.0  # between the signature and its arrival
 
 # What a provider may see of any request, besides the headers that a case names.
 SENT: Final = {
@@ -37,7 +46,11 @@ CREDENTIAL: Final = {
     "nvidia": ("authorization", "Bearer "),
     "deepinfra": ("authorization", "Bearer "),
     "anthropic": ("x-api-key", ""),
+    "azure-openai": ("api-key", ""),
+    "google-vertex-ai": ("authorization", "Bearer "),
+    "ollama": (None, ""),
 }
+SIGNED: Final = {"authorization", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token"}
 
 
 # -- at the provider -----------------------------------------------------------------------
@@ -58,19 +71,39 @@ def check_sent(event: Words, route: Words, client: bytes, want: Words) -> None:
     head = [f"{event['method']} {event['target']} HTTP/1.1", *(f"{k}: {v}" for k, v in pairs)]
     assert raw == "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body, raw
     wanted = want.get("headers", {})
-    credential, prefix = CREDENTIAL[route["type"]]
+    credential, prefix = CREDENTIAL.get(route["type"], (None, ""))
     allowed = SENT | {credential} | set(wanted)
+    if route["type"] == "aws-bedrock" and route.get("credentials"):
+        check_signature(event, fields, body, route)
+        allowed |= SIGNED
     if route["type"] == "anthropic":
         allowed |= {"anthropic-version"}
     assert set(names) <= allowed, f"{set(names) - allowed} crossed: {raw!r}"
     assert len(names) == len(set(names)), f"a header twice: {raw!r}"
     assert fields["host"] == route["origin"].partition("://")[2], raw
-    assert fields[credential] == prefix + route["key"], raw
+    if credential is not None:
+        assert fields[credential] == prefix + route["key"], raw
     assert wanted.items() <= fields.items(), raw
     assert not set(want.get("lacks", [])) & set(names), raw
     assert event["method"] == want.get("method", event["method"]), raw
     assert event["target"] == want.get("target", event["target"]), raw
     check_body(body, fields, route["model"], client, want)
+
+
+def check_signature(event: Words, fields: Words, body: bytes, route: Words) -> None:
+    """The signature is the one that botocore makes for the same request at the same moment."""
+    given = route["credentials"]
+    keys = Credentials(
+        given["AWS_ACCESS_KEY_ID"], given["AWS_SECRET_ACCESS_KEY"], given.get("AWS_SESSION_TOKEN")
+    )
+    url = f"https://{fields['host']}{event['target']}"
+    again = AWSRequest(event["method"], url, data=body)
+    again.headers["x-amz-content-sha256"] = hashlib.sha256(body).hexdigest()
+    moment = datetime.strptime(fields["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    assert abs(moment.timestamp() - event["time"]) < CLOCKS_S, fields
+    with mock.patch("botocore.auth.get_current_datetime", return_value=moment):
+        SigV4Auth(keys, "bedrock", "us-east-1").add_auth(again)
+    assert fields["authorization"] == again.headers["Authorization"], fields
 
 
 def check_body(body: bytes, fields: Words, model: str, client: bytes, want: Words) -> None:
@@ -119,10 +152,22 @@ def check_answer(answer: Answer, want: Words) -> None:
         assert answer.interim == [want["interim"]], answer
     if "json" in want:
         assert answer.json == want["json"], answer
+    if "frames" in want:
+        assert frame_kinds(answer.body) == want["frames"], answer
+    if "json_ids" in want:
+        assert [entry["id"] for entry in answer.json["data"]] == want["json_ids"], answer
     if "body" in want:
         assert answer.body == want["body"].encode(), answer
     assert set(want.get("has", [])) <= (set(answer.json) if "has" in want else set()), answer
     check_stream(answer, want)
+
+
+def frame_kinds(body: bytes) -> list[str]:
+    """The kinds of the frames of Amazon's event stream, as botocore reads it."""
+    buffer = EventStreamBuffer()
+    buffer.add_data(body)
+    heads = [event.headers for event in buffer]
+    return [head.get(":event-type") or head[":exception-type"] for head in heads]
 
 
 def check_refusal(answer: Answer) -> None:

@@ -160,7 +160,10 @@ def _provider_delete(scene: Scene, words: Words) -> None:
 
 
 def _netmgr(scene: Scene, words: Words) -> None:
-    line = words["netmgr"].replace("{oai}", scene.provider_name("oai"))
+    line = words["netmgr"]
+    for name in TABLE["routes"]:
+        if f"{{{name}}}" in line:
+            line = line.replace(f"{{{name}}}", scene.provider_name(name))
     scene.netmgr(shlex.split(line), words)
 
 

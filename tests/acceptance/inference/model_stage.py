@@ -6,6 +6,7 @@ force.
 """
 
 import json
+import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from acceptance.inference.connect_proxy import CREDENTIAL, ConnectProxy
 from acceptance.inference.provider import Provider
 from acceptance.inference.talk import Talker
 from world import Sandbox, World
@@ -35,6 +37,15 @@ SETTINGS: Final[dict[str, Any]] = {
     "request_head_timeout_s": 3.0,
     "drain_s": 0.5,
 }
+VERTEX: Final = "us-east5-aiplatform.googleapis.com"
+VERTEX_GLOBAL: Final = "aiplatform.googleapis.com"
+BEDROCK: Final = "bedrock-runtime.us-east-1.amazonaws.com"
+AZURE: Final = "acme.openai.azure.com"
+VENDORS: Final = (VERTEX, VERTEX_GLOBAL, BEDROCK, AZURE)
+MUTUAL: Final = "mutual.test"  # wants a client's certificate
+PROXY: Final = "proxy.test"
+PROXY_PORT: Final = 3128  # of an upstream proxy at the provider's address
+# The credential of types that have one, and nothing else to say.
 KEYS: Final = {
     "openai": "OPENAI",
     "nvidia": "NVIDIA",
@@ -63,12 +74,30 @@ class ModelStage:
         for name in (ORIGIN, WRONG):
             world.internet.zone.set(name, address)
         world.internet.zone.set(REBOUND, METADATA)
-        tls = world.authority.server_context(ORIGIN)
+        for name in (*VENDORS, PROXY):
+            world.internet.zone.set(name, address)
+        tls = world.authority.server_context(ORIGIN, *VENDORS)
         self.provider = Provider(world.inet, address, 443, tls)
         stack.callback(self.provider.close)
+        self.proxy = ConnectProxy(world.inet, address, PROXY_PORT, (address, 443))
+        stack.callback(self.proxy.close)
+        self.mutual = self._mutual(stack)
         self.local = Provider(world.host, *ON_HOST)
         stack.callback(self.local.close)
         self.other: Site = world.internet.http(OTHER)
+
+    def _mutual(self, stack: ExitStack) -> Provider:
+        """A provider that talks to those only who show a certificate of the world's authority."""
+        internet, authority = self.world.internet, self.world.authority
+        address = internet.address()
+        internet.zone.set(MUTUAL, address)
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(authority.leaf_file(MUTUAL))
+        tls.load_verify_locations(cadata=authority.root_pem)
+        tls.verify_mode = ssl.CERT_REQUIRED
+        made = Provider(self.world.inet, address, 443, tls)
+        stack.callback(made.close)
+        return made
 
     # -- the operator ----------------------------------------------------------------------
 
@@ -94,16 +123,30 @@ class ModelStage:
         if shape not in self._providers:
             name = f"{route['name']}{next(self._numbers)}"
             self._providers[shape] = name
-            prefix = KEYS[route["type"]]
-            base = route["origin"] + route["base"]
-            words = ["--config", f"{prefix}_BASE_URL={base}"]
-            for key, config in _CONFIG.items():
-                words += ["--config", f"{config}={route[key]}"] if key in route else []
             create = ["provider", "create", "--name", name, "--type", route["type"]]
-            self.netmgr(
-                *create, "--credential", f"{prefix}_API_KEY=-", *words, stdin=route["key"] + "\n"
-            )
+            self.netmgr(*create, *self._provider_words(route))
         return self._providers[shape]
+
+    def _provider_words(self, route: Route) -> list[str]:
+        """Credentials and settings of a route's provider, for the command line."""
+        prefix = KEYS.get(route["type"])
+        config = dict(route.get("config", {}))
+        credentials = dict(route.get("credentials", {}))
+        if prefix is not None:
+            credentials[f"{prefix}_API_KEY"] = route["key"]
+        if "base" in route:
+            config["BASE_URL"] = route["origin"] + route["base"]
+        config |= {name: route[key] for key, name in _CONFIG.items() if key in route}
+        if route.get("mutual"):
+            leaf = self.world.authority.leaf_file("client.test")
+            begin = "-----BEGIN PRIVATE KEY-----"
+            credentials["CLIENT_KEY_PEM"] = begin + leaf.read_text().partition(begin)[2]
+            config["CLIENT_CERT_PEM"] = f"@{leaf}"
+        if route.get("proxied"):
+            config["PROXY"] = f"http://{PROXY}:{PROXY_PORT}"
+            credentials["PROXY_CREDENTIAL"] = CREDENTIAL
+        words = [f"--credential={key}={value}" for key, value in credentials.items()]
+        return words + [f"--config={key}={value}" for key, value in config.items()]
 
     def set_words(self, route: Route, sandbox: str | None = None) -> list[str]:
         """The command that puts a route in force."""

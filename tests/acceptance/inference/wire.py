@@ -35,7 +35,7 @@ def play_wire(stage: ModelStage, case: Case, sandbox: str = "agent") -> None:
     route = route_of(stage, case)
     stage.put_in_force(route)
     for turn in turns(case):
-        for provider in (stage.provider, stage.local):
+        for provider in (stage.provider, stage.local, stage.mutual):
             provider.play([{"reply": turn.reply}])
         said = stage.talker(sandbox).say(turn.acts)
         try:
@@ -76,7 +76,7 @@ def check_provider(
 ) -> None:
     """What the provider received, and how it went there."""
     wanted = case.get("sent", {})
-    provider = stage.local if case.get("upstream") == "local" else stage.provider
+    provider = getattr(stage, case.get("upstream", "provider"))
     requests = provider.requests
     if wanted == "nothing":
         assert provider.events == [], provider.events
@@ -84,6 +84,8 @@ def check_provider(
         assert len(requests) == len(turn.bodies), requests
         for event, body in zip(requests, turn.bodies, strict=True):
             check_sent(event, route, body, wanted)
+    if route is not None and route.get("proxied"):
+        assert stage.proxy.asked[-1] == f"{route['origin'].partition('://')[2]}:443"
     if "provider" in case:
         end = stage.provider.wait_event(lambda event: event["event"] == "end")
         asked = requests[0]["time"]
