@@ -324,7 +324,7 @@ class _Reader:
         for name, value in pairs:
             try:
                 json.loads(value)
-            except ValueError:
+            except (ValueError, RecursionError):
                 fields.problem("add", f"{name}: expected JSON in quotes, like '\"text\"' or '1'")
         return pairs
 
