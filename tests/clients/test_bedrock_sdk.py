@@ -87,4 +87,4 @@ def test_what_breaks_raises_what_it_is(stage: ModelStage) -> None:
     )
     limited, broken = run(stage, "converse", "converse_stream")
     assert (limited["code"], limited["message"]) == ("ThrottlingException", "slow")
-    assert (broken["raised"], broken["code"]) == ("EventStreamError", "modelTimeoutException")
+    assert (broken["raised"], broken["code"]) == ("EventStreamError", "modelStreamErrorException")

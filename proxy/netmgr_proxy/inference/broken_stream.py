@@ -36,9 +36,10 @@ def render_stream_error(
         sequence_number: of the event in a Responses stream; one more than the last.
     """
     if shape is Shape.BEDROCK:
-        # Amazon's are frames and may only stand between two others.
-        kind = "modelTimeoutException" if reason is _LATE else "modelStreamErrorException"
-        return render_exception(kind, _line({"message": message[:MAX_MESSAGE]}))
+        # Amazon's are frames and may only stand between two others. Both streamed calls of the
+        # API have this exception; a time-out is one of only one of them.
+        told = {"message": message[:MAX_MESSAGE]}
+        return render_exception("modelStreamErrorException", _line(told))
     error = _error(shape, reason, message[:MAX_MESSAGE])
     event = _event(shape, error, sequence_number)
     if half is None:

@@ -61,9 +61,7 @@ def test_botocore_reads_our_exception(reason: Reason) -> None:
     buffer.add_data(render_stream_error(Shape.BEDROCK, reason, "too late \u2028"))
     (event,) = list(buffer)
     assert event.headers[":message-type"] == "exception"
-    late = reason is Reason.UPSTREAM_TIMEOUT
-    kind = "modelTimeoutException" if late else "modelStreamErrorException"
-    assert event.headers[":exception-type"] == kind
+    assert event.headers[":exception-type"] == "modelStreamErrorException"
     assert json.loads(event.payload) == {"message": "too late \u2028"}
 
 
