@@ -37,6 +37,11 @@ class SpecialRange:
     reach: Reach
     what: str
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it is this host, its links, or nothing at all: never anybody else's."""
+        return self.what.startswith(("loopback", "link-local", "unspecified", "'this network'"))
+
 
 def _range(network: str, reach: Reach, what: str) -> SpecialRange:
     return SpecialRange(ip_network(network), reach, what)
@@ -174,6 +179,21 @@ def judge_address(
         case PlanKind.EXACT | PlanKind.LITERAL:
             permitted = True
     return None if permitted else Reason.ADDRESS_BLOCKED
+
+
+def may_stay(ip: Address, before: DestinationPlan | None, now: DestinationPlan | None) -> bool:
+    """Whether a live connection to `ip` may go on under another plan. Pure; a worker asks it.
+
+    What `before` let through is not asked again of the host's own addresses, and an internal range
+    that the operator calls public counts as internal where a plan has become `PUBLIC`.
+
+    Args:
+        before: the plan that it was dialled by.
+        now: the plan in force; None: nothing allows it.
+    """
+    if now is None or now == before:
+        return now is not None
+    return judge_address(ip, now) is None
 
 
 def judge_reach(

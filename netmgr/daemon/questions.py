@@ -9,7 +9,7 @@ nothing else. A hijacked proxy cannot put itself into the TLS of connections tha
 import asyncio
 import time
 from collections import Counter
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from typing import Final
 
 from netmgr.daemon.core import Core
@@ -115,8 +115,8 @@ def is_terminated(policy: Policy, name: str) -> bool:
             return True
         targets = [Target(name, None, port) for port in policy.judge_name(name).ports]
     else:
-        ports = policy.literals().get(IPv4Network(ip), frozenset())
-        targets = [Target(None, str(ip), port) for port in ports]
+        named = (ports for network, ports in policy.literals().items() if ip in network)
+        targets = [Target(None, str(ip), port) for port in frozenset().union(*named)]
     return any(_terminates(policy, target) for target in targets)
 
 

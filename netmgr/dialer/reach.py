@@ -17,11 +17,9 @@ from netmgr.dialer.resolution import NameNotResolved, Resolver, Unresolved
 from netmgr.guard import (
     HOST_LOOPBACK,
     Network,
-    Reach,
     describe_address,
     judge_address,
     judge_configured_address,
-    judge_reach,
 )
 from netmgr.inference.base_url import BaseUrl
 from netmgr.inference.scope import narrowest_first
@@ -63,7 +61,7 @@ class Surroundings:
 
     Attributes:
         host_addresses: every address that is local to the host, as the daemon last read them.
-        control_plane_ports: never dialled at private or host addresses.
+        control_plane_ports: never dialled for a sandbox.
         treat_as_public: internal ranges that the operator declared public.
     """
 
@@ -156,7 +154,7 @@ class Dialer:
                 here = here | {ip}
             if judge_address(ip, plan, here, around.treat_as_public) is not None:
                 blocked.append(describe_address(ip, here))
-            elif self._is_control_plane(ip, target.port):
+            elif target.port in around.control_plane_ports:
                 blocked.append(f"{ip} (port {target.port} is for control planes)")
             else:
                 permitted.append(ip)
@@ -164,12 +162,6 @@ class Dialer:
             message = f"{target} may not be dialled at {', '.join(blocked)}"
             raise DialRefused(Reason.ADDRESS_BLOCKED, message)
         return permitted
-
-    def _is_control_plane(self, ip: Ip, port: int) -> bool:
-        around = self.surroundings
-        if port not in around.control_plane_ports:
-            return False
-        return judge_reach(ip, (), around.treat_as_public) is not Reach.PUBLIC
 
     # -- the origin of a route ---------------------------------------------------------------
 

@@ -51,6 +51,7 @@ class Identifier:
     def close(self) -> None:
         """Close every socket."""
         with self._lock:
+            self._processes.close()
             while self._diags:
                 self._diags.popitem()[1].close()
 

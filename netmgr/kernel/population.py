@@ -2,96 +2,115 @@
 for every question.
 
 All processes of the host are looked at once; after that only those that have begun since. The
-kernel tells which number was given out last (/proc/loadavg), so what is new is a range of numbers.
-Numbers come round again after pid_max of them; what is known is forgotten long before that can have
-happened. Not noticed is a process that enters the namespace by setns(2) later than it began.
+kernel tells which number was given out last (/proc/loadavg) and how many processes ever began
+(/proc/stat): what is new is a range of numbers, unless so many began that numbers may have come
+round; then all are looked at again. Not noticed until then is a process that enters the namespace
+by setns(2) later than it began.
 """
 
 import os
-import time
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from netmgr.kernel.facts import NetnsId
 
-MAX_NEW: Final = 128  # processes looked at one by one; where more are new, all are looked at
+MAX_NEW: Final = 512  # processes looked at one by one; where more are new, all are looked at
+MAX_KNOWN: Final = 1024  # that began while known, most of them gone; then all are looked at
 MAX_NAMESPACES: Final = 4096  # with known processes, some hundred bytes each
-FORKS_PER_CPU: Final = 40_000  # a second; a fork with its exit takes 50 us and more
 DEFAULT_PID_MAX: Final = 32_768
+_STAT: Final = 1 << 18  # bytes: a line for each CPU, and one with a number for each interrupt
 
 
 @dataclass(slots=True)
 class _Known:
-    at: float
     newest: int
+    begun: int
     pids: tuple[int, ...]
 
 
 class Population:
     """Finds the processes of namespaces. One per daemon, used from one thread."""
 
-    def __init__(self, root: str = "/proc", clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, root: str = "/proc") -> None:
         self._root = root
-        self._clock = clock
         self._known: OrderedDict[NetnsId, _Known] = OrderedDict()
-        self._lasts_s = self._safe_time()
+        self._round = self._read_pid_max() // 2
+        self._loadavg = _open(f"{root}/loadavg")
+        self._stat = _open(f"{root}/stat")
 
     def of(self, netns: NetnsId) -> tuple[int, ...]:
-        """Every process of a namespace, newest first."""
-        newest = self._newest()
+        """Every process of a namespace, newest first; some may have ended or left it."""
+        newest, begun = self._newest(), self._begun()
         known = self._known.get(netns)
-        if known is not None and newest is not None and self._is_fresh(known, newest):
-            new = [p for p in range(newest, known.newest, -1) if self._is_in(p, netns)]
+        if known is not None and self._is_close(known, newest, begun):
+            new = [p for p in range(newest, known.newest, -1) if self.is_in(p, netns)]
             if new:
-                known.pids = (*new, *known.pids)
-            known.newest = newest
+                known.pids = (*new, *(pid for pid in known.pids if pid not in new))
+            known.newest, known.begun = newest, begun
             return known.pids
-        now = self._clock()
-        pids = tuple(pid for pid in self._all() if self._is_in(pid, netns))
-        if newest is not None:
-            self._known[netns] = _Known(now, newest, pids)
+        pids = tuple(pid for pid in self._all() if self.is_in(pid, netns))
+        if newest and begun:
+            self._known[netns] = _Known(newest, begun, pids)
             self._known.move_to_end(netns)
             if len(self._known) > MAX_NAMESPACES:
                 self._known.popitem(last=False)
         return pids
 
-    def forget(self, netns: NetnsId) -> None:
-        """The namespace has ended."""
-        self._known.pop(netns, None)
-
-    def _is_fresh(self, known: _Known, newest: int) -> bool:
-        young = self._clock() - known.at < self._lasts_s
-        return young and 0 <= newest - known.newest <= MAX_NEW
-
-    def _all(self) -> list[int]:
-        names = os.listdir(self._root)
-        return sorted((int(name) for name in names if name.isdigit()), reverse=True)
-
-    def _is_in(self, pid: int, netns: NetnsId) -> bool:
+    def is_in(self, pid: int, netns: NetnsId) -> bool:
+        """Whether a process is in a namespace now."""
         try:
             found = os.stat(f"{self._root}/{pid}/ns/net")
         except OSError:
             return False
         return (found.st_dev, found.st_ino) == (netns.dev, netns.inode)
 
-    def _newest(self) -> int | None:
-        """The number that was given out last; None where the kernel does not say."""
-        try:
-            fd = os.open(f"{self._root}/loadavg", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                return int(os.read(fd, 256).split()[4])
-            finally:
+    def close(self) -> None:
+        """Close what is kept open."""
+        for fd in (self._loadavg, self._stat):
+            if fd is not None:
                 os.close(fd)
-        except (OSError, IndexError, ValueError):
-            return None
+        self._loadavg = self._stat = None
 
-    def _safe_time(self) -> float:
-        """Seconds in which process numbers cannot have come round, with a margin of two."""
+    def forget(self, netns: NetnsId) -> None:
+        """The namespace has ended."""
+        self._known.pop(netns, None)
+
+    def _is_close(self, known: _Known, newest: int, begun: int) -> bool:
+        """Whether what is new is a short range of numbers."""
+        if not 0 <= newest - known.newest <= MAX_NEW or len(known.pids) > MAX_KNOWN:
+            return False
+        return 0 <= begun - known.begun < self._round
+
+    def _all(self) -> list[int]:
+        names = os.listdir(self._root)
+        return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+
+    def _newest(self) -> int:
+        """The number that was given out last; 0 where the kernel does not say."""
+        try:
+            return int(os.pread(self._loadavg, 256, 0).split()[4]) if self._loadavg else 0
+        except (OSError, IndexError, ValueError):
+            return 0
+
+    def _begun(self) -> int:
+        """Processes and threads that ever began on the host; 0 where the kernel does not say."""
+        try:
+            text = os.pread(self._stat, _STAT, 0) if self._stat else b""
+            return int(text.partition(b"\nprocesses ")[2].split(b"\n", 1)[0])
+        except (OSError, ValueError):
+            return 0
+
+    def _read_pid_max(self) -> int:
         try:
             with open(f"{self._root}/sys/kernel/pid_max", "rb") as file:
-                most = int(file.read())
+                return int(file.read())
         except (OSError, ValueError):
-            most = DEFAULT_PID_MAX
-        return most / (2 * FORKS_PER_CPU * (os.cpu_count() or 1))
+            return DEFAULT_PID_MAX
+
+
+def _open(path: str) -> int | None:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None

@@ -8,10 +8,19 @@ out of the table.
 from dataclasses import dataclass
 from typing import Final
 
-from netmgr.guard import describe_address, judge_address
+from netmgr.guard import Network, describe_address, judge_address
+from netmgr.policy.address_schema import parse_allowed_ips
 from netmgr.policy.decision import DestinationPlan, PlanKind
 from netmgr.policy.fields import NOT_ENFORCED, Fields, refuse_later_keys
-from netmgr.policy.hosts import OWN_NAMES, ExactHost, Host, LiteralHost, parse_host
+from netmgr.policy.hosts import (
+    HOST_NAMES,
+    OWN_NAMES,
+    AnyHost,
+    ExactHost,
+    Host,
+    LiteralHost,
+    parse_host,
+)
 from netmgr.policy.match import BadPattern, PathGlob, parse_path_glob
 from netmgr.policy.problems import Report
 from netmgr.policy.programs import Programs
@@ -28,6 +37,7 @@ _ENFORCED: Final = frozenset(
         "port",
         "ports",
         "protocol",
+        "allowed_ips",
         "path",
         "tls",
         "enforcement",
@@ -39,7 +49,6 @@ _ENFORCED: Final = frozenset(
 )
 # Key -> values that ask for nothing and are therefore accepted.
 _ENDPOINT_LATER: Final[dict[str, tuple[object, ...]]] = {
-    "allowed_ips": ([],),
     "websocket_credential_rewrite": (False,),
     "request_body_credential_rewrite": (False,),
     "allow_uninspected_credentials": (False,),
@@ -85,7 +94,8 @@ def parse_endpoint(
     """
     fields = Fields(node, path, ENDPOINT_KEYS, report)
     refuse_later_keys(fields, _ENDPOINT_LATER)
-    host = _parse_host(fields, report)
+    networks = parse_allowed_ips(fields, report)
+    host = _parse_host(fields, bool(networks), report)
     ports = _parse_ports(fields)
     protocol = _parse_protocol(fields, report)
     tls = _parse_tls(fields, protocol, report)
@@ -94,6 +104,7 @@ def parse_endpoint(
         fields.problem(
             "host", f"protocol {protocol.value} needs a name; for an address leave it out"
         )
+    _check_networks(fields, host, networks)
     selector = _parse_path(fields, protocol)
     encoded_slash = _parse_encoded_slash(fields, protocol)
     requests = parse_requests(fields, protocol, report)
@@ -112,16 +123,17 @@ def parse_endpoint(
         allow=requests.allow,
         deny=requests.deny,
         programs=programs,
+        networks=networks,
     )
 
 
-def _parse_host(fields: Fields, report: Report) -> Host | None:
+def _parse_host(fields: Fields, has_networks: bool, report: Report) -> Host | None:
     text = fields.text("host")
     if not text:
-        if fields.node("allowed_ips") is not None:
-            fields.missing(f"an endpoint without 'host' {NOT_ENFORCED}")
-        elif fields.node("host") is None or text == "":
-            fields.missing("expected 'host': a name, a wildcard or an IPv4 address")
+        if has_networks and (fields.node("host") is None or text == ""):
+            return AnyHost()
+        if fields.node("host") is None or text == "":
+            fields.missing("expected 'host' (a name, a wildcard, an IPv4 address) or 'allowed_ips'")
         return None
     try:
         host = parse_host(text)
@@ -132,6 +144,13 @@ def _parse_host(fields: Fields, report: Report) -> Host | None:
         fields.problem("host", f"{host.text!r} is netmgr's own: no policy gives or takes it")
     _warn_of_host(fields, host, report)
     return host
+
+
+def _check_networks(fields: Fields, host: Host | None, networks: tuple[Network, ...]) -> None:
+    if isinstance(host, ExactHost) and host.text in HOST_NAMES and networks:
+        fields.problem("allowed_ips", f"{host.text!r} is this host, whatever its address")
+    if isinstance(host, LiteralHost) and networks:
+        fields.problem("allowed_ips", "the host is an address already; keep one of both")
 
 
 def _warn_of_host(fields: Fields, host: Host, report: Report) -> None:

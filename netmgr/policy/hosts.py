@@ -36,6 +36,8 @@ _UNDER_SOME: Final = """
 _REGISTRY_LABELS: Final = frozenset(_UNDER_MANY.split())
 _REGISTRY_SUFFIXES: Final = frozenset(_UNDER_SOME.split())
 _LABEL_WITH_STARS = re.compile(r"(?!-)[a-z0-9_*-]{1,63}(?<!-)")
+_UNUSUAL = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
+MAX_SPELLING: Final = 64  # characters of an address that is looked at for a suggestion
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 
 
@@ -80,10 +82,17 @@ class WildcardHost:
         return _label_fits(self.first, labels[0])
 
 
-Host = ExactHost | LiteralHost | WildcardHost
+@dataclass(frozen=True, slots=True)
+class AnyHost:
+    """No host at all: every name but the reserved ones, and the addresses of `allowed_ips`."""
+
+    text: str = ""
 
 
-def parse_host(text: str) -> Host:
+Host = ExactHost | LiteralHost | WildcardHost | AnyHost
+
+
+def parse_host(text: str) -> ExactHost | LiteralHost | WildcardHost:
     """A host as an endpoint names it.
 
     Raises:
@@ -186,6 +195,7 @@ def _parse_literal(text: str) -> LiteralHost:
     except AddressValueError:
         raise BadPattern(
             f"{text!r}: a host that ends in a number is an address; expected four decimal numbers"
+            f"{suggest_address(text)}"
         ) from None
     return LiteralHost(str(address), address)
 
@@ -209,3 +219,17 @@ def _suggest_ascii(text: str) -> str:
         return f"; its form in DNS is {text.encode('idna').decode()!r}"
     except UnicodeError:
         return " (the name's form in DNS, xn--...)"
+
+
+def suggest_address(text: str) -> str:
+    """What an address in an unusual spelling (hexadecimal, octal, fewer numbers) is, for an error;
+    '' where it is none. Read as inet_aton(3) does, which is how most programs read it."""
+    parts = text.split(".")
+    if len(text) > MAX_SPELLING or len(parts) > 4 or not all(map(_UNUSUAL.fullmatch, parts)):
+        return ""
+    *high, low = (int(p, 16 if p[:2].lower() == "0x" else 8 if p[0] == "0" else 10) for p in parts)
+    bits = 32 - 8 * len(high)  # the last number fills what the others leave
+    if low >> bits or any(number > 255 for number in high):
+        return ""
+    address = IPv4Address(int.from_bytes(bytes(high)) << bits | low)
+    return f"; in the usual spelling this is {address}"

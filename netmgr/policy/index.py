@@ -4,11 +4,11 @@ Exact names and addresses are keys; wildcards are found under the fixed labels a
 that a look-up costs one step per label of the name.
 """
 
-from collections.abc import Iterable
-from ipaddress import IPv4Address
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address, ip_address
 from typing import Final
 
-from netmgr.policy.hosts import RESERVED_NAMES, ExactHost, LiteralHost, WildcardHost
+from netmgr.policy.hosts import RESERVED_NAMES, AnyHost, ExactHost, LiteralHost, WildcardHost
 from netmgr.policy.rules import Endpoint
 
 NOTHING: Final[tuple[Endpoint, ...]] = ()
@@ -18,15 +18,17 @@ class Index:
     """Endpoints by host. Order within a host: exact ones first, then by entry and place.
 
     Attributes:
+        anywhere: endpoints without a host.
         tells_apart: some endpoint is not for every program.
     """
 
-    __slots__ = ("exact", "literal", "tells_apart", "wild")
+    __slots__ = ("anywhere", "exact", "literal", "tells_apart", "wild")
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         exact: dict[str, list[Endpoint]] = {}
         literal: dict[str, list[Endpoint]] = {}
         wild: dict[str, list[Endpoint]] = {}
+        anywhere: list[Endpoint] = []
         self.tells_apart = False
         for endpoint in endpoints:
             self.tells_apart = self.tells_apart or not endpoint.programs.any
@@ -37,6 +39,9 @@ class Index:
                     literal.setdefault(address, []).append(endpoint)
                 case WildcardHost(anchor=anchor):
                     wild.setdefault(anchor, []).append(endpoint)
+                case AnyHost():
+                    anywhere.append(endpoint)
+        self.anywhere = tuple(anywhere)
         self.exact = {name: tuple(found) for name, found in exact.items()}
         self.literal = {address: tuple(found) for address, found in literal.items()}
         self.wild = {anchor: tuple(found) for anchor, found in wild.items()}
@@ -44,17 +49,29 @@ class Index:
     def for_name(self, name: str) -> tuple[Endpoint, ...]:
         """Every endpoint whose host covers the canonical `name`, on any port."""
         exact = self.exact.get(name, NOTHING)
-        if not self.wild or name in RESERVED_NAMES:
+        if name in RESERVED_NAMES or not (self.wild or self.anywhere):
             return exact
-        found = self._wildcards_for(name)
-        return (*exact, *found) if found else exact
+        found = self._wildcards_for(name) if self.wild else []
+        return (*exact, *found, *self.anywhere) if found or self.anywhere else exact
 
     def for_address(self, address: str) -> tuple[Endpoint, ...]:
         """Every endpoint that names this address itself."""
         found = self.literal.get(address)
         if found is None and self.literal:
             found = self.literal.get(_canonical_address(address))
+        if self.anywhere:
+            return (*(found or NOTHING), *self._around(address))
         return found or NOTHING
+
+    def _around(self, address: str) -> Iterator[Endpoint]:
+        """Endpoints without a host whose networks hold the address."""
+        try:
+            ip = ip_address(address)
+        except ValueError:
+            return
+        for endpoint in self.anywhere:
+            if any(ip in network for network in endpoint.networks):
+                yield endpoint
 
     def _wildcards_for(self, name: str) -> list[Endpoint]:
         found: list[Endpoint] = []

@@ -23,6 +23,7 @@ from netmgr.policy.denied_owner import why_not
 from netmgr.policy.hosts import (
     HOST_NAMES,
     OWN_NAMES,
+    AnyHost,
     ExactHost,
     LiteralHost,
     WildcardHost,
@@ -152,9 +153,12 @@ class Judge:
 
     def _open_to(self, owner: Owner, found: list[Endpoint]) -> list[Endpoint]:
         """Those that the programs holding the connection may use."""
-        if not self._index.tells_apart:
+        if self._index.tells_apart:
+            found = [endpoint for endpoint in found if endpoint.programs.admits(owner)]
+        if not self._index.anywhere:
             return found
-        return [endpoint for endpoint in found if endpoint.programs.admits(owner)]
+        # What has a host says more of it than what has none.
+        return [e for e in found if not isinstance(e.host, AnyHost)] or found
 
     def _known(self, target: Target) -> tuple[Endpoint, ...]:
         if target.name is not None:
@@ -179,10 +183,13 @@ class Judge:
 
 def plan_of(target: Target, found: list[Endpoint]) -> DestinationPlan:
     """How far endpoints that let `target` through trust its addresses."""
-    if target.name is None:
-        return DestinationPlan(PlanKind.LITERAL)
     if target.name in HOST_NAMES:
         return DestinationPlan(PlanKind.HOST)
+    networks = tuple(dict.fromkeys(n for endpoint in found for n in endpoint.networks))
+    if networks:
+        return DestinationPlan(PlanKind.LISTED, networks)
+    if target.name is None:
+        return DestinationPlan(PlanKind.LITERAL)
     exact = any(isinstance(endpoint.host, ExactHost) for endpoint in found)
     return DestinationPlan(PlanKind.EXACT if exact else PlanKind.PUBLIC)
 

@@ -39,8 +39,13 @@ class _Aspect(NamedTuple):
         return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
+def _networks(endpoint: Endpoint) -> str:
+    return ", ".join(map(str, endpoint.networks)) or "none"
+
+
 _CONNECTION: Final = (
     _Aspect("tls", lambda e: e.tls.value),
+    _Aspect("allowed_ips", lambda e: e.networks if e.host.text else None, _networks),
     _Aspect("protocol", lambda e: e.protocol in _RAW, lambda e: e.protocol.value),
 )
 # Only asked of endpoints that look inside, and whose `path` is equally narrow: else the narrower
@@ -126,13 +131,14 @@ class _Check:
 
     def conflicts(self) -> Iterator[_Conflict]:
         """Every contradiction, once for each pair of hosts, port and pair of kinds."""
+        yield from self._within(_face(self._index.anywhere))
         for group in self._index.literal.values():
             yield from self._within(_face(group))
         for name, group in self._index.exact.items():
             face = _face(group)
             yield from self._within(face)
             if self._index.wild and name not in RESERVED_NAMES:
-                covering = self._index.for_name(name)[len(group) :]
+                covering = [e for e in self._index.for_name(name)[len(group) :] if e.host.text]
                 yield from self._between(face, _face(covering))
         for anchor, hosts in self._wild.items():
             yield from self._among(list(hosts.items()))

@@ -129,9 +129,16 @@ class Policy:
         return {name: _ports(found) for name, found in self._index.exact.items()}
 
     def literals(self) -> dict[IPv4Network, frozenset[int]]:
-        """Addresses that the policy names itself, and the ports that are allowed on each."""
+        """Addresses and networks that the policy names itself, and the ports allowed on each."""
         index = self.timed.index if self.timed else self._index
-        return {IPv4Network(ip): _ports(found) for ip, found in index.literal.items()}
+        named: dict[IPv4Network, set[int]] = {}
+        for ip, found in index.literal.items():
+            named.setdefault(IPv4Network(ip), set()).update(_ports(found))
+        for endpoint in index.anywhere:
+            for network in endpoint.networks:
+                if isinstance(network, IPv4Network):
+                    named.setdefault(network, set()).update(endpoint.ports)
+        return {network: frozenset(ports) for network, ports in named.items()}
 
     def covers(self, name: str) -> bool:
         """Whether some rule names the canonical `name`, also one that has expired."""

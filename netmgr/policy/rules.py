@@ -6,6 +6,7 @@ form is the policy's canonical one, and schema.py reads it back to an equal valu
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from netmgr.policy.hosts import Host
@@ -43,6 +44,7 @@ class Endpoint:
         encoded_slash: `%2F` may stand inside a segment.
         access: the preset that `allow` comes from; None where rules are written out.
         programs: for whom it is; the entry's own.
+        networks: `allowed_ips`: where it must be; empty: as its host says.
     """
 
     place: str
@@ -57,6 +59,7 @@ class Endpoint:
     allow: tuple[HttpRule, ...] = ()
     deny: tuple[HttpRule, ...] = ()
     programs: Programs = ANY_PROGRAM
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
 
     @property
     def inspects(self) -> bool:
@@ -79,11 +82,7 @@ class Endpoint:
         Args:
             observed: the entry's mode is `observe`.
         """
-        doc: dict[str, Any] = {"host": self.host.text}
-        if len(self.ports) == 1:
-            doc["port"] = self.ports[0]
-        else:
-            doc["ports"] = list(self.ports)
+        doc = self._where()
         if self.protocol is not Protocol.L4:
             doc["protocol"] = self.protocol.value
         if self.path is not None:
@@ -100,6 +99,16 @@ class Endpoint:
             doc["rules"] = [{"allow": rule.to_doc()} for rule in self.allow]
         if self.deny:
             doc["deny_rules"] = [rule.to_doc() for rule in self.deny]
+        return doc
+
+    def _where(self) -> dict[str, Any]:
+        doc: dict[str, Any] = {"host": self.host.text} if self.host.text else {}
+        if len(self.ports) == 1:
+            doc["port"] = self.ports[0]
+        else:
+            doc["ports"] = list(self.ports)
+        if self.networks:
+            doc["allowed_ips"] = [_shown(network) for network in self.networks]
         return doc
 
 
@@ -161,3 +170,9 @@ class Entry:
 def entry_of(place: str | None) -> str:
     """The key of the entry that a decision's rule stands in; '' where there is none."""
     return (place or "").rpartition(".endpoints[")[0]
+
+
+def _shown(network: IPv4Network | IPv6Network) -> str:
+    """A single address without its prefix length."""
+    single = network.prefixlen == network.max_prefixlen
+    return str(network.network_address if single else network)

@@ -274,7 +274,7 @@ class _Batch:
             (f"{name}.endpoints[{number}]", endpoint)
             for name in keys
             for number, endpoint in enumerate(self.entries[name]["endpoints"])
-            if endpoint["host"] == host and port in ports_of(endpoint)
+            if endpoint.get("host") == host and port in ports_of(endpoint)
         ]
 
     def _covering(self, host: str, port: int, key: str | None) -> list[tuple[str, Doc]]:
@@ -288,7 +288,7 @@ class _Batch:
 
     def _not_found(self, host: str, port: int) -> BadInput:
         known = [
-            f"{endpoint['host']}:{number}"
+            f"{endpoint.get('host', '')}:{number}"
             for entry in self.entries.values()
             for endpoint in entry["endpoints"]
             for number in ports_of(endpoint)

@@ -141,7 +141,7 @@ def _nobodys(reading: Reading) -> Decision:
 
 def _add_allow(endpoint: Endpoint, reading: Reading) -> str | None:
     """The arguments that would allow the request, or None where no rule can name it."""
-    if not is_method(reading.method):
+    if not is_method(reading.method) or not endpoint.host.text:
         return None
     host, port = endpoint.host.text, reading.target.port
     wording = f"{host}:{port}:{reading.method}:{literal_glob(reading.path)}"

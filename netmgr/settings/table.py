@@ -220,8 +220,8 @@ class Settings:
         "Address guard",
         (2375, 2376, 2379, 2380, 6443, 10250, 10255),
         parse_ports,
-        "Ports that are never dialled at private or host addresses, whatever a policy says: "
-        "container engines, etcd, Kubernetes.",
+        "Ports that are never dialled for a sandbox, whatever a policy says: container engines, "
+        "etcd, Kubernetes.",
         live=True,
     )
 

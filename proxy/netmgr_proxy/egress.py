@@ -74,7 +74,11 @@ class EgressExchange(Exchange):
         decision = sandbox.policy.judge_request(
             self._endpoint.target, self._judged.request, self._endpoint.owner
         )
-        return None if decision.permits else refusal_of(decision, sandbox.name)
+        if not decision.permits:
+            return refusal_of(decision, sandbox.name)
+        if self.upstream is None:
+            return None
+        return self.room.judge_peer(self.account, self.upstream.peer, self._judged.sandbox)
 
     def record_start(self) -> None:
         if not self._start_recorded and self._decision is not None:

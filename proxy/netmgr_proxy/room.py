@@ -2,13 +2,16 @@
 
 import asyncio
 from dataclasses import dataclass
+from ipaddress import ip_address
 from itertools import count
 
+from netmgr.guard import may_stay
 from netmgr.policy.decision import Target
 from netmgr.policy.owner import Owner
 from netmgr.process.ipc import Peer
 from netmgr.process.tasks import TaskSet
 from netmgr.process.view import SandboxView, View
+from netmgr.reasons import Reason
 from netmgr_proxy.account import Account, find_owner
 from netmgr_proxy.dial import Dialer
 from netmgr_proxy.flows import Flows
@@ -22,6 +25,7 @@ from netmgr_proxy.recorder import Recorder
 from netmgr_proxy.relay import Pipes
 from netmgr_proxy.routes import Routes
 from netmgr_proxy.upstreams import Upstreams
+from netmgr_proxy.wire.face import Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,21 @@ class Room:
         """What would be done now with a connection that was let in and recorded."""
         caller = account.caller
         return judge_caller(self.view.get(caller.address), caller, account.owner, journal=True)
+
+    def judge_peer(
+        self, account: Account, peer: str | None, dialled_by: SandboxView | None
+    ) -> Refusal | None:
+        """Why a connection to `peer` may not go on, where the policy now says otherwise at which
+        addresses its target may be."""
+        sandbox = self.view.get(account.caller.address)
+        if peer is None or sandbox is None or sandbox is dialled_by or dialled_by is None:
+            return None
+        before = dialled_by.policy.destination_plan(account.target, account.owner)
+        now = sandbox.policy.destination_plan(account.target, account.owner)
+        if may_stay(ip_address(peer), before, now):
+            return None
+        why = f"the policy no longer lets {account.target} be at {peer}"
+        return Refusal(Reason.ADDRESS_BLOCKED, why)
 
     def account(
         self, caller: Caller, sandbox: SandboxView | None, target: Target, *, decide: bool

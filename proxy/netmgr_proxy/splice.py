@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Final
 
 from netmgr.policy.decision import Decision
+from netmgr.process.view import SandboxView
 from netmgr.reasons import Kind, Reason
 from netmgr_proxy.account import Account
 from netmgr_proxy.dial import Dialled
@@ -40,6 +41,8 @@ class SpliceFlow:
         self._target = gate.target
         self._decision: Decision = gate.decision
         self._relay: Relay | None = None
+        self._peer: str | None = None
+        self._dialled_by: SandboxView | None = None  # its policy said at which addresses
         self._task: asyncio.Task[None] | None = None
         self._ended: asyncio.Future[OSError | None] | None = None
         self._began = room.now()
@@ -99,7 +102,7 @@ class SpliceFlow:
                 self._decision = decision
                 if self._relay is not None:
                     self._relay.ration = self._ration()
-                return None
+                return self._room.judge_peer(self._account, self._peer, self._dialled_by)
         why = f"the policy now looks inside connections to {self._target}; connect again"
         return Refusal(Reason.POLICY_STALE, why)
 
@@ -108,7 +111,7 @@ class SpliceFlow:
         return self._room.rations.of(sandbox, self._decision) if sandbox else None
 
     async def _dial(self) -> Dialled | None:
-        sandbox = self._room.view.get(self.caller.address)
+        sandbox = self._dialled_by = self._room.view.get(self.caller.address)
         revision = sandbox.revision if sandbox else 0
         try:
             dialled = await self._room.dialer.dial(
@@ -118,6 +121,7 @@ class SpliceFlow:
             self._account.refused(Kind.CONNECTION, refused.refusal)
             await self._explain(refused.refusal)
             return None
+        self._peer = dialled.peer
         return dialled
 
     async def _explain(self, refusal: Refusal) -> None:

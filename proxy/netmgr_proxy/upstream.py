@@ -58,6 +58,7 @@ class UpstreamConnection(Inbox):
         self.heard = False  # whether any byte of the present response has come
         self.used = 0  # exchanges before the present one
         self.revision = 0  # of the policy by which it was opened
+        self.peer: str | None = None  # the real address
         self.parked_at = 0.0
 
     # -- for its user ----------------------------------------------------------------------

@@ -115,6 +115,7 @@ class Upstreams:
         name = origin.target.name or str(origin.target.ip)
         connection = UpstreamConnection(name, self._limits.response_head_bytes)
         connection.revision = revision
+        connection.peer = dialled.peer
         loop = asyncio.get_running_loop()
         try:
             if origin.connect:

@@ -19,6 +19,7 @@ HERE: Final = Path(__file__).resolve().parent
 DEADLINE_S: Final = 1800.0  # of one benchmark; the longest takes about five minutes
 # Benchmarks that are not made quick by `--quick` itself.
 QUICK: Final = {
+    "identity": ["--rounds", "50"],
     "dns": ["--seconds", "1", "--rounds", "1"],
     "sandboxes": ["--others", "100", "--samples", "20"],
 }

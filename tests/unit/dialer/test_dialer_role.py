@@ -216,6 +216,7 @@ def test_what_is_refused_has_its_reason(body: Body, code: str) -> None:
         ("api.example.com", 443, ["::ffff:127.0.0.1", "64:ff9b::a9fe:a9fe"], "carries"),
         ("a.wild.example", 443, ["10.0.0.5"], "private use"),
         ("db.corp.example", 6443, ["10.0.0.5"], "control planes"),
+        ("db.corp.example", 6443, ["9.9.9.9"], "control planes"),
         ("db.corp.example", 5432, ["10.9.9.9"], "of this host"),
         ("host.openshell.internal", 6443, [], "control planes"),
     ],

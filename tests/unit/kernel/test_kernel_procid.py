@@ -3,7 +3,8 @@
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from netmgr.kernel.facts import NetnsId
 from netmgr.kernel.images import MAX_ANCESTORS
 from netmgr.kernel.procid import ProcessTable
+
+MakeTable = Callable[..., ProcessTable]
 
 
 def own_netns() -> NetnsId:
@@ -28,13 +31,20 @@ def inode(sock: socket.socket) -> int:
     return os.fstat(sock.fileno()).st_ino
 
 
+@pytest.fixture
+def make_table() -> Iterator[MakeTable]:
+    """Makes tables and closes them."""
+    with ExitStack() as stack:
+        yield lambda *args, **words: stack.enter_context(closing(ProcessTable(*args, **words)))
+
+
 def patient() -> float:
     """A clock that stands still: no budget ends."""
     return 0.0
 
 
-def test_our_own_socket_is_ours(held: socket.socket) -> None:
-    owners = ProcessTable(clock=patient).owners(own_netns(), inode(held), 0)
+def test_our_own_socket_is_ours(held: socket.socket, make_table: MakeTable) -> None:
+    owners = make_table(clock=patient).owners(own_netns(), inode(held), 0)
     assert owners.complete
     (found,) = owners.processes
     exe = os.path.realpath(sys.executable)
@@ -44,13 +54,13 @@ def test_our_own_socket_is_ours(held: socket.socket) -> None:
     assert len(found.ancestors) <= MAX_ANCESTORS
 
 
-def test_a_fork_is_a_second_holder(held: socket.socket) -> None:
+def test_a_fork_is_a_second_holder(held: socket.socket, make_table: MakeTable) -> None:
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         os.read(read, 1)
         os._exit(0)
-    owners = ProcessTable(clock=patient).owners(own_netns(), inode(held), 0)
+    owners = make_table(clock=patient).owners(own_netns(), inode(held), 0)
     os.write(write, b"x")
     os.waitpid(child, 0)
     os.close(read)
@@ -58,19 +68,23 @@ def test_a_fork_is_a_second_holder(held: socket.socket) -> None:
     assert {found.pid for found in owners.processes} == {os.getpid(), child}
 
 
-def test_nobody_of_another_namespace_is_an_owner(held: socket.socket) -> None:
-    table = ProcessTable(clock=patient)
+def test_nobody_of_another_namespace_is_an_owner(
+    held: socket.socket, make_table: MakeTable
+) -> None:
+    table = make_table(clock=patient)
     assert table.owners(NetnsId(4, 1), inode(held), 0).processes == ()
 
 
-def test_an_unknown_socket_has_no_owner() -> None:
-    owners = ProcessTable(clock=patient).owners(own_netns(), 2**31, 7)
+def test_an_unknown_socket_has_no_owner(make_table: MakeTable) -> None:
+    owners = make_table(clock=patient).owners(own_netns(), 2**31, 7)
     assert (owners.uid, owners.processes) == (7, ())
 
 
-def test_the_last_owner_is_found_even_where_the_budget_ends(held: socket.socket) -> None:
+def test_the_last_owner_is_found_even_where_the_budget_ends(
+    held: socket.socket, make_table: MakeTable
+) -> None:
     now = 0.0
-    table = ProcessTable(clock=lambda: now)
+    table = make_table(clock=lambda: now)
     table.owners(own_netns(), inode(held), 0)
     times = iter([0.0])
     rushed = table
@@ -80,7 +94,9 @@ def test_the_last_owner_is_found_even_where_the_budget_ends(held: socket.socket)
     assert [found.pid for found in owners.processes] == [os.getpid()]
 
 
-def test_a_process_that_ends_meanwhile_is_no_fault(tmp_path: Path, held: socket.socket) -> None:
+def test_a_process_that_ends_meanwhile_is_no_fault(
+    tmp_path: Path, held: socket.socket, make_table: MakeTable
+) -> None:
     (tmp_path / "4711").mkdir()
     (tmp_path / "self").mkdir()
-    assert ProcessTable(tmp_path).owners(own_netns(), inode(held), 0).processes == ()
+    assert make_table(tmp_path).owners(own_netns(), inode(held), 0).processes == ()

@@ -169,7 +169,6 @@ NOT_YET = [
     "protocol: graphql",
     "protocol: json-rpc",
     "protocol: mcp",
-    "allowed_ips: [10.0.0.0/8]",
     "websocket_credential_rewrite: true",
     "request_body_credential_rewrite: true",
     "allow_uninspected_credentials: true",
@@ -204,11 +203,6 @@ def test_refuses_matchers_that_are_not_enforced_yet(matcher: str, kind: str) -> 
     )
     assert message.startswith(f".{kind}[0]")
     assert "not enforced yet" in message
-
-
-def test_a_hostless_endpoint_is_not_enforced_yet() -> None:
-    found = problems(web("{port: 443, allowed_ips: [203.0.113.0/24]}"))
-    assert any("without 'host' is understood but not enforced yet" in line for line in found)
 
 
 @pytest.mark.parametrize("method", ["WEBSOCKET_TEXT", "websocket_text"])
