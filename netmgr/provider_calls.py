@@ -113,3 +113,16 @@ def refresh_rotate(name: str, *, key: str | None) -> Call[Json]:
 def refresh_delete(name: str, *, key: str | None) -> Call[Json]:
     """Renew no longer."""
     return Call("DELETE", _refresh(name), query=given(key=key), deadline_s=CHANGE_S)
+
+
+# -- the key of what is encrypted at rest ----------------------------------------------------------
+
+
+def vault_status() -> Call[Json]:
+    """Where the key comes from, which it is, and how much is under it."""
+    return Call("GET", "/v1/vault")
+
+
+def vault_rotate() -> Call[Json]:
+    """Make a new key and put everything under it."""
+    return Call("POST", "/v1/vault/rotate", deadline_s=CHANGE_S)

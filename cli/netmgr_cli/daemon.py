@@ -38,13 +38,14 @@ from netmgr.daemon.refresher import Refresher
 from netmgr.daemon.route_desk import RouteDesk
 from netmgr.daemon.status import Status
 from netmgr.daemon.usage_series import UsageSeries
+from netmgr.daemon.vault_desk import VaultDesk, reseal
 from netmgr.errors import Conflict, HostFailed, NetmgrError
 from netmgr.inference.catalogue import load_catalogue
 from netmgr.journal import Journal, Retention
 from netmgr.kernel.facts import HubSpec
 from netmgr.kernel.linux import LinuxKernel
+from netmgr.keys.source import open_vault
 from netmgr.keys.trust import TrustFiles, system_bundle
-from netmgr.keys.vault import Vault
 from netmgr.process.confine import held_capabilities, keep_capabilities, no_core_dumps
 from netmgr.process.ipc import PeerClosed, PeerRefused
 from netmgr.process.supervise import Patience, Supervisor, Worker
@@ -153,7 +154,9 @@ class _Daemon:
         """Store, vault, journal, kernel: everything that has to be closed."""
         settings = self._settings
         store = Store(settings.database_path)
-        vault = Vault.open(settings.key_path, must_exist=store.holds_sealed())
+        vault = open_vault(
+            settings.vault_key, settings.key_path, os.environ, must_exist=store.holds_sealed()
+        )
         roots = system_bundle(settings.ca_roots)
         trust = TrustFiles(settings.run_dir, settings.state_dir, roots, settings.name_pool)
         keep = Retention(settings.journal_rows, settings.journal_days)
@@ -215,6 +218,8 @@ class _Daemon:
         stack.push_async_callback(_store_last, meter)
         stack.push_async_callback(core.supervisor.stop)
         await install_rules(crew.sign_on_rules())
+        if moved := await core.on_store(reseal, core):
+            log.info("%d encrypted values are under the new key; the old one may go", moved)
         outcome = await adopt(core)
         core.types = load_catalogue(settings.provider_types_dir)
         desk = InferenceDesk(core)
@@ -241,6 +246,7 @@ class _Daemon:
             providers=ProviderDesk(core, desk),
             accounts=AccountsDesk(core, meter),
             refresher=refresher,
+            vault=VaultDesk(core),
             journal=core.journal,
             inspection=inspection,
             status=status,

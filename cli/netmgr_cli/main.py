@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "policy": ("policy:policy", "Set, change, compare and explain network policies."),
     "provider": ("provider:provider", "Keep the credentials of model providers."),
     "inference": ("inference:inference", "Say which model answers at inference.local."),
+    "vault": ("vault:vault", "Look after the key that credentials are encrypted with."),
     "observe": ("observe:observe", "Show decisions: history and live."),
     "status": ("status:status", "Show the health of every part of the daemon."),
     "hub": ("hub:hub", "Look at the namespace that all sandboxes end in."),

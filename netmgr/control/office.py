@@ -17,6 +17,7 @@ from netmgr.daemon.provider_desk import ProviderDesk
 from netmgr.daemon.refresher import Refresher
 from netmgr.daemon.route_desk import RouteDesk
 from netmgr.daemon.status import Status
+from netmgr.daemon.vault_desk import VaultDesk
 from netmgr.journal import Journal
 
 
@@ -36,6 +37,7 @@ class Office:
     providers: ProviderDesk
     accounts: AccountsDesk
     refresher: Refresher
+    vault: VaultDesk
     journal: Journal
     inspection: Inspection
     status: Status

@@ -19,6 +19,7 @@ def inference_routes(office: Office) -> APIRouter:
     router = APIRouter(prefix="/v1")
     _add_providers(router, office)
     _add_refreshes(router, office)
+    _add_vault(router, office)
     _add_inference(router, office)
     _add_accounts(router, office)
     return router
@@ -85,6 +86,17 @@ def _add_refreshes(router: APIRouter, office: Office) -> None:
         office.allow(request, Need.ROOT)
         await refresher.delete(name, key)
         return {"removed": [name]}
+
+
+def _add_vault(router: APIRouter, office: Office) -> None:
+    @router.get("/vault")
+    async def get() -> JsonObject:
+        return await office.vault.status()
+
+    @router.post("/vault/rotate")
+    async def rotate(request: Request) -> JsonObject:
+        office.allow(request, Need.ROOT)
+        return await office.vault.rotate()
 
 
 def _add_inference(router: APIRouter, office: Office) -> None:

@@ -1,14 +1,13 @@
-"""Owns: encryption of secrets at rest, and the key file. Knows nothing of what the secrets are for.
+"""Owns: encryption of secrets at rest. Knows nothing of what they are for, nor where the key lives.
 
 AES-256-GCM with a random 96-bit nonce (NIST SP 800-38D §8.2.2). What a secret belongs to is bound
 as associated data, so that a blob copied into another row does not open.
 """
 
 import base64
-import os
 import secrets
-import stat
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -16,13 +15,13 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from netmgr.errors import HostFailed
+from netmgr.keys.key_file import create_key_file, read_key_file
 from netmgr.secret import Secret
 
 KEY_BYTES: Final = 32
 KEY_ID_BYTES: Final = 8
 NONCE_BYTES: Final = 12
-MAX_KEY_FILE: Final = 4096
-KEY_MODE: Final = 0o600
+MAX_KEYS: Final = 16  # lines of a key text; each older one is a rotation that was not finished
 _FORMAT: Final = "netmgr-key-1"
 
 
@@ -39,12 +38,34 @@ class Sealed:
     blob: bytes
 
 
-class Vault:
-    """Seals and opens secrets with one key."""
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key and the name by which blobs refer to it. `render` is what a key file holds."""
 
-    def __init__(self, key_id: str, key: bytes) -> None:
-        self.key_id = key_id
-        self._cipher = AESGCM(key)
+    id: str
+    key: bytes = field(repr=False)
+
+    @classmethod
+    def create(cls) -> "Key":
+        """A new one."""
+        return cls(secrets.token_hex(KEY_ID_BYTES), secrets.token_bytes(KEY_BYTES))
+
+    def render(self) -> str:
+        """Its line."""
+        return f"{_FORMAT} {self.id} {base64.b64encode(self.key).decode()}\n"
+
+
+class Vault:
+    """Seals with the first of its keys, opens with any.
+
+    Args:
+        keys: the current one first; the others are being replaced.
+    """
+
+    def __init__(self, keys: Sequence[Key]) -> None:
+        self.keys = tuple(keys)
+        self.key_id = self.keys[0].id
+        self._ciphers = {key.id: AESGCM(key.key) for key in self.keys}
 
     @classmethod
     def open(cls, path: Path, *, must_exist: bool) -> "Vault":
@@ -60,24 +81,23 @@ class Vault:
                 readable for others, or is no key file.
         """
         try:
-            text = _read_key(path)
+            text = read_key_file(path)
         except FileNotFoundError:
             if must_exist:
                 raise HostFailed(
                     f"{path}: the key is gone, but encrypted credentials are stored; restore the "
                     "file from a backup, or move the state directory away and begin anew"
                 ) from None
-            _create_key(path)
-            text = _read_key(path)
-        return cls(*_parse_key(text, path))
+            create_key_file(path, Key.create().render())
+            text = read_key_file(path)
+        return cls(parse_keys(text, str(path)))
 
     def seal(self, secret: Secret, *belongs_to: str) -> Sealed:
         """Encrypt a secret for its place, for example ("provider", name, key)."""
         nonce = secrets.token_bytes(NONCE_BYTES)
         data = secret.reveal().encode()
-        return Sealed(
-            self.key_id, nonce + self._cipher.encrypt(nonce, data, self._binding(belongs_to))
-        )
+        bound = _binding(self.key_id, belongs_to)
+        return Sealed(self.key_id, nonce + self._ciphers[self.key_id].encrypt(nonce, data, bound))
 
     def unseal(self, sealed: Sealed, *belongs_to: str) -> Secret:
         """The secret again.
@@ -86,91 +106,49 @@ class Vault:
             HostFailed: another key, another place, or a changed blob.
         """
         place = " ".join(belongs_to)
-        if sealed.key_id != self.key_id:
+        cipher = self._ciphers.get(sealed.key_id)
+        if cipher is None:
+            held = ", ".join(key.id for key in self.keys)
             raise HostFailed(
-                f"{place}: encrypted with key {sealed.key_id}, but the key file holds {self.key_id}"
+                f"{place}: encrypted with key {sealed.key_id}, but the key source holds {held}"
             )
         nonce, data = sealed.blob[:NONCE_BYTES], sealed.blob[NONCE_BYTES:]
         try:
-            return Secret(self._cipher.decrypt(nonce, data, self._binding(belongs_to)).decode())
+            plain = cipher.decrypt(nonce, data, _binding(sealed.key_id, belongs_to))
+            return Secret(plain.decode())
         except (InvalidTag, ValueError):
             raise HostFailed(f"{place}: the stored secret is damaged or not this one's") from None
 
-    def _binding(self, belongs_to: tuple[str, ...]) -> bytes:
-        # Lengths keep ("ab", "c") and ("a", "bc") apart.
-        parts = [part.encode() for part in (self.key_id, *belongs_to)]
-        return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
+def parse_keys(text: str, where: str) -> tuple[Key, ...]:
+    """The keys of a key text: one per line, the current one first.
 
-def _read_key(path: Path) -> str:
-    try:
-        # O_NONBLOCK: a pipe of that name would keep the daemon waiting for ever.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise
-    except OSError as problem:
-        raise HostFailed(f"{path}: cannot be read: {problem.strerror}") from problem
-    try:
-        _check_owner(os.fstat(fd), path)
-        return os.read(fd, MAX_KEY_FILE).decode("ascii", "replace")
-    finally:
-        os.close(fd)
+    Args:
+        where: what the text is called in an error.
 
-
-def _check_owner(status: os.stat_result, path: Path) -> None:
-    mode = stat.S_IMODE(status.st_mode)
-    if not stat.S_ISREG(status.st_mode):
-        raise HostFailed(f"{path}: not a regular file")
-    if status.st_uid != os.geteuid():
+    Raises:
+        HostFailed: a line is no key, there is none, or one stands twice.
+    """
+    keys = tuple(_parse_key(line, where) for line in text.splitlines() if line.strip())
+    if not 0 < len(keys) <= MAX_KEYS or len({key.id for key in keys}) < len(keys):
         raise HostFailed(
-            f"{path}: belongs to uid {status.st_uid}, expected {os.geteuid()}; "
-            "replace the key if that user was not to know it"
+            f"{where}: not a key file of netmgr: expected 1 to {MAX_KEYS} keys, each once"
         )
-    if mode & 0o077:
-        raise HostFailed(
-            f"{path}: mode {mode:04o} lets others read the key, expected {KEY_MODE:04o}; "
-            f"see who could have, then: chmod {KEY_MODE:04o} {path}"
-        )
+    return keys
 
 
-def _parse_key(text: str, path: Path) -> tuple[str, bytes]:
-    words = text.split()
+def _parse_key(line: str, where: str) -> Key:
     try:
-        form, key_id, encoded = words
+        form, key_id, encoded = line.split()
         key = base64.b64decode(encoded, validate=True)
     except ValueError:
         form, key_id, key = "", "", b""
-    if form != _FORMAT or len(key) != KEY_BYTES or not key_id:
-        raise HostFailed(f"{path}: not a key file of netmgr ({_FORMAT} ID KEY); restore it")
-    return key_id, key
+    if form != _FORMAT or len(key) != KEY_BYTES:
+        raise HostFailed(f"{where}: not a key file of netmgr ({_FORMAT} ID KEY); restore it")
+    return Key(key_id, key)
 
 
-def _create_key(path: Path) -> None:
-    """Whole or not at all, and never over another: written aside, then linked (link(2) fails where
-    the name exists)."""
-    key_id, key = secrets.token_hex(KEY_ID_BYTES), secrets.token_bytes(KEY_BYTES)
-    aside = path.with_name(f".{path.name}.{key_id}")
-    try:
-        fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, KEY_MODE)
-        try:
-            with os.fdopen(fd, "wb") as file:
-                os.fchmod(fd, KEY_MODE)
-                file.write(f"{_FORMAT} {key_id} {base64.b64encode(key).decode()}\n".encode())
-                file.flush()
-                os.fsync(fd)
-            os.link(aside, path)
-        finally:
-            os.unlink(aside)
-        _sync_directory(path.parent)
-    except FileExistsError:
-        return  # somebody was faster; that key is read then
-    except OSError as problem:
-        raise HostFailed(f"{path}: cannot be created: {problem.strerror}") from problem
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def _binding(key_id: str, belongs_to: tuple[str, ...]) -> bytes:
+    # Lengths keep ("ab", "c") and ("a", "bc") apart.
+    parts = [part.encode() for part in (key_id, *belongs_to)]
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)

@@ -17,11 +17,13 @@ from netmgr.model import InstanceName, parse_instance_name
 from netmgr.settings.values import (
     Account,
     Key,
+    KeySource,
     Nameserver,
     Network,
     parse_account,
     parse_choice,
     parse_int,
+    parse_key_source,
     parse_nameservers,
     parse_optional_path,
     parse_path,
@@ -246,12 +248,18 @@ class Settings:
     flow_idle_timeout_s: float = _seconds(
         "Time-outs", 7200.0, (10.0, 7 * 86400.0), "Silence in both directions of a relayed flow."
     )
+    vault_key: KeySource = _value(
+        "Places",
+        KeySource(),
+        parse_key_source,
+        "Where the key of what is encrypted at rest is: `file` (`vault.key` in `state_dir`), "
+        "`credential:NAME` (systemd's) or `keyring:DESCRIPTION` (a `user` key of root's keyring).",
+    )
     spiffe_svid: Path | None = _value(
         "Places",
         None,
         parse_optional_path,
-        "File with a JWT-SVID that an agent of SPIFFE keeps fresh; read at each renewal of a "
-        "credential whose strategy is spiffe-token-grant.",
+        "File with a JWT-SVID that a SPIFFE agent keeps fresh: for `spiffe-token-grant`.",
         shown="none",
         live=True,
     )

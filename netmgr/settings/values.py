@@ -5,6 +5,7 @@ Knows nothing of which keys there are.
 """
 
 import pwd
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -247,3 +248,39 @@ def _list(raw: Any) -> list[Any]:
     if not isinstance(raw, list):
         raise ValueError(f"expected a list, found {raw!r}")
     return raw
+
+
+_KEY_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
+
+
+class KeyStore(StrEnum):
+    """Where the key of what is encrypted at rest may live."""
+
+    FILE = "file"
+    CREDENTIAL = "credential"
+    KEYRING = "keyring"
+
+
+@dataclass(frozen=True, slots=True)
+class KeySource:
+    """One of these places. `name`: of the credential, or the key's description."""
+
+    kind: KeyStore = KeyStore.FILE
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}" if self.name else self.kind.value
+
+
+def parse_key_source(raw: object) -> KeySource:
+    """`file`, `credential:NAME` or `keyring:DESCRIPTION`.
+
+    Raises:
+        ValueError: none of these.
+    """
+    kind, colon, name = str(raw).partition(":")
+    if raw == KeyStore.FILE:
+        return KeySource()
+    if kind in (KeyStore.CREDENTIAL, KeyStore.KEYRING) and colon and _KEY_NAME.fullmatch(name):
+        return KeySource(KeyStore(kind), name)
+    raise ValueError(f"expected file, credential:NAME or keyring:DESCRIPTION, found {raw!r}")

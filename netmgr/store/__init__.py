@@ -32,6 +32,7 @@ from netmgr.store.rows import (
     SandboxState,
 )
 from netmgr.store.sandboxes import Authorities, Names, Sandboxes
+from netmgr.store.sealed import SealedValues
 
 __all__ = [
     "InferenceRoute",
@@ -64,6 +65,7 @@ class Store:
         self.policies = Policies(self._db)
         self.providers = Providers(self._db)
         self.refreshes = Refreshes(self._db)
+        self.sealed = SealedValues(self._db)
         self.inference = Inference(self._db)
         self.accounts = Accounts(self._db)
 
@@ -96,10 +98,7 @@ class Store:
 
     def holds_sealed(self) -> bool:
         """Whether anything is stored that only the vault's key can open."""
-        row = self._db.one(
-            "SELECT EXISTS (SELECT 1 FROM credentials) OR EXISTS (SELECT 1 FROM authorities) AS any"
-        )
-        return bool(row and row["any"])
+        return self.sealed.count() > 0
 
     def recall(self, key: str, request: str, now: float) -> dict[str, Any] | None:
         """What was answered to the request of this idempotency key; None where it is new.

@@ -16,14 +16,14 @@ from netmgr.journal import Filter
 from netmgr.journal.filter import target_of
 from netmgr.journal.repeats import Repeats
 from netmgr.journal.wire import parse_record
-from netmgr.keys.vault import Sealed, Vault
+from netmgr.keys.vault import Key, Sealed, Vault
 from netmgr.model import Record
 from netmgr.reasons import Kind, Reason, Verdict
 from netmgr.secret import Secret
 from netmgr.settings.file import parse_resolv_conf, parse_settings
 from netmgr.settings.table import Settings, settings_keys
 
-VAULT = Vault("k", bytes(32))
+VAULT = Vault([Key("k", bytes(32))])
 scalars = st.one_of(
     st.none(),
     st.booleans(),
