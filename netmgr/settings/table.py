@@ -6,21 +6,21 @@ docs/config.md. The file is flat: one key, one value. Knows nothing of who uses 
 """
 # ruff: noqa: RUF009 - the calls below return dataclasses.field()
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, Final
 
 from netmgr.errors import BadInput
 from netmgr.model import InstanceName, parse_instance_name
+from netmgr.settings.fields import account, count, seconds, value
 from netmgr.settings.values import (
     Account,
     Key,
     KeySource,
     Nameserver,
     Network,
-    parse_account,
     parse_choice,
     parse_int,
     parse_key_source,
@@ -30,17 +30,12 @@ from netmgr.settings.values import (
     parse_pool,
     parse_ports,
     parse_public_networks,
-    parse_seconds,
     parse_text,
 )
 
 DEFAULT_INSTANCE: Final = InstanceName("netmgr")
 GATEWAY: Final = IPv4Address("169.254.77.1")  # the hub as every sandbox sees it; never on a wire
 LINK_LOCAL: Final = IPv4Network("169.254.0.0/16")
-
-# Neither system users, nor systemd's dynamic ones (61184-65519), nor subordinate ids of rootless
-# containers (from 100000, login.defs(5)): no container's process may share a worker's uid.
-FIRST_WORKER_UID: Final = 77001
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -54,26 +49,6 @@ def _instance(raw: Any) -> InstanceName:
         raise ValueError(problem.message) from None
 
 
-def _value(section: str, default: Any, parse: Callable[[Any], Any], doc: str, **more: Any) -> Any:
-    return field(default=default, metadata={"key": Key(section, doc, parse, **more)})
-
-
-def _count(section: str, default: int, span: tuple[int, int], doc: str, unit: str = "") -> Any:
-    key = Key(section, doc, parse_int, unit, span[0], span[1], live=True)
-    return field(default=default, metadata={"key": key})
-
-
-def _seconds(section: str, default: float, span: tuple[float, float], doc: str) -> Any:
-    key = Key(section, doc, parse_seconds, "seconds", span[0], span[1], live=True)
-    return field(default=default, metadata={"key": key})
-
-
-def _account(offset: int, who: str) -> Any:
-    number = FIRST_WORKER_UID + offset
-    doc = f"User of the {who}: a uid (the gid is the same number) or a name."
-    return _value("Processes", Account(number, number), parse_account, doc)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All settings of one daemon; times in seconds, sizes in bytes.
@@ -82,41 +57,41 @@ class Settings:
         BadInput: on construction, where two settings contradict each other.
     """
 
-    instance: InstanceName = _value(
+    instance: InstanceName = value(
         "Places",
         DEFAULT_INSTANCE,
         _instance,
         "Name of this daemon on the host. It is part of its directories and of every kernel name, "
         "so that several daemons can live side by side.",
     )
-    state_dir: Path = _value(
+    state_dir: Path = value(
         "Places",
         DERIVED,
         parse_path,
         "Directory of the database, the journal and the key; mode 0700.",
         shown="/var/lib/netmgr; of another instance /var/lib/netmgr-INSTANCE",
     )
-    run_dir: Path = _value(
+    run_dir: Path = value(
         "Places",
         DERIVED,
         parse_path,
         "Directory of the control socket and of the files that sandboxes get.",
         shown="/run/netmgr; of another instance /run/netmgr-INSTANCE",
     )
-    netns_dir: Path = _value(
+    netns_dir: Path = value(
         "Places",
         Path("/run/netns"),
         parse_path,
         "Directory in which named network namespaces are mounted, as ip-netns(8) has it.",
     )
-    socket_group: str = _value(
+    socket_group: str = value(
         "Places",
         "netmgr",
         parse_text,
         "Group that may use the control socket besides root. Where the host has no such group, "
         "only root may.",
     )
-    ca_roots: Path | None = _value(
+    ca_roots: Path | None = value(
         "Places",
         None,
         parse_optional_path,
@@ -124,7 +99,7 @@ class Settings:
         "sandboxes trust besides their own.",
         shown="the distribution's bundle, else certifi's",
     )
-    provider_types_dir: Path | None = _value(
+    provider_types_dir: Path | None = value(
         "Places",
         Path("/etc/netmgr/provider-types"),
         parse_optional_path,
@@ -132,7 +107,7 @@ class Settings:
         "(docs/inference.md). It need not exist. Read again on SIGHUP.",
         live=True,
     )
-    log_level: str = _value(
+    log_level: str = value(
         "Places",
         "info",
         parse_choice("debug", "info", "warning", "error"),
@@ -140,25 +115,25 @@ class Settings:
         live=True,
     )
 
-    sandbox_pool: IPv4Network = _value(
+    sandbox_pool: IPv4Network = value(
         "Addresses",
         IPv4Network("10.77.0.0/16"),
         parse_pool,
         "Addresses that sandboxes get, one each. Must not overlap a route of the host.",
     )
-    name_pool: IPv4Network = _value(
+    name_pool: IPv4Network = value(
         "Addresses",
         IPv4Network("198.18.0.0/15"),
         parse_pool,
         "Private addresses that stand for names. Every sandbox has the whole range to itself.",
     )
-    lease_quarantine_s: float = _seconds(
+    lease_quarantine_s: float = seconds(
         "Addresses",
         600.0,
         (1.0, 86400.0),
         "How long a sandbox's address rests before another sandbox may get it.",
     )
-    name_quarantine_s: float = _seconds(
+    name_quarantine_s: float = seconds(
         "Addresses",
         86400.0,
         (86400.0, 30 * 86400.0),
@@ -166,7 +141,7 @@ class Settings:
         "one is left.",
     )
 
-    proxy_workers: int = _value(
+    proxy_workers: int = value(
         "Processes",
         0,
         parse_int,
@@ -174,21 +149,21 @@ class Settings:
         least=0,
         most=256,
     )
-    dns_account: Account = _account(0, "dns worker")
-    proxy_account: Account = _account(1, "proxy workers")
-    dialer_account: Account = _account(2, "dialer")
-    watch_account: Account = _account(3, "watcher of kernel denials")
-    worker_ack_s: float = _seconds(
+    dns_account: Account = account(0, "dns worker")
+    proxy_account: Account = account(1, "proxy workers")
+    dialer_account: Account = account(2, "dialer")
+    watch_account: Account = account(3, "watcher of kernel denials")
+    worker_ack_s: float = seconds(
         "Processes",
         2.0,
         (0.5, 10.0),
         "How long a worker may take to acknowledge a change before it is killed and restarted.",
     )
-    drain_s: float = _seconds(
+    drain_s: float = seconds(
         "Processes", 5.0, (0.5, 60.0), "How long flows may go on after SIGTERM."
     )
 
-    dns_servers: tuple[Nameserver, ...] = _value(
+    dns_servers: tuple[Nameserver, ...] = value(
         "Upstream DNS",
         (),
         parse_nameservers,
@@ -196,13 +171,13 @@ class Settings:
         live=True,
         shown="the nameservers of /etc/resolv.conf",
     )
-    dns_try_s: float = _seconds(
+    dns_try_s: float = seconds(
         "Upstream DNS", 1.5, (0.1, 30.0), "How long one server may take for one question."
     )
-    dns_total_s: float = _seconds(
+    dns_total_s: float = seconds(
         "Upstream DNS", 8.0, (0.2, 60.0), "How long the resolution of one name may take in all."
     )
-    dns_answer_ttl_s: int = _count(
+    dns_answer_ttl_s: int = count(
         "Upstream DNS",
         30,
         (1, 30),
@@ -210,7 +185,7 @@ class Settings:
         unit="seconds",
     )
 
-    treat_as_public: tuple[Network, ...] = _value(
+    treat_as_public: tuple[Network, ...] = value(
         "Address guard",
         (),
         parse_public_networks,
@@ -218,7 +193,7 @@ class Settings:
         "addresses inside 100.64.0.0/10. Loopback and link-local never do.",
         live=True,
     )
-    control_plane_ports: tuple[int, ...] = _value(
+    control_plane_ports: tuple[int, ...] = value(
         "Address guard",
         (2375, 2376, 2379, 2380, 6443, 10250, 10255),
         parse_ports,
@@ -227,35 +202,35 @@ class Settings:
         live=True,
     )
 
-    connect_timeout_s: float = _seconds(
+    connect_timeout_s: float = seconds(
         "Time-outs", 10.0, (0.1, 120.0), "Connecting to an upstream, TLS included."
     )
-    hello_timeout_s: float = _seconds(
+    hello_timeout_s: float = seconds(
         "Time-outs", 10.0, (1.0, 60.0), "A client's first bytes until they can be classified."
     )
-    request_head_timeout_s: float = _seconds(
+    request_head_timeout_s: float = seconds(
         "Time-outs", 15.0, (1.0, 60.0), "A request's head, from its first byte."
     )
-    request_body_timeout_s: float = _seconds(
+    request_body_timeout_s: float = seconds(
         "Time-outs", 60.0, (1.0, 3600.0), "Silence within a request's body."
     )
-    keepalive_timeout_s: float = _seconds(
+    keepalive_timeout_s: float = seconds(
         "Time-outs", 120.0, (1.0, 3600.0), "An idle kept-alive connection of a sandbox."
     )
-    response_head_timeout_s: float = _seconds(
+    response_head_timeout_s: float = seconds(
         "Time-outs", 120.0, (1.0, 3600.0), "An upstream's answer to begin, outside inference."
     )
-    flow_idle_timeout_s: float = _seconds(
+    flow_idle_timeout_s: float = seconds(
         "Time-outs", 7200.0, (10.0, 7 * 86400.0), "Silence in both directions of a relayed flow."
     )
-    vault_key: KeySource = _value(
+    vault_key: KeySource = value(
         "Places",
         KeySource(),
         parse_key_source,
         "Where the key of what is encrypted at rest is: `file` (`vault.key` in `state_dir`), "
         "`credential:NAME` (systemd's) or `keyring:DESCRIPTION` (a `user` key of root's keyring).",
     )
-    spiffe_svid: Path | None = _value(
+    spiffe_svid: Path | None = value(
         "Places",
         None,
         parse_optional_path,
@@ -263,13 +238,13 @@ class Settings:
         shown="none",
         live=True,
     )
-    credential_warning_s: float = _seconds(
+    credential_warning_s: float = seconds(
         "Time-outs",
         7 * 86400.0,
         (0.0, 365 * 86400.0),
         "How long before its end a credential is told of: a record, and a line in `netmgr status`.",
     )
-    inference_timeout_s: float = _seconds(
+    inference_timeout_s: float = seconds(
         "Time-outs",
         60.0,
         (1.0, 3600.0),
@@ -277,42 +252,42 @@ class Settings:
         "route says nothing else.",
     )
 
-    request_head_bytes: int = _count(
+    request_head_bytes: int = count(
         "Limits", 16 * KIB, (1 * KIB, 16 * KIB), "A request's head.", unit="bytes"
     )
-    request_headers: int = _count("Limits", 100, (10, 100), "Header fields in a request.")
-    response_head_bytes: int = _count(
+    request_headers: int = count("Limits", 100, (10, 100), "Header fields in a request.")
+    response_head_bytes: int = count(
         "Limits", 64 * KIB, (4 * KIB, 256 * KIB), "An upstream response's head.", unit="bytes"
     )
-    inference_body_bytes: int = _count(
+    inference_body_bytes: int = count(
         "Limits",
         32 * MIB,
         (1 * KIB, 256 * MIB),
         "An inference request's body, and a buffered answer's.",
         unit="bytes",
     )
-    connections_per_sandbox: int = _count(
+    connections_per_sandbox: int = count(
         "Limits", 1024, (1, 65536), "Connections of one sandbox at the same time."
     )
-    dns_queries_per_second: int = _count(
+    dns_queries_per_second: int = count(
         "Limits", 200, (1, 100000), "DNS questions of one sandbox per second, on average."
     )
-    wildcard_names_per_sandbox: int = _count(
+    wildcard_names_per_sandbox: int = count(
         "Limits",
         1024,
         (1, 65536),
         "Names that one sandbox may bring into being through the wildcards of its policy.",
     )
-    max_sandboxes: int = _count("Limits", 4096, (1, 65536), "Sandboxes of this daemon.")
-    policy_history: int = _count("Limits", 100, (1, 10000), "Revisions kept of each policy.")
+    max_sandboxes: int = count("Limits", 4096, (1, 65536), "Sandboxes of this daemon.")
+    policy_history: int = count("Limits", 100, (1, 10000), "Revisions kept of each policy.")
 
-    journal_rows: int = _count(
+    journal_rows: int = count(
         "Journal", 1_000_000, (1000, 100_000_000), "Decision records that are kept."
     )
-    journal_days: int = _count(
+    journal_days: int = count(
         "Journal", 30, (1, 3650), "Age at which a decision record goes.", unit="days"
     )
-    journal_repeat_s: float = _seconds(
+    journal_repeat_s: float = seconds(
         "Journal", 10.0, (1.0, 10.0), "Repeats of a decision become one record in this time."
     )
 

@@ -4,7 +4,8 @@ A script is JSON, a list of rules; the first that matches and is not used up ans
 
     [{"path": "/chat/completions", "method": "POST", "times": 1, "reply": {"status": 429}}]
 
-`path` is the end of the request's path. Without a rule the model answers as in model_answers.
+`path` is the end of the request's path; `contains` and `lacks` are texts that its body must have
+and must not have. Without a rule the model answers as in model_answers.
 
 Keys of a reply: status, headers; the body as one of json, text, base64 or events (a list of
 strings sent as they are and of objects sent as `data:` events, or a number of chat chunks), or
@@ -28,7 +29,8 @@ from netmgr.testing.model_answers import chat_events, render_event
 MAX_CHUNKS: Final = 100_000  # of a stream that is given by its length; `repeat` has no end
 
 _BODIES: Final = ("json", "text", "base64", "events", "frames")
-_RULE_KEYS: Final = ("method", "path", "times", "reply")
+_RULE_KEYS: Final = ("method", "path", "contains", "lacks", "times", "reply")
+_TEXT_KEYS: Final = ("method", "path", "contains", "lacks")
 _REPLY_TYPES: Final[dict[str, tuple[type, ...]]] = {
     "status": (int,),
     "headers": (dict,),
@@ -91,6 +93,16 @@ class Rule:
     method: str | None = None
     path: str = ""
     left: int | None = None
+    contains: str = ""
+    lacks: str | None = None
+
+    def fits(self, method: str, path: str, body: bytes) -> bool:
+        """Whether it is for this request, and not used up."""
+        if self.left == 0 or self.method not in (None, method) or not path.endswith(self.path):
+            return False
+        return _encoded(self.contains) in body and (
+            self.lacks is None or _encoded(self.lacks) not in body
+        )
 
 
 @dataclass(slots=True)
@@ -99,12 +111,10 @@ class Script:
 
     rules: list[Rule] = field(default_factory=list)
 
-    def choose(self, method: str, path: str) -> Reply | None:
+    def choose(self, method: str, path: str, body: bytes = b"") -> Reply | None:
         """The reply of the first rule that matches; it counts as used."""
         for rule in self.rules:
-            if rule.left == 0 or rule.method not in (None, method):
-                continue
-            if path.endswith(rule.path):
+            if rule.fits(method, path, body):
                 if rule.left is not None:
                     rule.left -= 1
                 return rule.reply
@@ -126,7 +136,7 @@ def _parse_rule(rule: object, where: str) -> Rule:
     if not isinstance(rule, dict):
         raise BadInput(f"{where}: expected an object")
     _check_keys(rule, _RULE_KEYS, where)
-    for key, kind in (("method", str), ("path", str), ("times", int)):
+    for key, kind in (*((key, str) for key in _TEXT_KEYS), ("times", int)):
         if key in rule and not _fits(rule[key], (kind,)):
             raise BadInput(f"{where}: {key}: expected {kind.__name__}")
     if not isinstance(rule.get("reply"), dict):
@@ -136,6 +146,8 @@ def _parse_rule(rule: object, where: str) -> Rule:
         method=rule.get("method"),
         path=rule.get("path", ""),
         left=rule.get("times"),
+        contains=rule.get("contains", ""),
+        lacks=rule.get("lacks"),
     )
 
 

@@ -176,7 +176,7 @@ class _Connection:
             return True
         number = self._server.number()
         self._server.note(request.event(number))
-        reply = self._server.script.choose(request.method, request.path)
+        reply = self._server.script.choose(request.method, request.path, request.body)
         if reply is None:
             given = default_answer(request.path, dict(request.headers), request.body)
             reply = parse_reply(given, "default answer")

@@ -235,3 +235,14 @@ def test_a_bad_script_names_the_place(script: object, words: str) -> None:
     with pytest.raises(BadInput) as caught:
         parse_script(script)
     assert words in caught.value.message
+
+
+def test_a_rule_may_look_into_the_body() -> None:
+    rule = {"contains": "tool", "lacks": "result", "times": 1, "reply": {"text": "x"}}
+    script = parse_script([rule])
+    assert script.choose("POST", "/v1/messages", b"no such word") is None
+    assert script.choose("POST", "/v1/messages", b"a tool result") is None
+    assert script.choose("POST", "/v1/messages", b"a tool") is not None
+    assert script.choose("POST", "/v1/messages", b"a tool") is None, "it is used up"
+    with pytest.raises(BadInput, match="contains: expected str"):
+        parse_script([{"contains": 5, "reply": {}}])
