@@ -13,6 +13,7 @@ cd "$(dirname "$0")/.."
 
 readonly what=${1:-run}
 readonly venv=.venv
+readonly clients=.node
 readonly lock_wait_s=300 # another package run may hold dpkg's lock on a fresh machine
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -57,6 +58,8 @@ dnsmasq-base          command:dnsmasq
 git                   command:git
 netcat-openbsd        command:nc
 nginx-light           command:nginx
+nodejs                command:node
+npm                   command:npm
 openssh-client        command:ssh
 openssl               command:openssl
 postgresql-client     command:psql
@@ -114,6 +117,18 @@ install_netmgr() {
   touch "$stamp$extra"
 }
 
+# What programs in sandboxes are tested with, from the registry that npm is configured for.
+install_clients() {
+  local list=tests/clients/package.json stamp
+  stamp=$clients/installed-$(sha256sum <$list | cut -c1-16)
+  if [ -e "$stamp" ]; then return; fi
+  say "installing the client programs of $list into $clients"
+  mkdir -p "$clients"
+  cp $list "$clients/package.json"
+  npm install --prefix "$clients" --no-audit --no-fund --loglevel=error >&2
+  touch "$stamp"
+}
+
 python=$(find_python)
 case $what in
   python) echo "$python" ;;
@@ -125,6 +140,7 @@ case $what in
   test)
     install_packages "$needed_to_run$needed_to_test"
     install_netmgr -test
+    install_clients
     ;;
   bench)
     install_packages "$needed_to_run$needed_to_test$needed_to_bench"
