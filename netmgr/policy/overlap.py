@@ -1,9 +1,12 @@
 """Owns: the ambiguity check: two endpoints that may cover one connection must agree about it.
 
-Knows nothing of requests. Not every pair of endpoints is compared. Hosts are: a name with itself
-and with the wildcards that cover it, a wildcard with those under the same fixed labels or under
-fewer of them; and of a host's endpoints on one port, one stands for all that are alike. What must
-agree stands in two tables, by name: a field that two endpoints must agree about is one row more.
+Endpoints for different programs need not: a program that runs under both meets the stricter one
+(judge.py, venue.py). Knows nothing of requests.
+
+Not every pair of endpoints is compared. Hosts are: a name with itself and with the wildcards that
+cover it, a wildcard with those under the same fixed labels or under fewer of them; and of a host's
+endpoints on one port, one stands for all that are alike. What must agree stands in two tables, by
+name: a field that two endpoints must agree about is one row more.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,6 +17,7 @@ from typing import Final, NamedTuple
 from netmgr.policy.hosts import RESERVED_NAMES, WildcardHost, may_overlap
 from netmgr.policy.index import Index
 from netmgr.policy.problems import MAX_SHOWN, Report
+from netmgr.policy.programs import Programs
 from netmgr.policy.rules import Endpoint, Protocol
 
 MAX_WILDCARDS: Final = 256  # different ones under the same fixed labels: bounds check and look-up
@@ -57,6 +61,8 @@ _REQUEST: Final = (
 )
 
 _Traits = tuple[object, ...]
+_Whom = Programs | None  # None: every program
+_Paths = dict[tuple[str, _Whom], Endpoint]
 _Conflict = tuple[Endpoint, Endpoint, str]
 
 
@@ -65,19 +71,22 @@ class _Port:
     """The endpoints of one host and port: one stands for all that are alike.
 
     Attributes:
-        kinds: by what they say of the connection.
-        readers: those that look inside, by narrowness, by what they say of requests, by path.
+        kinds: by what they say of the connection, and for whom.
+        readers: those that look inside, by narrowness, by what they say of requests, by path and
+            for whom.
     """
 
-    kinds: dict[_Traits, Endpoint] = field(default_factory=dict)
-    readers: dict[int, dict[_Traits, dict[str, Endpoint]]] = field(default_factory=dict)
+    kinds: dict[tuple[_Traits, _Whom], Endpoint] = field(default_factory=dict)
+    readers: dict[int, dict[_Traits, _Paths]] = field(default_factory=dict)
 
     def add(self, endpoint: Endpoint) -> None:
-        self.kinds.setdefault(_traits(endpoint, _CONNECTION), endpoint)
+        whom = None if endpoint.programs.any else endpoint.programs
+        self.kinds.setdefault((_traits(endpoint, _CONNECTION), whom), endpoint)
         if endpoint.inspects:
             said = self.readers.setdefault(endpoint.specificity, {})
             path = endpoint.path.text if endpoint.path else ""
-            said.setdefault(_traits(endpoint, _REQUEST), {}).setdefault(path, endpoint)
+            paths = said.setdefault(_traits(endpoint, _REQUEST), {})
+            paths.setdefault((path, whom), endpoint)
 
 
 _Face = dict[int, _Port]
@@ -183,14 +192,14 @@ class _Check:
 
     def _readers(
         self,
-        some: dict[_Traits, dict[str, Endpoint]],
-        others: dict[_Traits, dict[str, Endpoint]],
+        some: dict[_Traits, _Paths],
+        others: dict[_Traits, _Paths],
     ) -> Iterator[_Conflict]:
         for (traits, paths), (other_traits, other_paths) in product(some.items(), others.items()):
             if traits != other_traits:
                 yield from self._paths(paths, other_paths)
 
-    def _paths(self, some: dict[str, Endpoint], others: dict[str, Endpoint]) -> Iterator[_Conflict]:
+    def _paths(self, some: _Paths, others: _Paths) -> Iterator[_Conflict]:
         for one, other in product(some.values(), others.values()):
             self._step()
             if one.path is None or other.path is None or one.path.meets(other.path):
@@ -200,6 +209,8 @@ class _Check:
         self, one: Endpoint, other: Endpoint, aspects: tuple[_Aspect, ...]
     ) -> Iterator[_Conflict]:
         self._step()
+        if one.programs.apart_from(other.programs):
+            return
         for aspect in aspects:
             if aspect.key(one) != aspect.key(other):
                 yield one, other, f"{aspect.name} {aspect.show(one)} against {aspect.show(other)}"

@@ -140,6 +140,16 @@ class Programs:
         """Whether one of the processes that hold the connection is meant."""
         return any(map(self._admits_chain, owner.chains))
 
+    def apart_from(self, other: "Programs") -> bool:
+        """Whether no executable fits both by its name. A program's ancestor may still fit the
+        other, so whoever relies on this has to be strict where both admit."""
+        if self.any or other.any:
+            return False
+        names, others = (
+            {pattern.path.text for pattern in programs.patterns} for programs in (self, other)
+        )
+        return names.isdisjoint(others) and not any("*" in name for name in names | others)
+
     def faults(self, owner: Owner) -> Iterator[tuple[Program, Fault]]:
         """Programs that are meant by name and are not what they seem."""
         for program in (program for chain in owner.chains for program in chain):

@@ -49,7 +49,7 @@ class Venue:
         seats = self._covering(reading)
         if not seats:
             return _nobodys(reading)
-        chosen = max(seats, key=_specificity)
+        chosen = max(seats, key=_authority)
         if reading.slashed is not None and not chosen.endpoint.encoded_slash:
             return _malformed(chosen, "escaped separator %2F")
         try:
@@ -61,7 +61,7 @@ class Venue:
     def chosen(self, path: str) -> Endpoint | None:
         """The endpoint that says how requests on the canonical `path` are read."""
         seats = self._seats.covering(path)
-        return max(seats, key=_specificity).endpoint if seats else None
+        return max(seats, key=_authority).endpoint if seats else None
 
     def _covering(self, reading: Reading) -> list[_Seat]:
         seats = self._seats.covering(reading.path)
@@ -206,8 +206,10 @@ def _place(seat: _Seat, rule: HttpRule) -> str:
     return f"{seat.endpoint.place}.{rule.place}"
 
 
-def _specificity(seat: _Seat) -> int:
-    return seat.endpoint.specificity
+def _authority(seat: _Seat) -> tuple[int, bool, bool]:
+    """The narrower wins; of equally narrow ones (for different programs) the stricter."""
+    endpoint = seat.endpoint
+    return endpoint.specificity, not endpoint.audit, not endpoint.encoded_slash
 
 
 def _reach(endpoint: Endpoint) -> StarText | None:

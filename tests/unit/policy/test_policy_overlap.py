@@ -2,7 +2,9 @@
 
 import pytest
 
+from netmgr.policy.decision import Request, Target, Treatment
 from netmgr.policy.overlap import MAX_WILDCARDS
+from netmgr.policy.owner import Owner, Program
 from netmgr.policy.policy import Policy, parse_policy
 from netmgr.policy.problems import MAX_SHOWN, PolicyError
 
@@ -142,3 +144,45 @@ def test_ten_thousand_paths_on_one_host_are_checked_without_comparing_all_pairs(
     assert problem.key == "network_policies.web.endpoints[10000]"
     assert "contradicts web.endpoints[7] (a.test)" in problem.message
     assert "enforcement 'enforce' against 'audit'" in problem.message
+
+
+def for_programs(one: str, other: str, *traits: str) -> Policy:
+    text = "version: 1\nnetwork_policies:"
+    for key, binary, said in zip("ab", (one, other), traits, strict=True):
+        text += f"""
+  {key}:
+    endpoints: [{{host: x.test, port: 443, {said}}}]
+    binaries: [{{path: {binary}}}]"""
+    return parse_policy(text, "x.yaml")
+
+
+GIT, CURL = "/usr/bin/git", "/usr/bin/curl"
+BY_GIT, BY_CURL, BY_BOTH = (
+    Owner((tuple(map(Program, paths)),)) for paths in ((GIT,), (CURL,), (GIT, CURL))
+)
+
+
+def test_endpoints_of_different_programs_need_not_agree_and_the_stricter_holds_for_both() -> None:
+    policy = for_programs(GIT, CURL, "tls: skip", "protocol: rest, access: read-only")
+    target = Target("x.test", None, 443)
+    assert policy.judge_connection(target, BY_GIT).treatment is Treatment.SPLICE
+    assert policy.judge_connection(target, BY_CURL).treatment is Treatment.TERMINATE
+    assert policy.judge_connection(target, BY_BOTH).treatment is Treatment.TERMINATE
+    policy = for_programs(
+        GIT,
+        CURL,
+        "protocol: rest, access: read-only, enforcement: audit, allow_encoded_slash: true",
+        "protocol: rest, access: read-only",
+    )
+    post, slash = Request("POST", "/"), Request("GET", "/a%2Fb")
+    verdicts = [
+        [policy.judge_request(target, request, owner).permits for request in (post, slash)]
+        for owner in (BY_GIT, BY_CURL, BY_BOTH)
+    ]
+    assert verdicts == [[True, True], [False, False], [False, False]]
+
+
+@pytest.mark.parametrize("other", [GIT, "/usr/bin/*", "/**"])
+def test_endpoints_that_one_program_may_use_must_agree(other: str) -> None:
+    with pytest.raises(PolicyError, match=r"contradicts a\.endpoints"):
+        for_programs(GIT, other, "tls: skip", "protocol: rest, access: full")
