@@ -221,7 +221,7 @@ class _Daemon:
         if moved := await core.on_store(reseal, core):
             log.info("%d encrypted values are under the new key; the old one may go", moved)
         outcome = await adopt(core)
-        core.types = load_catalogue(settings.provider_types_dir)
+        core.types = load_catalogue(settings.provider_types_dir, mock=settings.mock_providers)
         desk = InferenceDesk(core)
         await core.on_store(desk.restore)
         await core.on_store(meter.restore)
@@ -282,7 +282,9 @@ class _Daemon:
         """SIGHUP: take up what can change while sandboxes run; say what cannot."""
         try:
             wanted = await asyncio.to_thread(self._read_again)
-            types = await asyncio.to_thread(load_catalogue, wanted.provider_types_dir)
+            types = await asyncio.to_thread(
+                load_catalogue, wanted.provider_types_dir, mock=wanted.mock_providers
+            )
             await office.providers.use_types(types)
         except NetmgrError as problem:
             log.error("the configuration stays as it was:\n%s", problem.message)

@@ -83,6 +83,8 @@ class InferenceDesk:
             NotVerified: what was found, in words.
             TryLater: it did not end.
         """
+        if route.made_up:
+            return [{"url": str(route.base), "protocol": route.dialect.protocols[0].value}]
         core = self._core
         wire = route.to_wire(with_credential=True)
         deadline = PROBE_STEPS * route.timeout_s + PROBE_MARGIN_S

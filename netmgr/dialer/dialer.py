@@ -23,7 +23,7 @@ from netmgr.dialer.resolution import (
 )
 from netmgr.errors import BadInput, LimitExceeded
 from netmgr.guard import parse_addresses
-from netmgr.inference.base_url import parse_base_url
+from netmgr.inference.base_url import MOCK, parse_base_url
 from netmgr.process.ipc import Answer, Body, Peer, PeerRefused
 from netmgr.process.view import VIEW_OPS, View
 from netmgr.reasons import Reason
@@ -179,5 +179,10 @@ def _set_route(dialer: Dialer, op: dict[str, Any]) -> None:
         return
     # What is allowed where was the daemon's to judge, by the provider's type.
     where = route["proxy"] or route["base_url"]
-    origin = parse_base_url(where, "route", query_allowed=True, cleartext_anywhere=True)
+    origin = parse_base_url(
+        where, "route", query_allowed=True, cleartext_anywhere=True, mock_allowed=True
+    )
+    if origin.scheme == MOCK:
+        dialer.routes.pop(scope, None)  # it is answered by the proxy; nobody is dialled
+        return
     dialer.routes[scope] = (route["id"], origin)

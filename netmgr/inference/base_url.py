@@ -15,6 +15,7 @@ from netmgr.model import HOST_NAME, INFERENCE_NAME, parse_dns_name
 
 MAX_BASE_URL: Final = 2048  # characters; vendors' longest (Vertex) are about 150
 _SCHEMES: Final = {"http": 80, "https": 443}
+MOCK: Final = "mock"  # the scheme of a provider that is made up; it is never dialled
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~@:+=-]+)*")  # no escapes, no empty segment
 _NUMERIC_HOST = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+))*\.?", re.IGNORECASE)
 
@@ -63,7 +64,8 @@ class BaseUrl:
     def authority(self) -> str:
         """Host and, unless it is the scheme's own, port: the value of a Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _SCHEMES[self.scheme] else f"{host}:{self.port}"
+        usual = self.port == _SCHEMES.get(self.scheme, 0)
+        return host if usual else f"{host}:{self.port}"
 
     @property
     def on_loopback(self) -> bool:
@@ -90,7 +92,12 @@ class BaseUrl:
 
 
 def parse_base_url(
-    text: str, where: str, *, query_allowed: bool = False, cleartext_anywhere: bool = False
+    text: str,
+    where: str,
+    *,
+    query_allowed: bool = False,
+    cleartext_anywhere: bool = False,
+    mock_allowed: bool = False,
 ) -> BaseUrl:
     """Parse and judge a base URL.
 
@@ -99,6 +106,7 @@ def parse_base_url(
         query_allowed: whether this kind of provider keeps something in the query.
         cleartext_anywhere: whether http:// may lead further than the own host and LAN (a proxy:
             what goes through it is encrypted once more).
+        mock_allowed: whether `mock://NAME` is one: in the test mode only.
 
     Raises:
         BadInput: it is no such URL, or sends the key where it must not go. The message never
@@ -106,7 +114,9 @@ def parse_base_url(
     """
     parts = _split(text, where)
     scheme = parts.scheme
-    if scheme == "mock":
+    if scheme == MOCK:
+        if mock_allowed:
+            return BaseUrl(MOCK, parse_dns_name(parts.hostname or ""), 0)
         raise BadInput(f"{where}: mock:// URLs exist in the test mode only; expected https://")
     if scheme not in _SCHEMES:
         raise BadInput(f"{where}: {text!r} has no usable scheme; expected https://HOST[:PORT]/PATH")

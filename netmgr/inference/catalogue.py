@@ -70,17 +70,20 @@ def built_in() -> Catalogue:
     return Catalogue(_as_built_in(kind) for kind in found)
 
 
-def load_catalogue(directory: Path | None) -> Catalogue:
+def load_catalogue(directory: Path | None, *, mock: bool = False) -> Catalogue:
     """The built-in types and those of a directory's `*.yaml` files.
 
     Args:
         directory: one that is not there holds no types; None is no directory.
+        mock: whether providers may be made up.
 
     Raises:
         BadInput: a file cannot be read or says something wrong, as `file:line: key: problem`.
     """
     mine = list(_read_directory(directory)) if directory is not None else []
-    return Catalogue([*built_in().all(), *mine]) if mine else built_in()
+    if not mine and not mock:
+        return built_in()
+    return Catalogue(replace(kind, mock=mock) for kind in (*built_in().all(), *mine))
 
 
 def _read_directory(directory: Path) -> Iterable[ProviderType]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from netmgr.errors import BadInput, did_you_mean
-from netmgr.inference.base_url import BaseUrl, parse_base_url
+from netmgr.inference.base_url import MOCK, BaseUrl, parse_base_url
 from netmgr.inference.catalogue import Catalogue, built_in
 from netmgr.inference.options import (
     BASE_URL,
@@ -212,8 +212,12 @@ def base_url_of(
     """
     chosen = configured_base_url(kind, config)
     if chosen is not None:
-        where = f"config key {chosen}"
-        return parse_base_url(config[chosen], where, query_allowed=kind.base_url_query)
+        return parse_base_url(
+            config[chosen],
+            f"config key {chosen}",
+            query_allowed=kind.base_url_query,
+            mock_allowed=kind.mock,
+        )
     if kind.base_url is None:
         key = (*kind.base_url_keys, BASE_URL)[0]
         raise BadInput(f"missing config key {key}: type {kind.name} has no base URL of its own")
@@ -272,6 +276,8 @@ def _judge_destination(
             f"({names}) a provider of type {kind.name} has no base URL of its own"
         )
     where = f"config key {key}" if key is not None else f"type {kind.name}"
+    if base.scheme == MOCK:
+        return  # nothing leaves
     if method.hosts and not (
         base.scheme == "https" and base.port == 443 and base.is_below(method.hosts)
     ):

@@ -136,6 +136,7 @@ class ProviderType:
         discovery: environment variables that `--from-existing` reads.
         forward_query: names of the client's query that go on; '*' is any.
         segment_model: whether the model stands in a path, and so is one plain segment of it.
+        mock: whether a provider may be made up (`mock://NAME`): in the test mode only.
         patterns: requests that it answers beside those that every version knows.
     """
 
@@ -155,6 +156,7 @@ class ProviderType:
     forward_query: frozenset[str] = ANY_QUERY
     segment_model: bool = False
     patterns: tuple[Pattern, ...] = ()
+    mock: bool = False
 
     @property
     def credential_names(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from netmgr.inference.base_url import BaseUrl, parse_base_url
+from netmgr.inference.base_url import MOCK, BaseUrl, parse_base_url
 from netmgr.inference.dialect import Dialect
 from netmgr.inference.rules import LEAST, CallRules
 from netmgr.secret import Secret
@@ -63,6 +63,11 @@ class InferenceRoute:
     expires_at: float | None = None
 
     @property
+    def made_up(self) -> bool:
+        """Whether no provider is asked: `mock://`, of the test mode."""
+        return self.base.scheme == MOCK
+
+    @property
     def dialled(self) -> BaseUrl:
         """What the dialer connects to."""
         return self.proxy or self.base
@@ -116,7 +121,9 @@ class InferenceRoute:
             provider=body["provider"],
             type=body["type"],
             # Whether a query is allowed was the daemon's to judge, by type.
-            base=parse_base_url(body["base_url"], "route base_url", query_allowed=True),
+            base=parse_base_url(
+                body["base_url"], "route base_url", query_allowed=True, mock_allowed=True
+            ),
             model=body["model"],
             dialect=Dialect.from_wire(body["dialect"]),
             credentials={n: Secret(key) for n, key in body.get("credentials", {}).items()},

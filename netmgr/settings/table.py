@@ -22,6 +22,7 @@ from netmgr.settings.values import (
     Nameserver,
     Network,
     parse_choice,
+    parse_flag,
     parse_int,
     parse_key_source,
     parse_nameservers,
@@ -106,6 +107,9 @@ class Settings:
         "Directory of `*.yaml` files, each a type of model provider of the operator's own "
         "(docs/inference.md). It need not exist. Read again on SIGHUP.",
         live=True,
+    )
+    mock_providers: bool = value(
+        "Places", False, parse_flag, "Test mode: base URLs may be `mock://NAME`.", live=True
     )
     log_level: str = value(
         "Places",

@@ -148,6 +148,13 @@ def parse_path(raw: Any) -> Path:
     return path
 
 
+def parse_flag(raw: Any) -> bool:
+    """true or false."""
+    if not isinstance(raw, bool):
+        raise ValueError(f"expected true or false, got {raw!r}")
+    return raw
+
+
 def parse_optional_path(raw: Any) -> Path | None:
     """An absolute path, or null."""
     return None if raw is None else parse_path(raw)

@@ -6,7 +6,6 @@ All rules are in netmgr_proxy.inference; here is only the I/O and the order of i
 
 import time
 from typing import Any, Final
-from urllib.parse import unquote
 
 from netmgr.inference.protocols import Shape
 from netmgr.inference.route import InferenceRoute
@@ -19,10 +18,10 @@ from netmgr_proxy.exchange import CutShort, Exchange
 from netmgr_proxy.inference import errors
 from netmgr_proxy.inference.admit import Admitted, expired
 from netmgr_proxy.inference.answer import AnswerHead, judge_answer
+from netmgr_proxy.inference.answer_here import answer_here
 from netmgr_proxy.inference.broken_stream import render_stream_error
 from netmgr_proxy.inference.errors import outward_message, token
 from netmgr_proxy.inference.frame_usage import FrameMeter
-from netmgr_proxy.inference.model_list import answer_models
 from netmgr_proxy.inference.outgoing import NotPermitted, outgoing_body
 from netmgr_proxy.inference.patterns import shape_of_path
 from netmgr_proxy.inference.rewrite import MalformedBody, PinnedBody
@@ -84,7 +83,7 @@ class ModelCall(Exchange):
         admission = self._admit()  # again: a body may take its time, the route change meanwhile
         self._pin(body, admission)
         if admission.admitted.answered_here:
-            self._answer_models(admission.admitted)
+            self._answer_here(admission.admitted)
             return self.keep_client
         self._tracker = SseTracker(self.shape)
         await self._reserve(admission.admitted)
@@ -144,20 +143,17 @@ class ModelCall(Exchange):
             raise ModelRefused(no.refusal) from None
         self.progress.bytes_out = len(body)
 
-    def _answer_models(self, admitted: Admitted) -> None:
-        """Tell what the sandbox may use; the provider is not asked."""
-        _, _, asked = admitted.path.partition("/models/")
-        status, body = answer_models(admitted.route, unquote(asked) or None)
-        lines = [
-            render_status_line(status),
-            b"content-type: application/json",
-            b"content-length: %d" % len(body),
-        ]
+    def _answer_here(self, admitted: Admitted) -> None:
+        """Answer what no provider is asked for."""
+        made = answer_here(admitted, self._pinned)
+        lines = [render_status_line(made.status)]
+        lines += [name + b": " + value for name, value in made.headers]
+        lines.append(b"content-length: %d" % len(made.body))
         if not self.keep_client:
             lines.append(b"connection: close")
-        self.progress.status = status
-        self.progress.bytes_in = len(body)
-        self._send(b"\r\n".join(lines) + b"\r\n\r\n" + body)
+        self.progress.status = made.status
+        self.progress.bytes_in = len(made.body)
+        self._send(b"\r\n".join(lines) + b"\r\n\r\n" + made.body)
         self._record()
 
     # -- the limits --------------------------------------------------------------------------

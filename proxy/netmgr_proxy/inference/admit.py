@@ -51,6 +51,8 @@ class Admitted:
     @property
     def answered_here(self) -> bool:
         """Whether the provider is not asked: its list of models is none of the sandbox's."""
+        if self.route.made_up:
+            return True
         listed = self.route.dialect.models is ModelList.SYNTHESISED
         return listed and self.pattern.protocol is Protocol.MODELS
 

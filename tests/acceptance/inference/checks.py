@@ -154,6 +154,8 @@ def check_answer(answer: Answer, want: Words) -> None:
         assert answer.json == want["json"], answer
     if "frames" in want:
         assert frame_kinds(answer.body) == want["frames"], answer
+    if "json_at" in want:
+        assert contains(answer.json, want["json_at"]), answer
     if "json_ids" in want:
         assert [entry["id"] for entry in answer.json["data"]] == want["json_ids"], answer
     if "body" in want:

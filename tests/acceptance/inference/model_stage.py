@@ -36,6 +36,7 @@ SETTINGS: Final[dict[str, Any]] = {
     "inference_body_bytes": 10 * 1024 * 1024,
     "request_head_timeout_s": 3.0,
     "drain_s": 0.5,
+    "mock_providers": True,
 }
 VERTEX: Final = "us-east5-aiplatform.googleapis.com"
 VERTEX_GLOBAL: Final = "aiplatform.googleapis.com"
@@ -193,8 +194,8 @@ _TIMEOUTS: Final = {"timeout_s": "--timeout", "total_timeout_s": "--total-timeou
 
 
 @contextmanager
-def model_stage() -> Iterator[ModelStage]:
-    """A stage in a world of its own: its daemon's limits are the table's."""
+def model_stage(**settings: Any) -> Iterator[ModelStage]:
+    """A stage in a world of its own: its daemon's limits are the table's, and what is given."""
     with World() as world, ExitStack() as stack:
-        world.daemon(**SETTINGS)
+        world.daemon(**SETTINGS | settings)
         yield ModelStage(world, stack)

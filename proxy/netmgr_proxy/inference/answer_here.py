@@ -1,0 +1,34 @@
+"""Owns: the answers that no provider gives: netmgr's list of models, and a made-up provider's.
+
+Knows nothing of sockets.
+"""
+
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from netmgr.inference.dialect import ModelList
+from netmgr.inference.protocols import Protocol
+from netmgr_proxy.inference.admit import Admitted
+from netmgr_proxy.inference.mock import mock_answer
+from netmgr_proxy.inference.model_list import answer_models
+from netmgr_proxy.inference.outgoing import outgoing_target
+from netmgr_proxy.inference.rewrite import PinnedBody
+
+
+class Made(NamedTuple):
+    """What the client gets. Framing is the caller's."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+def answer_here(admitted: Admitted, body: PinnedBody | None) -> Made:
+    """The answer to a request that `admitted.answered_here`."""
+    listed = admitted.route.dialect.models is ModelList.SYNTHESISED
+    if listed and admitted.pattern.protocol is Protocol.MODELS:
+        _, _, asked = admitted.path.partition("/models/")
+        status, text = answer_models(admitted.route, unquote(asked) or None)
+        return Made(status, [(b"content-type", b"application/json")], text)
+    target = outgoing_target(admitted, body)
+    return Made(*mock_answer(target, body.joined() if body is not None else b""))
