@@ -235,6 +235,7 @@ class _Daemon:
         tasks.start(meter.keep_storing(), name="store usage")
         moves = PolicyMoves(core)
         tasks.start(PolicyExpiry(core, moves).keep_watching(), name="expiry of policy entries")
+        tasks.start(desk.defaults.keep_looking(), name="look at stand-ins")
         lifecycle = Lifecycle(core)
         inspection = Inspection(core, lifecycle, status)
         own = os.stat("/proc/self/ns/net")

@@ -350,7 +350,14 @@ _ROUTE_HEAD: Final = ("model", "aliases", "provider", "health", "type", "base_ur
 def inference(answer: Json) -> list[Block]:
     """Routes of inference.local, one after the other: URLs are long."""
     blocks = [block for route in answer["routes"] for block in route_blocks(route)]
-    return blocks or [Text("inference.local is not configured")]
+    blocks = blocks or [Text("inference.local is not configured")]
+    if standbys := answer.get("standby"):
+        rows = tuple(
+            (cell(s["provider"]), "healthy" if s["healthy"] else "not healthy", moment(s["since"]))
+            for s in standbys
+        )
+        blocks += [Title("local stand-ins"), Grid(("PROVIDER", "STATE", "SINCE"), rows)]
+    return blocks
 
 
 def route_blocks(route: Json) -> list[Block]:

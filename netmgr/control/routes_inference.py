@@ -104,7 +104,7 @@ def _add_inference(router: APIRouter, office: Office) -> None:
 
     @router.get("/inference")
     async def get(sandbox: str | None = None, label: str | None = None) -> JsonObject:
-        return {"routes": await desk.get(sandbox, label)}
+        return {"routes": await desk.get(sandbox, label), "standby": desk.standbys()}
 
     @router.put("/inference")
     async def put(body: schema.SetInference, request: Request, response: Response) -> JsonObject:

@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any, Final
 
 from netmgr.daemon.core import Core
+from netmgr.daemon.default_route import DefaultRoute
 from netmgr.daemon.roster import Op
 from netmgr.errors import NetmgrError, NotVerified, TryLater
 from netmgr.inference import profiles
@@ -34,6 +35,7 @@ class InferenceDesk:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._probes = count(1)
+        self.defaults = DefaultRoute(core, self._resolve_now)
 
     def restore(self) -> None:
         """Bring every stored route into the roster, at start, on the store's thread.
@@ -44,6 +46,7 @@ class InferenceDesk:
         for route in self._core.store.inference.all():
             wire = self._resolve_now(route).to_wire(with_credential=True)
             self._core.roster.set_route(self.scope_of(route).key, wire)
+        self.defaults.restore()
 
     # -- resolving and probing -------------------------------------------------------------
 
@@ -131,8 +134,7 @@ class InferenceDesk:
                 ops += core.roster.set_route(self.scope_of(route).key, wire)
         if cut:
             ops.append(revocation(provider=provider))
-        if ops:
-            await core.announce(ops)
+        await self.defaults.refresh(*ops)
 
     async def drop_routes(self, provider: str, routes: Iterable[InferenceRoute]) -> None:
         """Routes that went with their provider: no worker keeps them, and their calls end."""
@@ -140,12 +142,14 @@ class InferenceDesk:
         ops: list[Op] = []
         for route in routes:
             ops += core.roster.set_route(self.scope_of(route).key, None)
-        await core.announce([*ops, revocation(provider=provider)])
+        await self.defaults.refresh(*ops, revocation(provider=provider))
 
     async def scopes_of(self, provider: str) -> list[str]:
         """Where a provider is used: names of sandboxes, labels, and `all`."""
         core = self._core
         routes = await core.on_store(core.store.inference.all)
+        if (default := self.defaults.route()) is not None:
+            routes = (default, *routes)
         return [self.scope_of(r).key or "all" for r in routes if r.provider == provider]
 
     # -- scopes ----------------------------------------------------------------------------

@@ -116,6 +116,7 @@ class ProviderDesk:
             if len(await core.on_store(core.store.providers.all)) >= MAX_PROVIDERS:
                 raise BadInput(f"{MAX_PROVIDERS} providers exist; delete one first")
             await core.on_store(core.store.providers.add, row, sealed)
+            await self._inference.defaults.refresh()
         core.record(Kind.CONFIG, f"provider {name} created")
         return await self.get(name)
 

@@ -83,6 +83,10 @@ class Roster:
         self.members[name] = replace(member, names=member.names | names)
         return [{"op": "names", "address": member.address, "names": names}]
 
+    def route(self, scope: str | None) -> Op | None:
+        """The route of exactly that scope."""
+        return self._routes.get(scope)
+
     def set_route(self, scope: str | None, route: Op | None) -> list[Op]:
         """The inference route of a scope (see netmgr.inference.scope)."""
         if route is None:

@@ -35,6 +35,8 @@ class RouteDesk:
         core = self._core
         if sandbox is None and label is None:
             found = await core.on_store(core.store.inference.all)
+            if (default := self._providers.defaults.route()) is not None:
+                found = (default, *found)
             return [await self._route_object(route) for route in found]
         if label is not None:
             one = await self._find(parse_scope(sandbox, label))
@@ -77,7 +79,8 @@ class RouteDesk:
             put = core.store.inference.put
             stored = await core.on_store(put, candidate, if_version=if_version)
             wire = (await self._providers.resolve(stored)).to_wire(with_credential=True)
-            await core.announce(core.roster.set_route(scope.key, wire))
+            ops = core.roster.set_route(scope.key, wire)
+            await self._providers.defaults.refresh(*ops)
             self._verified[scope.key] = {"verified": verify, "at": time.time() if verify else None}
         self._record(scope, f"{stored.provider}, model {stored.model}")
         return await self._route_object(stored) | {"validated": validated}
@@ -132,8 +135,10 @@ class RouteDesk:
         async with core.change():
             number = self._sandbox_id(scope)
             had = await core.on_store(core.store.inference.remove, number, scope.label)
-            ops = core.roster.set_route(scope.key, None)
-            await core.announce([*ops, revocation(scope=scope.key)] if cut else ops)
+            # Of the default: what takes its place is announced in the same change.
+            ops = core.roster.set_route(scope.key, None) if scope.key is not None else []
+            ops += [revocation(scope=scope.key)] if cut else []
+            await self._providers.defaults.refresh(*ops)
         if had:
             self._record(scope, "removed")
         return had
@@ -154,6 +159,10 @@ class RouteDesk:
         validated = await self._providers.probe(await self._providers.resolve(route))
         return await self._route_object(route) | {"validated": validated}
 
+    def standbys(self) -> list[JsonObject]:
+        """Local stand-ins for the default, and whether they are healthy."""
+        return self._providers.defaults.standbys()
+
     # -- which one holds -------------------------------------------------------------------
 
     async def _find(self, scope: Scope) -> InferenceRoute | None:
@@ -165,6 +174,8 @@ class RouteDesk:
         core = self._core
         found = await core.on_store(core.store.inference.all)
         routes = {self._providers.scope_of(route).key: route for route in found}
+        if (default := self._providers.defaults.route()) is not None:
+            routes[None] = default
         if sandbox is None:
             return routes.get(None)
         row = core.resident(sandbox).row
@@ -180,6 +191,13 @@ class RouteDesk:
         core = self._core
         resident = core.resident(scope.sandbox) if scope.sandbox else None
         core.record(Kind.CONFIG, f"inference of {scope}: {what}", resident=resident)
+
+    def _source(self, route: InferenceRoute) -> str:
+        """Who chose it: the operator, or a provider's own DEFAULT_MODEL or STANDBY."""
+        chosen = self._providers.defaults.chosen
+        if route.version or chosen is None:
+            return "operator"
+        return "standby" if chosen.standby else "default"
 
     async def _route_object(self, route: InferenceRoute) -> JsonObject:
         core = self._core
@@ -198,5 +216,6 @@ class RouteDesk:
             "total_timeout_s": route.total_timeout_s or 0,
             "rules": CallRules.from_doc(route.rules).to_shown(),
             "version": route.version,
+            "source": self._source(route),
             "health": self._verified.get(key, {"verified": None, "at": None}),
         }

@@ -12,6 +12,7 @@ from typing import Final
 
 from netmgr.errors import BadInput, did_you_mean
 from netmgr.inference.base_url import BaseUrl, parse_base_url
+from netmgr.inference.defaults import DEFAULT_MODEL, STANDBY
 from netmgr.inference.dialect import Leniency, ModelList
 from netmgr.inference.headers import judge_header_name, judge_header_value
 
@@ -34,6 +35,8 @@ COMMON_CONFIG_KEYS: Final = {
     "CONNECT_TIMEOUT": "seconds until the connection stands",
     "FIRST_BYTE_TIMEOUT": "seconds until the answer begins; otherwise the route's timeout",
     "IDLE_TIMEOUT": "seconds between two chunks of a stream",
+    DEFAULT_MODEL: "with it, the provider serves where no route is set: this model",
+    STANDBY: "local: it takes over from such a default while it is healthy",
     "CA_PEM": "certificates to trust for this provider, instead of the system's",
     "CLIENT_CERT_PEM": "the client's certificate chain; its key is the credential CLIENT_KEY_PEM",
     "PROXY": "http://HOST:PORT of a proxy to CONNECT through; credential PROXY_CREDENTIAL",

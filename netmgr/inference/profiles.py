@@ -12,6 +12,7 @@ from typing import Final
 from netmgr.errors import BadInput, did_you_mean
 from netmgr.inference.base_url import MOCK, BaseUrl, parse_base_url
 from netmgr.inference.catalogue import Catalogue, built_in
+from netmgr.inference.defaults import DEFAULT_MODEL, judge_defaults
 from netmgr.inference.options import (
     BASE_URL,
     CLIENT_KEY,
@@ -103,6 +104,9 @@ def judge_provider(
     words = words_of(kind, config)
     base = base_url_of(kind, config)
     _judge_destination(kind, method, base, config)
+    judge_defaults(config, base)
+    if DEFAULT_MODEL in config:
+        validate_model(config[DEFAULT_MODEL])
     for setting, rule in kind.settings.items():
         if rule.required and rule.word not in words:
             raise BadInput(f"missing config key {setting}: expected {rule.expected or 'a value'}")

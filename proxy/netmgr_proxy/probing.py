@@ -7,6 +7,7 @@ import asyncio
 import time
 from typing import Any, Final
 
+from netmgr.inference.protocols import Protocol
 from netmgr.process.ipc import PeerRefused
 from netmgr.reasons import Reason
 from netmgr_proxy.admission import origin_of
@@ -17,7 +18,9 @@ from netmgr_proxy.inference.probe import (
     Step,
     Verification,
     Verified,
+    is_api_answer,
 )
+from netmgr_proxy.inference.url import join
 from netmgr_proxy.room import Room
 from netmgr_proxy.routes import LiveRoute
 from netmgr_proxy.upstream import UpstreamConnection
@@ -25,6 +28,8 @@ from netmgr_proxy.wire.face import Refusal, Refused
 from netmgr_proxy.wire.response import Framing, ResponseHead, ResponseReader
 
 _JSON: Final = [(b"content-type", b"application/json"), (b"accept", b"application/json")]
+MODELS_PATH: Final = "/v1/models"
+_LISTED: Final = ("data", list)  # what a list of models has
 NO_SANDBOX: Final = ""  # the operator asks, not a sandbox
 
 
@@ -58,6 +63,28 @@ async def verify(room: Room, wire: dict[str, Any]) -> dict[str, Any]:
     if isinstance(outcome, Verified):
         return {"validated": [{"url": outcome.url, "protocol": outcome.protocol.value}]}
     raise PeerRefused(outcome.failure.value, outcome.message)
+
+
+async def look(room: Room, wire: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    """Whether a model server is up: whether it lists its models, which costs it nothing.
+
+    Args:
+        wire: as for `verify`.
+
+    Returns:
+        {"well": bool}
+    """
+    live = room.routes.make(wire)
+    route = live.route
+    target = join(route.base, MODELS_PATH, "", route.dialect.path_prefix)
+    step = Step(Protocol.MODELS, "GET", MODELS_PATH, target, b"")
+    try:
+        async with asyncio.timeout(timeout_s):
+            status, content_type, body = await _try(room, live, step)
+    except (Refused, TimeoutError):
+        return {"well": False}
+    text = body.decode("utf-8", "replace")
+    return {"well": status == 200 and is_api_answer(content_type, text, _LISTED)}
 
 
 async def _try(room: Room, live: LiveRoute, step: Step) -> tuple[int, str, bytes]:

@@ -25,7 +25,7 @@ from netmgr_proxy.leaves import Leaves
 from netmgr_proxy.limits import parse_limits
 from netmgr_proxy.metering import Metered
 from netmgr_proxy.peer import FindCaller, find_caller
-from netmgr_proxy.probing import verify
+from netmgr_proxy.probing import look, verify
 from netmgr_proxy.rations import Rations
 from netmgr_proxy.recorder import Recorder
 from netmgr_proxy.relay import Pipes
@@ -142,6 +142,8 @@ class ProxyRole:
             return Answer(await verify(self._opened, body["route"]))
         if what == "token":
             return Answer(await fetch_token(self._opened, body))
+        if what == "look":
+            return Answer(await look(self._opened, body["route"], body["timeout_s"]))
         raise PeerRefused("unsupported", f"a proxy worker does not answer {what!r}")
 
     async def close(self) -> None:

@@ -228,7 +228,7 @@ def _judge(
 ) -> Failure | None:
     """What is wrong with an answer; None where nothing is."""
     if 200 <= status < 300:
-        return None if _is_api_answer(content_type, text, member) else Failure.NOT_AN_API
+        return None if is_api_answer(content_type, text, member) else Failure.NOT_AN_API
     if status in (401, 403):
         return Failure.CREDENTIALS
     if status in (400, 404, 405, 422):
@@ -238,7 +238,7 @@ def _judge(
     return Failure.UPSTREAM_HEALTH if status >= 500 else Failure.UNEXPECTED
 
 
-def _is_api_answer(content_type: str, text: str, member: tuple[str, type] | None) -> bool:
+def is_api_answer(content_type: str, text: str, member: tuple[str, type] | None) -> bool:
     """Whether a 2xx is a model API's: a JSON object that has what the protocol's answers have.
 
     A captive portal or a web console answers 200 too, with a page.

@@ -118,6 +118,9 @@ def test_classes(status: int, body: bytes, failure: Failure) -> None:
         (JSON, b"[" * 100_000),
         (JSON, b'{"error":{"message":"no"}}'),
         (JSON, b"\xff"),
+        (JSON, b'{"ok": 1}'),
+        (JSON, b'{"choices": "none"}'),
+        (JSON, b'{"content": []}'),
     ],
 )
 def test_a_200_that_is_no_api_s_answer_is_a_failure(content_type: str, body: bytes) -> None:
