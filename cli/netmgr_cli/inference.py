@@ -212,7 +212,10 @@ def delete(session: Session, sandbox: str | None, label: str | None, cut: bool) 
 @shows
 @speaks
 def test(session: Session, sandbox: str | None, label: str | None, output: Format) -> None:
-    """Ask the provider of the route in force, once per protocol.
+    """Ask the provider of the route in force: from the host, the way a call is sent.
+
+    With --sandbox also from inside it, the whole way: its resolver, its certificate authority, its
+    limits. That call counts like any other of the sandbox.
 
     \b
     Example:
@@ -222,7 +225,19 @@ def test(session: Session, sandbox: str | None, label: str | None, output: Forma
 
     need_root("inference test")
     with session.client() as client:
-        _show_change(client.send(calls.inference_test(sandbox, label)), output)
+        answer: dict[str, Any] = dict(client.send(calls.inference_test(sandbox, label)))
+        if sandbox is not None:
+            answer["inside"] = _call_inside(client, sandbox, answer)
+    _show_change(answer, output)
+
+
+def _call_inside(client: Any, sandbox: str, route: dict[str, Any]) -> dict[str, Any]:
+    from netmgr import calls
+    from netmgr_cli.inside_call import call_inside
+
+    facts = client.send(calls.sandbox_show(sandbox))
+    protocol = route["validated"][0]["protocol"]
+    return call_inside(facts, protocol, route["model"], route["timeout_s"])
 
 
 for command in (accounts.limit, accounts.price, accounts.usage):

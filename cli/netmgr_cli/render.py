@@ -366,13 +366,16 @@ def route_blocks(route: Json) -> list[Block]:
     where = "every sandbox" if scope in (None, "all") else f"sandbox {cell(scope)}"
     if scope is not None and "=" in str(scope):
         where = f"label {cell(scope)}"
-    hidden = {"scope", "validated"}
+    hidden = {"scope", "validated", "inside"}
     names = [*(n for n in _ROUTE_HEAD if n in route), *(n for n in route if n not in _ROUTE_HEAD)]
     pairs = tuple(_route_pair(name, route[name]) for name in names if name not in hidden)
     blocks: list[Block] = [Title(f"inference.local ({where})"), Fields(pairs)]
     if validated := route.get("validated"):
         rows = tuple((cell(item.get("protocol")), cell(item.get("url"))) for item in validated)
         blocks += [Title("verified just now"), Grid(("PROTOCOL", "URL"), rows)]
+    if inside := route.get("inside"):
+        pairs = tuple((key, cell(value)) for key, value in inside.items())
+        blocks += [Title("called from inside the sandbox"), Fields(pairs)]
     return blocks
 
 

@@ -138,6 +138,22 @@ def wait_for(true: Callable[[], bool], seconds: float = 4) -> None:
     raise AssertionError("it did not come to be")
 
 
+def test_a_call_from_inside(
+    world: World, upstream: Model, make_sandbox: Callable[..., Sandbox]
+) -> None:
+    box = make_sandbox(POLICIES["nothing"])
+    upstream.forget()
+    inside = show(world, "inference", "test", "--sandbox", box.name)["inside"]
+    assert (inside["protocol"], inside["status"]) == ("openai_chat_completions", 200)
+    assert len(upstream.requests) == 2, "once from the host, once from inside"
+    box.wait_record(lambda r: r["kind"] == "inference" and r["verdict"] == "allowed")
+    limit = ["inference", "limit", "set", "--sandbox", box.name, "--concurrency", "0"]
+    do(world, *limit)
+    done = world.netmgr("inference", "test", "--sandbox", box.name)
+    assert done.returncode == 1
+    assert "from inside the sandbox: answered 429" in done.stderr
+
+
 def test_requests_are_limited_exactly_over_all_workers(
     world: World, upstream: Model, make_sandbox: Callable[..., Sandbox]
 ) -> None:

@@ -2,8 +2,9 @@
 
     sudo .venv/bin/python tests/bench/bench_latency.py [--quick] [--calls 2000] [--rounds 7]
 
-"inside" asks https://inference.local from a sandbox; "direct" asks the same provider from the
-host's namespace with the key. Same client, same body, in turns. Reports; asserts nothing.
+"inside" asks https://inference.local from a sandbox, "limited" the same with a limit set, so that
+each call asks the ledger first; "direct" asks the same provider from the host's namespace with the
+key. Same client, same body, in turns. Reports; asserts nothing.
 """
 
 import json
@@ -31,6 +32,7 @@ from rig import (
 )
 from world.environment import clean_environment
 from world.namespaces import Namespace
+from world.world import World
 
 DEADLINE_S: Final = 20.0
 WARM_CALLS: Final = 50
@@ -92,6 +94,17 @@ def run(place: Namespace, address: str, name: str, ca: str, count: int) -> list[
     return found
 
 
+def set_limit(world: World, concurrency: str) -> None:
+    """The sandbox's limit from now on; with `none`, its calls ask nobody."""
+    words = ("--sandbox", "bench", "--concurrency", concurrency)
+    if concurrency == "none":
+        done = world.netmgr("inference", "limit", "delete", "--sandbox", "bench")
+    else:
+        done = world.netmgr("inference", "limit", "set", *words)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+
+
 def measure() -> None:
     """Take turns and report."""
     asked = (
@@ -100,7 +113,7 @@ def measure() -> None:
         .number("rounds", 7, 2, "turns of each")
         .read()
     )
-    turns: dict[str, list[list[float]]] = {"direct": [], "inside": []}
+    turns: dict[str, list[list[float]]] = {"direct": [], "inside": [], "limited": []}
     with ExitStack() as stack:
         world = stack.enter_context(quiet_world())
         origin = stack.enter_context(upstream(world))
@@ -111,11 +124,18 @@ def measure() -> None:
         root = str(world.authority.root_file)
         for _ in range(asked.rounds):
             turns["direct"].append(run(world.host, origin, MODEL_NAME, root, asked.calls))
-            turns["inside"].append(
-                run(sandbox.namespace, inside, "inference.local", ca, asked.calls)
-            )
+            for label, limits in (("inside", "none"), ("limited", "1000000")):
+                set_limit(world, limits)
+                turns[label].append(
+                    run(sandbox.namespace, inside, "inference.local", ca, asked.calls)
+                )
     print("| one model call | median µs | p95 | p99 |\n|---|---|---|---|")
-    for label, name in (("direct", "the provider, directly"), ("inside", "inference.local")):
+    rows = (
+        ("direct", "the provider, directly"),
+        ("inside", "inference.local"),
+        ("limited", "the same, of a sandbox with limits"),
+    )
+    for label, name in rows:
         cuts = statistics.quantiles([t for turn in turns[label] for t in turn], n=100)
         print(f"| {name} | {cuts[49]:.0f} | {cuts[94]:.0f} | {cuts[98]:.0f} |")
     pairs = zip(turns["inside"], turns["direct"], strict=True)
