@@ -80,6 +80,39 @@ async def _lines(records: Sequence[Any]) -> Any:
         yield json.dumps(record).encode() + b"\n"
 
 
+LIMITS = {
+    "sandbox": None,
+    "tenant": "t",
+    "default": False,
+    "limits": {"money_per_day": "2.5", "concurrency": "none"},
+    "used": {"money_per_day": "0.75"},
+}
+PRICES = {"currency": "USD", "prices": 1, "source": "p.yaml", "text": "currency: USD\n"}
+USAGE = {
+    "by": "model",
+    "since": 1_780_000_000,
+    "currency": "USD",
+    "usage": [
+        {
+            "model": model,
+            "calls": 12,
+            "failed": 1,
+            "tokens_in": tokens,
+            "tokens_out": 100,
+            "tokens_cache_read": 0,
+            "tokens_cache_write": 0,
+            "cost": cost,
+            "unpriced": unpriced,
+            "uncounted": 0,
+        }
+        for model, tokens, cost, unpriced in (
+            ("qwen3-coder-480b-a35b-instruct", 123_456, "1.25", 2),
+            ("local", 1000, None, 12),
+        )
+    ],
+}
+
+
 def _standard() -> dict[str, Any]:
     return {
         "GET /v1/version": {"version": "9.9"},
@@ -127,6 +160,11 @@ def _standard() -> dict[str, Any]:
         "PATCH /v1/inference": ROUTE,
         "GET /v1/inference": {"routes": [ROUTE]},
         "DELETE /v1/inference": {"deleted": True},
+        "PATCH /v1/inference/limits": LIMITS,
+        "GET /v1/inference/limits": {"limits": [LIMITS]},
+        "PUT /v1/inference/prices": PRICES,
+        "GET /v1/inference/prices": PRICES,
+        "GET /v1/inference/usage": USAGE,
         "POST /v1/inference/test": {"validated": [{"url": "https://u", "protocol": "p"}]},
         "GET /v1/records": [RECORD],
     }  # fmt: skip

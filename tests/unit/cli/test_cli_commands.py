@@ -33,7 +33,10 @@ BODIES: dict[str, tuple[list[str], Any]] = {
     "inference set": (["inference", "set", "--provider", "p", "--model", "m", "--timeout", "5"],
                       schema.SetInference),
     "inference update": (["inference", "update", "--model", "m"], schema.UpdateInference),
-    "inference test": (["inference", "test", "--sandbox", "demo"], schema.TestInference),
+    "inference test": (["inference", "test", "--label", "k=v"], schema.TestInference),
+    "limits": (["inference", "limit", "set", "--tenant", "t", "--money-per-day", "2.5"],
+               schema.SetLimits),
+    "prices": (["inference", "price", "set", "POLICY"], schema.PolicyText),
 }  # fmt: skip
 
 
@@ -50,7 +53,8 @@ READS = [
     ["sandbox", "list"], ["sandbox", "show", "demo"], ["sandbox", "check", "demo"], ["hub", "show"],
     ["status"], ["version"], ["provider", "list"], ["provider", "get", "nim"], ["doctor"],
     ["provider", "types"], ["inference", "get"], ["policy", "history", "demo"],
-    ["policy", "get", "demo"],
+    ["policy", "get", "demo"], ["inference", "limit", "show"], ["inference", "price", "get"],
+    ["inference", "usage"],
 ]  # fmt: skip
 
 
@@ -434,3 +438,22 @@ def test_the_tests_of_files_are_told_and_counted(netmgr: Netmgr, policy_file: Pa
     refused = netmgr("policy", "validate", str(policy_file))
     assert refused.status == 2
     assert f"{policy_file}:9: tests[1]: resolve api.example.com: expected deny" in refused.err
+
+
+def test_usage_is_a_table_and_a_chart(netmgr: Netmgr) -> None:
+    lines = netmgr("inference", "usage").out.splitlines()
+    assert lines[0].split()[:3] == ["MODEL", "CALLS", "FAILED"]
+    text = "\n".join(lines)
+    assert "1.25+ USD" in text, "a sum that leaves calls out is marked"
+    assert "unknown" in text
+    long, short = lines[-2:]
+    assert (long.count("█"), long.endswith("123556")) == (30, True)
+    assert "█" not in short
+    assert "▎" in short, "in eighths of a column"
+
+
+def test_limits_are_named_by_their_subject(netmgr: Netmgr) -> None:
+    assert "tenant t" in netmgr("inference", "limit", "show").out
+    done = netmgr("inference", "limit", "set", "--concurrency", "3")
+    assert done.status == 2
+    assert "--default" in done.err
