@@ -8,15 +8,15 @@ which route answers.
 import http.client
 import json
 import os
+import secrets
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Mapping
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Final
-
-from dnslib import QTYPE, DNSError, DNSRecord
 
 from netmgr.errors import NotVerified
 from netmgr.kernel.syscalls import setns
@@ -24,8 +24,11 @@ from netmgr.model import INFERENCE_NAME
 from netmgr.settings.table import GATEWAY
 from netmgr_cli.enter import open_namespace
 from netmgr_cli.linux import CLONE_NEWNET
+from netmgr_dns.messages import MalformedMessage, QType
+from netmgr_dns.wire import parse_response, render_query
 
 DNS_S: Final = 5.0
+MAX_DATAGRAM: Final = 4096
 CONNECT_S: Final = 5.0
 MAX_ANSWER: Final = 1024 * 1024  # bytes; an embedding of 4,096 numbers has about 90 KiB
 MAX_EXCERPT: Final = 300  # characters of a refusal in a message
@@ -50,13 +53,13 @@ def call_inside(sandbox: Mapping[str, Any], protocol: str, model: str, timeout_s
         timeout_s: for the answer.
 
     Returns:
-        {protocol, address, status, ms}
+        {protocol, address, status, ms}; for a protocol that cannot be called so, why not.
 
     Raises:
         NotVerified: it failed; the message names the step and what to do.
     """
     if protocol not in _CALLS:
-        raise NotVerified(f"no call of protocol {protocol} can be made from inside a sandbox")
+        return {"protocol": protocol, "status": "not called: it has no plain request of its own"}
     path, body = _CALLS[protocol]
     begun = time.monotonic()
     udp, tcp = _sockets_in(Path(sandbox["netns"]))
@@ -99,16 +102,16 @@ def _sockets_in(namespace: Path) -> tuple[socket.socket, socket.socket]:
 
 def _resolve(udp: socket.socket) -> str:
     udp.settimeout(DNS_S)
-    question = DNSRecord.question(INFERENCE_NAME)
+    labels = tuple(label.encode() for label in INFERENCE_NAME.split("."))
     try:
-        udp.connect((str(GATEWAY), 53))
-        udp.send(question.pack())
-        answer = DNSRecord.parse(udp.recv(4096))
-    except (OSError, DNSError) as error:
+        udp.connect((str(GATEWAY), 53))  # the kernel drops what comes from elsewhere
+        udp.send(render_query(secrets.randbits(16), labels, QType.A))
+        answer = parse_response(udp.recv(MAX_DATAGRAM))
+    except (OSError, MalformedMessage) as error:
         raise _failed(f"its resolver does not answer: {error}", "netmgr status") from error
-    for record in answer.rr:
-        if record.rtype == QTYPE.A:
-            return str(record.rdata)
+    for record in answer.records:
+        if isinstance(record.data, IPv4Address):
+            return str(record.data)
     raise _failed(f"its resolver has no address of {INFERENCE_NAME}", "netmgr sandbox check NAME")
 
 
