@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 HOUR_S: Final = 3600
 MAX_KEYS: Final = 10_000  # different keys within one hour; a sandbox that may name models at will
+MAX_NAME: Final = 256  # characters of a name; the longest model's that can be set
 OTHER: Final = "(other)"  # could name a million: what is beyond the bound is counted under this
 
 
@@ -98,12 +99,19 @@ class Gathered:
             call.get("provider"),
             call.get("model"),
         )
-        key = Key(hour, *(str(name or "") for name in names))
+        key = Key(hour, *(short(name) for name in names))
         if key not in self._seen:
             if len(self._seen) >= MAX_KEYS:
                 return key._replace(model=OTHER)
             self._seen.add(key)
         return key
+
+
+def short(name: object) -> str:
+    """A name as it is counted under; '' where there is none. Where programs may ask for any model,
+    its name may be anything."""
+    text = str(name or "")
+    return text if len(text) <= MAX_NAME else OTHER
 
 
 def was_sent(record: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from typing import Final
 from netmgr.accounts.ledger import Excess, Ledger, Used
 from netmgr.accounts.limits import MONEY, Claim, Limits, Measure, effective, show_money
 from netmgr.accounts.prices import Price, PriceTable, Tokens, parse_prices
-from netmgr.accounts.usage import Gathered, was_sent
+from netmgr.accounts.usage import Gathered, short, was_sent
 from netmgr.daemon.core import Core
 from netmgr.daemon.residents import Resident
 from netmgr.daemon.usage_series import UsageSeries
@@ -188,11 +188,12 @@ class Meter:
     # -- inner -------------------------------------------------------------------------------
 
     def _forget_the_dead(self) -> None:
-        """Sandboxes that are gone have no accounts."""
+        """Sandboxes that are gone have no accounts, nor have tenants without limits."""
         residents = self._core.residents
         alive = {_key((resident.row.id, None)) for resident in residents.values()}
+        alive |= {_key(subject) for subject in self.limits if subject[1] is not None}
         for subject in self._ledger.subjects():
-            if subject.startswith(_SANDBOX) and subject not in alive:
+            if subject not in alive:
                 self._ledger.forget(subject)
         for number, tenant in list(self.limits):
             if number is not None and residents.numbered(number) is None:
@@ -211,11 +212,11 @@ class Meter:
         return claims
 
     def _price(self, provider: str, model: str) -> Price | None:
-        key = (provider, model)
+        key = (short(provider), short(model))
         if key not in self._priced:
             if len(self._priced) >= MAX_PRICED:
                 self._priced.clear()
-            self._priced[key] = self.prices.price(provider, model)
+            self._priced[key] = self.prices.price(*key)
         return self._priced[key]
 
     def _refuse_unpriced(self, claims: list[Claim], model: str) -> None:

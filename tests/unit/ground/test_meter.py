@@ -200,6 +200,22 @@ def test_what_no_honest_worker_tells(open_core, body: dict[str, Any]) -> None:
     asyncio.run(main())
 
 
+def test_a_name_that_a_program_chose_may_be_anything(open_core) -> None:
+    async def main() -> None:
+        async with open_core() as core:
+            meter, desk = await staffed(core)
+            await desk.set_prices(PRICES.replace("model: m", 'model: "*"'), "f")
+            for number in range(3):
+                meter.take(record(inference={"model": f"{number}" * 60_000}))
+            (row,) = (await desk.usage("model", since=0))["usage"]
+            assert (row["model"], row["calls"]) == ("(other)", 3)
+            await desk.set_limits("a", None, {"money_per_day": 5})
+            meter.reserve("proxy-0", question(core, 1, model="x" * 1_000_000))
+            assert max(len(model) for _, model in meter._priced) <= 256
+
+    asyncio.run(main())
+
+
 def test_series_are_bounded_whatever_sandboxes_ask_for() -> None:
     registry = CollectorRegistry()
     series = UsageSeries(registry)
