@@ -232,10 +232,13 @@ class _Daemon:
         refresher = Refresher(core, desk, tasks)
         await refresher.start()
         tasks.start(CredentialWatch(core).keep_looking(), name="credentials that end")
-        tasks.start(meter.keep_storing(), name="store usage")
+        for work, what in (
+            (meter.keep_storing(), "store usage"),
+            (desk.defaults.keep_looking(), "look at stand-ins"),
+        ):
+            tasks.start(work, name=what)
         moves = PolicyMoves(core)
         tasks.start(PolicyExpiry(core, moves).keep_watching(), name="expiry of policy entries")
-        tasks.start(desk.defaults.keep_looking(), name="look at stand-ins")
         lifecycle = Lifecycle(core)
         inspection = Inspection(core, lifecycle, status)
         own = os.stat("/proc/self/ns/net")
