@@ -36,6 +36,7 @@ from netmgr.daemon.policy_moves import PolicyMoves
 from netmgr.daemon.provider_desk import ProviderDesk
 from netmgr.daemon.refresher import Refresher
 from netmgr.daemon.route_desk import RouteDesk
+from netmgr.daemon.rules_watch import RulesWatch
 from netmgr.daemon.status import Status
 from netmgr.daemon.usage_series import UsageSeries
 from netmgr.daemon.vault_desk import VaultDesk, reseal
@@ -235,16 +236,16 @@ class _Daemon:
         for work, what in (
             (meter.keep_storing(), "store usage"),
             (desk.defaults.keep_looking(), "look at stand-ins"),
+            (PolicyExpiry(core, PolicyMoves(core)).keep_watching(), "expiry of policy entries"),
+            (RulesWatch(core, status).keep_looking(), "hub rules"),
         ):
             tasks.start(work, name=what)
-        moves = PolicyMoves(core)
-        tasks.start(PolicyExpiry(core, moves).keep_watching(), name="expiry of policy entries")
         lifecycle = Lifecycle(core)
         inspection = Inspection(core, lifecycle, status)
         own = os.stat("/proc/self/ns/net")
         office = Office(
             lifecycle=lifecycle,
-            policies=PolicyDesk(core, moves),
+            policies=PolicyDesk(core, PolicyMoves(core)),
             inference=desk,
             routes=RouteDesk(core, desk),
             providers=ProviderDesk(core, desk),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, TypeVar
 
 from netmgr.addresses import AddressPool, NamePool, fixed_addresses
-from netmgr.daemon.fence import allow_entries
+from netmgr.daemon.fence import Side, allow_entries
 from netmgr.daemon.residents import Resident, Residents
 from netmgr.daemon.roster import Member, Op, Roster, ops_for
 from netmgr.errors import NotFound, did_you_mean
@@ -176,11 +176,15 @@ class Core:
             row.name: str(row.ip) for row in names
         }
 
+    def side(self, resident: Resident) -> Side:
+        """What holds in a sandbox, as far as the kernel knows."""
+        policy, _ = self.effective(resident)
+        return Side(self.name_map(resident.names), policy.at(resident.judged_at))
+
     def entries(self, resident: Resident) -> frozenset[AllowEntry]:
         """What the kernel's allow sets hold of a sandbox."""
-        policy, _ = self.effective(resident)
-        judged = policy.at(resident.judged_at)
-        return allow_entries(resident.row.address, self.name_map(resident.names), judged)
+        side = self.side(resident)
+        return allow_entries(resident.row.address, side.names, side.policy)
 
     def keep(self, resident: Resident, **changes: Any) -> None:
         """Replace fields of a resident's row, in memory."""

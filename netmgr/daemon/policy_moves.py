@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from netmgr.addresses import NameAddress
 from netmgr.daemon.core import Core
-from netmgr.daemon.fence import allow_entries
+from netmgr.daemon.fence import EntryChange, Side, entry_change
 from netmgr.daemon.residents import Resident
 from netmgr.daemon.roster import Op
 from netmgr.errors import NetmgrError
@@ -30,7 +30,7 @@ class Move:
 
     Attributes:
         policy: the one that will be in force in it.
-        moment: epoch seconds at which `after` was judged.
+        moment: epoch seconds at which the new side was judged.
         added: names that get a private address.
         dropped: names that no rule names any more, with their addresses.
     """
@@ -38,8 +38,7 @@ class Move:
     resident: Resident
     policy: Policy
     moment: float
-    before: frozenset[AllowEntry]
-    after: frozenset[AllowEntry]
+    entries: EntryChange
     added: list[NameAddress]
     dropped: list[NameAddress]
 
@@ -49,8 +48,7 @@ class Move:
             self.resident,
             policy,
             self.resident.judged_at,
-            self.after,
-            self.before,
+            self.entries.reversed(),
             self.dropped,
             self.added,
         )
@@ -72,8 +70,7 @@ class PolicyMoves:
         try:
             for resident, policy in wanted:
                 moves.append(self._plan(resident, policy))
-            added = [entry for move in moves for entry in move.after - move.before]
-            await core.on_kernel(core.kernel.add_allow, added)
+            await core.on_kernel(core.kernel.add_allow, _added(moves))
         except NetmgrError:
             await self._undo_plan(moves)
             raise
@@ -81,7 +78,7 @@ class PolicyMoves:
 
     def _plan(self, resident: Resident, policy: Policy) -> Move:
         core, names, now = self._core, resident.names, time.time()
-        before = core.entries(resident)
+        before = core.side(resident)
         dropped = [row for row in names if not policy.covers(row.name)]
         gone = {row.name for row in dropped}
         added: list[NameAddress] = []
@@ -91,13 +88,12 @@ class PolicyMoves:
                 names.take(chosen)
                 added.append(chosen)
         kept = {name: ip for name, ip in core.name_map(names).items() if name not in gone}
-        after = allow_entries(resident.row.address, kept, policy.at(now))
-        return Move(resident, policy, now, before, after, added, dropped)
+        entries = entry_change(resident.row.address, before, Side(kept, policy.at(now)))
+        return Move(resident, policy, now, entries, added, dropped)
 
     async def _undo_plan(self, moves: Sequence[Move]) -> None:
         core = self._core
-        added = [entry for move in moves for entry in move.after - move.before]
-        await core.on_kernel(core.kernel.del_allow, added)
+        await core.on_kernel(core.kernel.del_allow, _added(moves))
         for move in moves:
             for row in move.added:
                 move.resident.names.release(row.name, time.time())
@@ -117,13 +113,13 @@ class PolicyMoves:
             HostFailed, TryLater: the kernel refused, or a worker did not come up again.
         """
         core = self._core
-        revoked = [entry for move in moves for entry in move.before - move.after]
+        revoked = [entry for move in moves for entry in move.entries.revoked]
         for move in moves:
             move.resident.judged_at = move.moment
         await core.on_kernel(core.kernel.del_allow, revoked)
         await core.announce(self._ops(moves))
-        kept = [entry for move in moves for entry in move.after] if revoked else []
-        await core.on_kernel(core.kernel.destroy_flows, revoked, kept)
+        spared = [entry for move in moves for entry in (*move.entries.spared, *move.entries.added)]
+        await core.on_kernel(core.kernel.destroy_flows, revoked, spared)
 
     async def take_back(
         self,
@@ -147,8 +143,7 @@ class PolicyMoves:
                 move.resident.names.take(row)
         await core.on_store(store, back)
         try:
-            added = [entry for move in back for entry in move.after - move.before]
-            await core.on_kernel(core.kernel.add_allow, added)
+            await core.on_kernel(core.kernel.add_allow, _added(back))
             await self.carry_out(back)
         except NetmgrError as failure:
             log.error("taking a policy back: %s", failure.message)
@@ -159,3 +154,7 @@ class PolicyMoves:
             ops += core.roster.put(core.member(move.resident))
             ops.append({"op": "flow.judge", "address": str(move.resident.row.address)})
         return ops
+
+
+def _added(moves: Sequence[Move]) -> list[AllowEntry]:
+    return [entry for move in moves for entry in move.entries.added]

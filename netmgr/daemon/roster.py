@@ -57,7 +57,7 @@ class Roster:
         before = self.members.get(member.name)
         ops: list[Op] = []
         if before is None or before.policy.digest != member.policy.digest:
-            ops += self._refer(member.policy)
+            ops += self._refer(member.policy, before.policy if before else None)
         self.members[member.name] = member
         ops.append(_sandbox_op(member))
         if before is not None and before.policy.digest != member.policy.digest:
@@ -120,9 +120,9 @@ class Roster:
         ops.append({"op": "meter", **self._metered})
         return ops_for(kind, ops)
 
-    def _refer(self, policy: Policy) -> list[Op]:
+    def _refer(self, policy: Policy, before: Policy | None) -> list[Op]:
         self._policies[policy.digest] += 1
-        return [_policy_op(policy)] if self._policies[policy.digest] == 1 else []
+        return [_policy_op(policy, before)] if self._policies[policy.digest] == 1 else []
 
     def _let_go(self, digest: str) -> list[Op]:
         self._policies[digest] -= 1
@@ -150,8 +150,9 @@ def _without_credential(route: Op | None) -> Op | None:
     return None if route is None else {k: v for k, v in route.items() if k != "credentials"}
 
 
-def _policy_op(policy: Policy) -> Op:
-    return {"op": "policy", "digest": policy.digest, "doc": policy.to_doc()}
+def _policy_op(policy: Policy, before: Policy | None = None) -> Op:
+    like = {"like": before.digest} if before else {}
+    return {"op": "policy", "digest": policy.digest, "doc": policy.to_doc(), **like}
 
 
 def _sandbox_op(member: Member) -> Op:

@@ -89,13 +89,19 @@ class Policy:
     # -- as a document ---------------------------------------------------------------------
 
     @classmethod
-    def from_doc(cls, doc: object, source: str = "policy") -> "Policy":
+    def from_doc(
+        cls, doc: object, source: str = "policy", like: "Policy | None" = None
+    ) -> "Policy":
         """From JSON values, such as `to_doc` gives.
+
+        Args:
+            like: a policy whose unchanged endpoints need not be read again. Its document and `doc`
+                were both accepted before: what a reading would warn of is not told twice.
 
         Raises:
             PolicyError: everything that is wrong with it.
         """
-        return cls(read_value(doc, source))
+        return cls(read_value(doc, source, like.entries if like else ()))
 
     def to_doc(self) -> dict[str, Any]:
         """The canonical document as JSON values; `from_doc` gives an equal policy back."""

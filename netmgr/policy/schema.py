@@ -4,7 +4,9 @@ Knows nothing of files or of decisions. Every key is known or an error; what net
 but does not enforce is refused, never ignored.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 
 from netmgr.policy.cases import Case, parse_cases
@@ -19,7 +21,7 @@ from netmgr.policy.problems import PolicyError, Report
 from netmgr.policy.program_schema import parse_programs
 from netmgr.policy.rules import Endpoint, Entry, Expiry
 from netmgr.policy.source import parse_source
-from netmgr.policy.tree import Node, Scalar, from_value, parse_yaml
+from netmgr.policy.tree import Node, Scalar, from_value, parse_yaml, to_value
 
 VERSION: Final = 1
 MAX_ENDPOINTS: Final = 20_000  # of one policy; each takes about half a kilobyte in every process
@@ -43,6 +45,26 @@ _ENTRY_KEYS: Final = frozenset(
     )
 )
 _PROVIDER_PREFIX: Final = "_provider_"
+
+
+_Known = tuple[dict[str, Any], bool, Endpoint | None]  # its document, its entry's mode, itself
+_UNKNOWN: Final[_Known] = ({}, False, None)
+_NOTHING_KNOWN: Final[Mapping[str, _Known]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What the reading of one document has in common.
+
+    Attributes:
+        lines: where each endpoint stands, by its place; filled on the way.
+        known: endpoints of a policy that was read before, by place.
+    """
+
+    defaults: Defaults
+    known: Mapping[str, _Known]
+    report: Report
+    lines: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +109,27 @@ def read_text(text: str, source: str) -> Document:
     return _read(node, source, report)
 
 
-def read_value(value: object, source: str) -> Document:
+def read_value(value: object, source: str, like: Iterable[Entry] = ()) -> Document:
     """A policy from JSON values.
+
+    Args:
+        like: entries whose endpoints are taken over where they say the same at the same place.
 
     Raises:
         PolicyError: everything that is wrong with it.
     """
     report = Report()
-    return _read(from_value(value, report), source, report)
+    known = {
+        endpoint.place: (endpoint.to_doc(entry.observe), entry.observe, endpoint)
+        for entry in like
+        for endpoint in entry.endpoints
+    }
+    return _read(from_value(value, report), source, report, known)
 
 
-def _read(node: Node | None, source: str, report: Report) -> Document:
+def _read(
+    node: Node | None, source: str, report: Report, known: Mapping[str, _Known] = _NOTHING_KNOWN
+) -> Document:
     if node is None:
         raise PolicyError(report.problems, source)
     top = Fields(node, "", _TOP_KEYS, report)
@@ -105,16 +137,16 @@ def _read(node: Node | None, source: str, report: Report) -> Document:
     refuse_later_keys(top, _TOP_LATER)
     foreign = parse_foreign(top, report)
     defaults = parse_defaults(top, report)
-    lines: dict[str, int] = {}
+    reading = _Reading(defaults, known, report)
     entries = tuple(
-        _parse_entry(key, line, item, defaults, lines, report)
+        _parse_entry(key, line, item, reading)
         for key, line, item in top.entries("network_policies")
     )
     endpoints = [endpoint for entry in entries for endpoint in entry.endpoints]
     if len(endpoints) > MAX_ENDPOINTS:
         top.problem("network_policies", f"more than {MAX_ENDPOINTS} endpoints")
     elif not report_crowds(endpoints, report):
-        report_conflicts(endpoints, lines, report)
+        report_conflicts(endpoints, reading.lines, report)
     cases = parse_cases(top, report)
     report.raise_if_any(source)
     return Document(entries, foreign, defaults, tuple(report.warnings), cases)
@@ -128,9 +160,8 @@ def _check_version(top: Fields) -> None:
         top.problem("version", f"expected the number {VERSION}, got {describe(node)}")
 
 
-def _parse_entry(
-    key: str, line: int, node: Node, defaults: Defaults, lines: dict[str, int], report: Report
-) -> Entry:
+def _parse_entry(key: str, line: int, node: Node, reading: _Reading) -> Entry:
+    report = reading.report
     where = f"network_policies.{key}"
     if not key or len(key) > MAX_KEY or not key.isprintable():
         report.problem(
@@ -140,13 +171,17 @@ def _parse_entry(
         report.problem(line, where, f"names that begin with {_PROVIDER_PREFIX!r} are reserved")
     fields = Fields(node, where, _ENTRY_KEYS, report)
     mode = fields.choice("mode", ("", "enforce", "observe"), default="")
-    observe = mode == "observe" or (not mode and defaults.observe)
+    observe = mode == "observe" or (not mode and reading.defaults.observe)
     programs = parse_programs(fields, report)
     endpoints: list[Endpoint] = []
     for number, (path, item) in enumerate(fields.items("endpoints")):
         place = f"{key}.endpoints[{number}]"
-        lines[place] = item.line
-        endpoint = parse_endpoint(item, path, place, Mode(observe, bool(mode)), programs, report)
+        reading.lines[place] = item.line
+        doc, observed, endpoint = reading.known.get(place, _UNKNOWN)
+        same = endpoint is not None and observed is observe and endpoint.programs == programs
+        if not same or to_value(item) != doc:
+            mode_here = Mode(observe, bool(mode))
+            endpoint = parse_endpoint(item, path, place, mode_here, programs, report)
         if endpoint is not None:
             endpoints.append(endpoint)
     if fields.node("endpoints") is None or fields.is_empty_list("endpoints"):

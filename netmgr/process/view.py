@@ -5,7 +5,8 @@ The daemon sends changes; every worker that decides (dns, proxy, dialer) applies
 
 Operations of one change, each a JSON object with `op`:
 
-    policy          {digest, doc}                       a policy that sandboxes will refer to
+    policy          {digest, doc, like?}                a policy that sandboxes will refer to;
+                                                        `like`: the digest of one that is near
     policy.forget   {digest}
     sandbox         {address, name, tenant, labels, policy, revision, names}
     sandbox.forget  {address}
@@ -79,7 +80,8 @@ class View:
         """
         match op["op"]:
             case "policy":
-                self._policies[op["digest"]] = Policy.from_doc(op["doc"])
+                like = self._policies.get(op.get("like", ""))
+                self._policies[op["digest"]] = Policy.from_doc(op["doc"], like=like)
             case "policy.forget":
                 self._policies.pop(op["digest"], None)
             case "sandbox":

@@ -137,8 +137,10 @@ class HttpFlow:
                 self._stop()
 
     def _cut(self, refusal: Refusal) -> None:
-        kind = self._kind if self._exchange is not None else Kind.CONNECTION
-        self._account.refused(kind, refusal)
+        if self._exchange is not None:
+            self._record(self._exchange, refusal)
+        else:
+            self._account.refused(Kind.CONNECTION, refusal)
         self._stop()
         self._client.abort()
 

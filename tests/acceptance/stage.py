@@ -5,6 +5,7 @@ Servers are set up once per run and used again: their addresses stay, their reco
 
 import hashlib
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,8 +16,9 @@ from world.sandbox import Sandbox
 from world.streams import Server
 
 HERE: Final = Path(__file__).parent
+SOON: Final = timedelta(seconds=9)  # time enough for the steps before, under load too
 LONG: Final = "x" * 5000  # longer than the 4096 bytes that a path may have
-_VARIABLE = re.compile(r"\{(it|sandbox|self|other|long|(?:address|real|sha256):[^}]+)\}")
+_VARIABLE = re.compile(r"\{(it|sandbox|self|other|long|soon|(?:address|real|sha256):[^}]+)\}")
 
 POLICIES: Final[dict[str, str]] = yaml.safe_load((HERE / "policies.yaml").read_text())
 
@@ -121,6 +123,9 @@ class Scene:
                 return self.sandbox.address
             case "other":
                 return self.others[0].address
+            case "soon":
+                soon = datetime.now(UTC) + SOON
+                return soon.isoformat(timespec="milliseconds").replace("+00:00", "Z")
             case "long":
                 return LONG
         kind, _, rest = name.partition(":")

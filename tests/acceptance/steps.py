@@ -10,7 +10,8 @@ request   "METHOD TARGET STATUS" over TLS to api.test
 pipeline  `count` GETs in one write to `to`, answered in order
 policy    put a policy in force;  reject: one that must not be, with what the message names
 apply-remedy   run the line that `policy explain TARGET` prints
-record    a decision record with these fields (dotted) exists
+apply-proposals   run every line that `policy propose --since` prints
+record    a decision record with these fields (dotted) exists; `/pattern/` is searched for
 untouched, unasked, saw, lacks, silent   what the internet and the links saw
 wait      seconds
 """
@@ -158,18 +159,36 @@ def _apply_remedy(scene: Scene, target: str, _: Step) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def _apply_proposals(scene: Scene, since: str, _: Step) -> None:
+    name = scene.sandbox.name
+    done = scene.world.netmgr("policy", "propose", name, "--since", since, "-o", "json")
+    assert done.returncode == 0, done.stderr
+    for proposal in json.loads(done.stdout)["proposals"]:
+        applied = scene.world.netmgr(*shlex.split(proposal["command"])[1:])
+        assert applied.returncode == 0, applied.stderr
+
+
 # -- what was seen -------------------------------------------------------------------------
 
 
 def _record(scene: Scene, wanted: Step, _: Step) -> None:
     scene.sandbox.wait_record(
-        lambda record: all(_dotted(record, key) == value for key, value in _plain(wanted).items())
+        lambda record: all(
+            _fits(_dotted(record, key), value) for key, value in _plain(wanted).items()
+        )
     )
 
 
 def _plain(wanted: Step) -> Step:
     """YAML's numbers survive the filling in of variables; texts of digits are meant as numbers."""
     return {k: int(v) if isinstance(v, str) and v.isdigit() else v for k, v in wanted.items()}
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    """Equal, or found by a pattern between slashes."""
+    if isinstance(wanted, str) and len(wanted) > 1 and wanted[0] == wanted[-1] == "/":
+        return re.search(wanted[1:-1], str(value)) is not None
+    return bool(value == wanted)
 
 
 def _dotted(record: Step, key: str) -> Any:
@@ -225,6 +244,7 @@ VERBS: Final[dict[str, Callable[[Scene, Any, Step], None]]] = {
     "policy": _policy,
     "reject": _reject,
     "apply-remedy": _apply_remedy,
+    "apply-proposals": _apply_proposals,
     "record": _record,
     "untouched": _untouched,
     "unasked": _unasked,

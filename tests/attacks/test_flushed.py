@@ -4,6 +4,7 @@ The matrix of hub attacks, one thing at a time, each in a world that is spoilt b
 """
 
 import socket
+import time
 from collections.abc import Callable
 
 import pytest
@@ -38,6 +39,7 @@ network_policies:
     endpoints: [{host: echo.flush.test, port: 5432}]
     binaries: [{path: "/**"}]
 """
+HEAL_S = 30.0
 SHOTS = ("udp_anywhere", "tcp_syn_anywhere", "other_protocols", "icmp", "spoofed_source", "ipv6")
 
 
@@ -45,7 +47,7 @@ SHOTS = ("udp_anywhere", "tcp_syn_anywhere", "other_protocols", "icmp", "spoofed
 def spoilt(request: pytest.FixtureRequest, make_world: Callable[[], World]) -> World:
     """A world whose hub an operator has spoilt."""
     made = make_world()
-    made.daemon()
+    made.daemon(rules_check_s=3600)  # so that what is shown is shown without rules
     made.internet.tcp("echo.flush.test", 5432)
     made.sandbox("a", POLICY)
     for command in SPOILT[request.param]:
@@ -89,6 +91,21 @@ def test_the_operator_is_told(spoilt: World) -> None:
     """What is the sandbox's own, `check` says; what is the hub's, `status` says. Both read anew."""
     told = [spoilt.netmgr("sandbox", "check", "a"), spoilt.netmgr("status")]
     assert any(done.returncode == 1 for done in told), "\n".join(done.stdout for done in told)
+
+
+def test_rules_stand_again_and_it_is_a_finding(make_world: Callable[[], World]) -> None:
+    made = make_world()
+    made.daemon(rules_check_s=0.5)
+    echo = made.internet.https("again.test")
+    box = made.sandbox(allow=["again.test:443"])
+    for command in (*OPEN, *FLUSH):
+        assert made.netmgrd.hub.run(*command.split()).returncode == 0
+    end = time.monotonic() + HEAL_S
+    while "changed by hand" not in made.netmgr("observe", "--kind", "finding").stdout:
+        assert time.monotonic() < end, "the rules were not installed again"
+    assert made.netmgr("status").returncode == 0
+    assert box.run("curl", "-sk", "-o", "/dev/null", "https://again.test/").returncode == 0
+    assert len(echo.connections) == 1
 
 
 def _hub_mac(box: Sandbox) -> bytes:

@@ -405,3 +405,17 @@ def test_too_many_endpoints_are_refused() -> None:
 def test_a_bad_value_instead_of_a_document_is_only_a_policy_error(doc: object) -> None:
     with pytest.raises(PolicyError):
         Policy.from_doc(doc)
+
+
+def test_endpoints_of_a_policy_that_is_near_are_taken_over_where_they_are_the_same() -> None:
+    old = parse_policy(web("{host: a.test, port: 443}\n      - {host: b.test, port: 22}"), "old")
+    doc = old.to_doc()
+    doc["network_policies"]["web"]["endpoints"][1]["port"] = 2222
+    new = Policy.from_doc(doc, like=old)
+    assert new == Policy.from_doc(doc)
+    assert new.entries[0].endpoints[0] is old.entries[0].endpoints[0]
+    assert new.entries[0].endpoints[1].ports == (2222,)
+    doc["network_policies"]["web"]["mode"] = "observe"
+    watched = Policy.from_doc(doc, like=old)
+    assert watched == Policy.from_doc(doc)
+    assert watched.entries[0].endpoints[0].audit
