@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import uvloop
+from hypothesis import HealthCheck, settings
 
 TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))  # `import world`; pyproject's pythonpath serves the product's rooms
@@ -21,6 +22,9 @@ from world.leaks import held_files  # noqa: E402
 STRICT = os.environ.get("NETMGR_TEST_STRICT") == "1"
 
 clean_this_process()
+# Whether a property holds is no question of how busy the machine is; what hangs times out.
+settings.register_profile("netmgr", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("netmgr")
 # Shells start what runs in the background with some signals ignored, nohup(1) with another, and
 # programs inherit that: then no test of interrupting could work.
 signal.signal(signal.SIGINT, signal.default_int_handler)
