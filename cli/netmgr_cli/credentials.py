@@ -4,6 +4,7 @@ Values are read here, by the client, and go to the daemon; they are never printe
 leaves no core in which they could be found.
 """
 
+import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -17,6 +18,7 @@ from netmgr_cli import screen
 from netmgr_cli.options import parse_pairs
 
 MAX_CREDENTIAL: Final = 8192  # bytes; the daemon takes no more
+MAX_CONFIG_FILE: Final = 1024 * 1024  # bytes of another program's configuration
 
 
 def read_credentials(words: Iterable[str]) -> dict[str, str]:
@@ -114,7 +116,7 @@ def _text(raw: bytes, where: str, source: str) -> str:
 
 
 def discover(kind: str, answer: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
-    """Credentials of a type from the variables in which its users usually keep them.
+    """Credentials of a type from where its users usually keep them: variables, then opencode.json.
 
     Args:
         answer: the daemon's list of types.
@@ -131,7 +133,29 @@ def discover(kind: str, answer: Mapping[str, Any], environ: Mapping[str, str]) -
     confine.no_core_dumps()
     names = [str(name) for name in types[kind]["from_existing"]]
     found = {name: environ[name].strip() for name in names if environ.get(name, "").strip()}
+    found = found or {k: v for k, v in opencode_keys(environ).items() if k in names}
     if not found:
         wanted = ", ".join(names) or "none is known for this type"
         raise BadInput(f"--from-existing: no variable of type {kind!r} is set ({wanted})")
+    return found
+
+
+def opencode_keys(environ: Mapping[str, str]) -> dict[str, str]:
+    """Keys in OpenCode's own configuration (`provider.N.options.apiKey`), as `N_API_KEY`.
+
+    A file that is absent or cannot be read as JSON has none: it is another program's business.
+    """
+    home = environ.get("XDG_CONFIG_HOME") or f"{environ.get('HOME', '/root')}/.config"
+    try:
+        with Path(home, "opencode", "opencode.json").open("rb") as file:
+            config = json.loads(file.read(MAX_CONFIG_FILE))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    providers = config.get("provider") if isinstance(config, dict) else None
+    found = {}
+    for name, entry in (providers if isinstance(providers, dict) else {}).items():
+        options = entry.get("options") if isinstance(entry, dict) else None
+        key = options.get("apiKey") if isinstance(options, dict) else None
+        if isinstance(key, str) and key.strip() and not key.startswith("{"):  # "{env:VARIABLE}"
+            found[f"{name.upper().replace('-', '_')}_API_KEY"] = key.strip()
     return found

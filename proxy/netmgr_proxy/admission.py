@@ -8,6 +8,7 @@ Knows nothing of sockets and of bodies.
 
 from dataclasses import dataclass
 
+from netmgr.inference.sigv4 import Signer
 from netmgr.policy.decision import Target
 from netmgr_proxy.authority import check_authority
 from netmgr_proxy.inference import errors
@@ -15,7 +16,6 @@ from netmgr_proxy.inference.admit import Admitted, admit
 from netmgr_proxy.inference.headers import judge_request_headers, request_headers
 from netmgr_proxy.inference.outgoing import fixed_target, outgoing_target
 from netmgr_proxy.inference.rewrite import PinnedBody
-from netmgr_proxy.inference.sigv4 import Signer
 from netmgr_proxy.routes import LiveRoute
 from netmgr_proxy.upstreams import Origin
 from netmgr_proxy.wire.request import Head

@@ -11,6 +11,7 @@ from netmgr.inference.protocols import Protocol
 from netmgr.process.ipc import PeerRefused
 from netmgr.reasons import Reason
 from netmgr_proxy.admission import origin_of
+from netmgr_proxy.fetch import fetch
 from netmgr_proxy.inference.headers import request_headers
 from netmgr_proxy.inference.probe import (
     MAX_PROBE_ANSWER,
@@ -23,9 +24,7 @@ from netmgr_proxy.inference.probe import (
 from netmgr_proxy.inference.url import join
 from netmgr_proxy.room import Room
 from netmgr_proxy.routes import LiveRoute
-from netmgr_proxy.upstream import UpstreamConnection
-from netmgr_proxy.wire.face import Refusal, Refused
-from netmgr_proxy.wire.response import Framing, ResponseHead, ResponseReader
+from netmgr_proxy.wire.face import Refused
 
 _JSON: Final = [(b"content-type", b"application/json"), (b"accept", b"application/json")]
 MODELS_PATH: Final = "/v1/models"
@@ -90,54 +89,12 @@ async def look(room: Room, wire: dict[str, Any], timeout_s: float) -> dict[str, 
 async def _try(room: Room, live: LiveRoute, step: Step) -> tuple[int, str, bytes]:
     """Status, content type and the beginning of the body."""
     origin = origin_of(NO_SANDBOX, live)
-    upstream = await room.upstreams.open(origin, 0, live.context)
-    try:
-        answer = _Answer(upstream)
-        upstream.begin(answer, bodyless=False)
-        lines = [f"{step.method} {step.target} HTTP/1.1".encode("ascii")]
-        fields = request_headers(_JSON, live.route, len(step.body))
-        if live.signer is not None:
-            host, now = live.route.base.authority, time.time()
-            fields += live.signer.sign(step.method, step.target, host, step.body, now=now)
-        lines += [name + b": " + value for name, value in fields]
-        upstream.write(b"\r\n".join(lines) + b"\r\n\r\n" + step.body)
-        await answer.done
-        return answer.status, answer.content_type, bytes(answer.body)
-    finally:
-        upstream.abort()
-
-
-class _Answer:
-    """A ResponseSink that keeps the beginning of an answer."""
-
-    def __init__(self, upstream: UpstreamConnection) -> None:
-        self._upstream = upstream
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.status = 0
-        self.content_type = ""
-        self.body = bytearray()
-
-    def take_head(self, head: ResponseHead) -> None:
-        if not head.interim:
-            self.status = head.status
-            self.content_type = (head.field(b"content-type") or b"").decode("latin-1")
-
-    def take_body(self, data: bytes, reader: ResponseReader) -> None:
-        chunked = reader.head is not None and reader.head.framing is Framing.CHUNKED
-        self.body += reader.bare() if chunked else data
-        if len(self.body) >= MAX_PROBE_ANSWER:
-            self.finish()
-
-    def flush(self) -> None:
-        """Nothing is held back."""
-
-    def finish(self) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
-
-    def fail(self, refusal: Refusal) -> None:
-        if not self.done.done():
-            self.done.set_exception(Refused(refusal))
-
-    def upstream_writable(self) -> None:
-        """The request is small and was written at once."""
+    lines = [f"{step.method} {step.target} HTTP/1.1".encode("ascii")]
+    fields = request_headers(_JSON, live.route, len(step.body))
+    if live.signer is not None:
+        host, now = live.route.base.authority, time.time()
+        fields += live.signer.sign(step.method, step.target, host, step.body, now=now)
+    lines += [name + b": " + value for name, value in fields]
+    request = b"\r\n".join(lines) + b"\r\n\r\n" + step.body
+    found = await fetch(room, origin, live.context, request, MAX_PROBE_ANSWER - 1)
+    return found.status, found.content_type, found.body

@@ -13,9 +13,9 @@ from netmgr.inference.dialect import AuthStyle
 from netmgr.inference.options import CLIENT_KEY, PROXY_CREDENTIAL
 from netmgr.inference.route import InferenceRoute
 from netmgr.inference.scope import narrowest_first
+from netmgr.inference.sigv4 import Signer
 from netmgr.keys.client_pair import client_pair
 from netmgr.process.view import SandboxView
-from netmgr_proxy.inference.sigv4 import Signer
 from netmgr_proxy.tunnel import render_connect
 from netmgr_proxy.upstream_tls import make_client_context
 

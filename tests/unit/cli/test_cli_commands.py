@@ -360,6 +360,28 @@ def test_from_existing(netmgr: Netmgr, daemon: Any, monkeypatch: pytest.MonkeyPa
     assert daemon.last[3]["credentials"] == {"NVIDIA_API_KEY": "sk-secret"}
 
 
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [
+        ({"provider": {"nvidia": {"options": {"apiKey": " sk "}}}}, {"NVIDIA_API_KEY": "sk"}),
+        ({"provider": {"nvidia": {"options": {"apiKey": "{env:X}"}}}}, {}),
+        ({"provider": {"nvidia": {"options": []}, "a": 5}}, {}),
+        ({"provider": []}, {}),
+        ([], {}),
+    ],
+)
+def test_keys_are_found_in_the_configuration_of_opencode(
+    tmp_path: Path, config: Any, found: dict[str, str]
+) -> None:
+    from netmgr_cli.credentials import opencode_keys
+
+    file = tmp_path / "opencode" / "opencode.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(config))
+    assert opencode_keys({"XDG_CONFIG_HOME": str(tmp_path)}) == found
+    assert opencode_keys({"HOME": str(tmp_path)}) == {}
+
+
 def test_reading_a_credential_makes_the_process_undumpable() -> None:
     code = (
         "import resource, ctypes; from netmgr_cli.credentials import read_credentials\n"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netmgr_proxy.inference.sigv4 import Signer
+from netmgr.inference.sigv4 import Signer
 
 NOW = 1_790_000_000.0
 HOST = "bedrock-runtime.us-east-1.amazonaws.com"
