@@ -61,7 +61,7 @@ class TokenErrand:
     async def _ask(self, request: TokenRequest) -> Body:
         core = self._core
         name = f"{SCOPE}-{next(self._numbers)}"
-        origin = {"id": name, "base_url": request.origin.origin}
+        origin = {"id": name, "base_url": request.origin.origin, "proxy": None}
         await core.announce([{"op": "origin", "scope": name, "route": origin}])
         try:
             proxy = core.supervisor.of_kind("proxy")[0].peer
