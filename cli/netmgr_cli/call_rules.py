@@ -5,7 +5,7 @@ from typing import Any, Final
 import click
 
 NOTHING: Final = "none"  # empties a list
-_LISTS: Final = ("models", "server_tools", "remote_urls")
+_LISTS: Final = ("models", "server_tools", "remote_urls", "stored_objects")
 _VALUES: Final = (
     "model_mode",
     "first_byte_timeout_s",
@@ -38,6 +38,7 @@ def call_rules(command: Any) -> Any:
         ),
         _seconds("--idle-timeout", "idle_timeout_s", "Seconds between two chunks of a stream."),
         _seconds("--first-byte-timeout", "first_byte_timeout_s", "Seconds until an answer begins."),
+        _list("--stored-object", "stored_objects", "ID", "A vector store or file all may name."),
         _list("--remote-url-host", "remote_urls", "HOST", "Where the provider may fetch from."),
         _list("--server-tool", "server_tools", "TOOL", "What the provider may run: web_search."),
         _list("--allow-model", "models", "MODEL", "What may be named in mode passthrough."),

@@ -13,6 +13,7 @@ from typing import Any, Final
 from netmgr.daemon.core import Core
 from netmgr.daemon.kernel_denials import KernelDenials
 from netmgr.daemon.meter import Meter
+from netmgr.daemon.object_owners import ObjectOwners
 from netmgr.daemon.questions import Questions
 from netmgr.daemon.status import Status
 from netmgr.errors import BadInput
@@ -49,7 +50,7 @@ PROXY_LIMITS: Final = (
 # What workers may tell, each kind its own. Who tells another thing is hijacked: its channel ends.
 MAY_TELL: Final = {
     "dns": frozenset({"record"}),
-    "proxy": frozenset({"records", "settle"}),
+    "proxy": frozenset({"records", "settle", "objects"}),
     "watch": frozenset({"denied", "spoofing"}),
 }
 
@@ -73,6 +74,7 @@ class Crew:
         self._denials = denials
         self._status = status
         self._meter = meter
+        self.owners = ObjectOwners(core)
         self._questions = Questions(core)
         self._tally = make_tally(len(listeners.proxy))  # the daemon's end closes it
         self._empty = str(core.settings.run_dir / "empty")
@@ -194,8 +196,10 @@ class Crew:
     async def _answer(
         self, kind: str, index: int, what: str, body: Body, fds: tuple[int, ...]
     ) -> Answer:
-        if kind == "proxy" and what == "reserve":
+        if kind == "proxy" and what in ("reserve", "objects"):
             try:
+                if what == "objects":
+                    return self.owners.judge(body)
                 return self._meter.reserve(_holder(index), body)
             except BadInput as fault:
                 raise PeerRefused(fault.code, fault.message) from fault
@@ -213,6 +217,8 @@ class Crew:
                     self._take_record(record)
             case "settle":
                 self._meter.settle(_holder(index), body)
+            case "objects":
+                self.owners.note(body)
             case "denied":
                 self._denials.on_denied(body)
             case "spoofing":

@@ -30,6 +30,7 @@ from netmgr.daemon.inspection import Inspection
 from netmgr.daemon.kernel_denials import KernelDenials
 from netmgr.daemon.lifecycle import Lifecycle
 from netmgr.daemon.meter import Meter
+from netmgr.daemon.object_owners import ObjectOwners
 from netmgr.daemon.policy_desk import PolicyDesk
 from netmgr.daemon.policy_expiry import PolicyExpiry
 from netmgr.daemon.policy_moves import PolicyMoves
@@ -108,13 +109,14 @@ def run(
     return 0
 
 
-async def _store_last(meter: Meter) -> None:
-    """What was used up to the workers' last word. A full disk must not keep the daemon from
+async def _store_last(meter: Meter, owners: ObjectOwners) -> None:
+    """What was told up to the workers' last word. A full disk must not keep the daemon from
     ending."""
-    try:
-        await meter.store()
-    except NetmgrError as failure:
-        log.error("the last usage is not stored: %s", failure.message)
+    for store in (meter.store, owners.store):
+        try:
+            await store()
+        except NetmgrError as failure:
+            log.error("the last usage is not stored: %s", failure.message)
 
 
 class _Daemon:
@@ -216,7 +218,7 @@ class _Daemon:
         denials = KernelDenials(core, tasks)
         meter = Meter(core, UsageSeries(status.registry))
         crew = Crew(core, listeners, surroundings, denials, status, meter)
-        stack.push_async_callback(_store_last, meter)
+        stack.push_async_callback(_store_last, meter, crew.owners)
         stack.push_async_callback(core.supervisor.stop)
         await install_rules(crew.sign_on_rules())
         if moved := await core.on_store(reseal, core):
@@ -224,8 +226,8 @@ class _Daemon:
         outcome = await adopt(core)
         core.types = load_catalogue(settings.provider_types_dir, mock=settings.mock_providers)
         desk = InferenceDesk(core)
-        await core.on_store(desk.restore)
-        await core.on_store(meter.restore)
+        for restore in (desk.restore, meter.restore, crew.owners.restore):
+            await core.on_store(restore)
         log.info("hub %s; %s", "adopted" if adopted else "made", outcome)
         crew.sign_on()
         await core.supervisor.wait_ready()
@@ -235,13 +237,13 @@ class _Daemon:
         tasks.start(CredentialWatch(core).keep_looking(), name="credentials that end")
         for work, what in (
             (meter.keep_storing(), "store usage"),
+            (crew.owners.keep_storing(), "store objects of providers"),
             (desk.defaults.keep_looking(), "look at stand-ins"),
             (PolicyExpiry(core, PolicyMoves(core)).keep_watching(), "expiry of policy entries"),
             (RulesWatch(core, status).keep_looking(), "hub rules"),
         ):
             tasks.start(work, name=what)
         lifecycle = Lifecycle(core)
-        inspection = Inspection(core, lifecycle, status)
         own = os.stat("/proc/self/ns/net")
         office = Office(
             lifecycle=lifecycle,
@@ -253,7 +255,7 @@ class _Daemon:
             refresher=refresher,
             vault=VaultDesk(core),
             journal=core.journal,
-            inspection=inspection,
+            inspection=Inspection(core, lifecycle, status),
             status=status,
             home=(own.st_dev, own.st_ino),
             shut_down=self._shut_down,

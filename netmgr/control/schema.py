@@ -150,6 +150,7 @@ class Rules(Body):
     models: Names | None = None
     server_tools: Names | None = None
     remote_urls: Names | None = None
+    stored_objects: Names | None = None
     first_byte_timeout_s: Seconds | None = None
     idle_timeout_s: Seconds | None = None
     heartbeat_s: Seconds | None = None

@@ -42,6 +42,7 @@ class CallRules:
     Attributes:
         models: what may be named with PASSTHROUGH; empty means any.
         server_tools: tools that the provider may execute, by family ("web_search") or whole type.
+        stored_objects: ids at the provider (vector stores, files) that every sandbox may name.
         remote_urls: hosts that the provider may fetch from when a request names a URL:
             `host`, `*.host`, or either with `scheme://` before it.
         first_byte_timeout_s: until the answer begins; None means the provider's own.
@@ -54,6 +55,7 @@ class CallRules:
     models: tuple[str, ...] = ()
     server_tools: tuple[str, ...] = ()
     remote_urls: tuple[str, ...] = ()
+    stored_objects: tuple[str, ...] = ()
     first_byte_timeout_s: float | None = None
     idle_timeout_s: float | None = None
     heartbeat_s: float | None = None
@@ -110,6 +112,7 @@ class CallRules:
             models=models,
             server_tools=_names("server_tools", doc.get("server_tools", ()), _TOOL),
             remote_urls=_names("remote_urls", doc.get("remote_urls", ()), _HOST),
+            stored_objects=_names("stored_objects", doc.get("stored_objects", ()), None),
             first_byte_timeout_s=_seconds("first_byte_timeout_s", doc.get("first_byte_timeout_s")),
             idle_timeout_s=_seconds("idle_timeout_s", doc.get("idle_timeout_s")),
             heartbeat_s=heartbeat,

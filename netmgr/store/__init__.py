@@ -19,6 +19,7 @@ from netmgr.errors import Conflict
 from netmgr.store.accounts import Accounts
 from netmgr.store.database import Database
 from netmgr.store.policies import Policies
+from netmgr.store.provider_objects import ProviderObjects
 from netmgr.store.providers import Inference, Providers
 from netmgr.store.refreshes import Refreshes
 from netmgr.store.rows import (
@@ -68,6 +69,7 @@ class Store:
         self.sealed = SealedValues(self._db)
         self.inference = Inference(self._db)
         self.accounts = Accounts(self._db)
+        self.objects = ProviderObjects(self._db)
 
     def close(self) -> None:
         """Close the database."""

@@ -193,10 +193,23 @@ _CALL_RULES: Final = """
 ALTER TABLE inference ADD COLUMN rules TEXT NOT NULL DEFAULT '{}';
 """
 
+# What providers store under the operator's key, and for which sandbox: netmgr.daemon.object_owners.
+_PROVIDER_OBJECTS: Final = """
+CREATE TABLE provider_objects (
+    sandbox_id INTEGER NOT NULL REFERENCES sandboxes (id) ON DELETE CASCADE,
+    provider TEXT NOT NULL,
+    id TEXT NOT NULL,
+    made REAL NOT NULL,
+    PRIMARY KEY (provider, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX provider_objects_sandbox ON provider_objects (sandbox_id);
+"""
+
 MIGRATIONS: Final = (
     _FIRST,
     _SCOPES,
     _CREDENTIAL_LIVES,
     _ACCOUNTS,
     _CALL_RULES,
+    _PROVIDER_OBJECTS,
 )  # step n leads to PRAGMA user_version n

@@ -22,12 +22,14 @@ from netmgr_proxy.inference.answer_here import answer_here
 from netmgr_proxy.inference.broken_stream import render_stream_error
 from netmgr_proxy.inference.errors import outward_message, token
 from netmgr_proxy.inference.frame_usage import FrameMeter
+from netmgr_proxy.inference.object_ids import ObjectIds
 from netmgr_proxy.inference.outgoing import NotPermitted, outgoing_body
 from netmgr_proxy.inference.patterns import shape_of_path
 from netmgr_proxy.inference.rewrite import MalformedBody, PinnedBody
 from netmgr_proxy.inference.sse import SseTracker
 from netmgr_proxy.inference.usage import UsageMeter
 from netmgr_proxy.metering import Permit
+from netmgr_proxy.objects import check_own, named_objects, tell_own
 from netmgr_proxy.recorder import Measures
 from netmgr_proxy.room import Room
 from netmgr_proxy.routes import LiveRoute
@@ -39,6 +41,7 @@ from netmgr_proxy.wire.response import Framing, ResponseHead, ResponseReader
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 HEARTBEAT: Final = b": the model is still at work\n\n"
 _AUTH_FAILURES: Final = (401, 403)
+_OK: Final = 200
 _REFUSED_FROM: Final = 400  # a provider charges nothing for what it refuses
 
 
@@ -74,6 +77,7 @@ class ModelCall(Exchange):
         self._tracker = SseTracker(Shape.OPENAI)
         self._attempts = 0
         self._permit: Permit | None = None
+        self._ids: ObjectIds | None = None
         self._head_at = 0.0
         self._sent_at = 0.0  # the last chunk of a stream
 
@@ -86,6 +90,7 @@ class ModelCall(Exchange):
             self._answer_here(admission.admitted)
             return self.keep_client
         self._tracker = SseTracker(self.shape)
+        await self._check_objects(admission.admitted)
         await self._reserve(admission.admitted)
         try:
             request = admission.render(self._pinned, time.time())
@@ -142,6 +147,11 @@ class ModelCall(Exchange):
             self._pinned = no.pinned
             raise ModelRefused(no.refusal) from None
         self.progress.bytes_out = len(body)
+
+    async def _check_objects(self, admitted: Admitted) -> None:
+        references = self._pinned.references if self._pinned else ()
+        if ids := named_objects(admitted, references):
+            await check_own(self.room.daemon, self.sandbox().address, admitted, ids)
 
     def _answer_here(self, admitted: Admitted) -> None:
         """Answer what no provider is asked for."""
@@ -233,6 +243,9 @@ class ModelCall(Exchange):
         self._answer = answer
         self._head_at = self.room.now()
         self._meter = FrameMeter() if answer.frames else UsageMeter(answer.coding)
+        if _OK <= head.status < _REFUSED_FROM and self._admitted is not None:
+            protocol = self._admitted.pattern.protocol
+            self._ids = ObjectIds(protocol, stream=answer.streaming and not answer.frames)
         self._chunked = head.framing in (Framing.CHUNKED, Framing.CLOSE) and not self.head.http10
         self._pending = self._render_head(answer, head)
         assert self._clock is not None
@@ -277,10 +290,18 @@ class ModelCall(Exchange):
                 self._tracker.feed(data)
         self._clock.note_first_byte(now)
         self._meter.feed(data)
+        self._note_objects(data, last=reader.done)
         self.progress.bytes_in += len(data)
         self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
         if self.client.blocked:
             self.hold_back()
+
+    def _note_objects(self, data: bytes, *, last: bool) -> None:
+        """Told before the client can have the ids: it may ask another worker with them."""
+        ids = self._ids
+        if ids is not None and (ids.feed(data) | (last and ids.finish())) and self._admitted:
+            address, provider = self.account.caller.address, self._admitted.route.provider
+            tell_own(self.room.daemon, address, provider, ids.take())
 
     def flush(self) -> None:
         self._send(b"")

@@ -64,13 +64,13 @@ class Document(NamedTuple):
     Attributes:
         opening: offset of the '{'.
         members: in their order; no key stands twice.
-        keys: every key below the top.
+        keys: of each member, every key below it.
     """
 
     body: bytes
     opening: int
     members: tuple[Member, ...]
-    keys: frozenset[str] = frozenset()
+    keys: tuple[frozenset[str], ...] = ()
 
     def text(self, member: Member) -> str | None:
         """The member's value where it is a string, properly decoded."""
@@ -98,14 +98,14 @@ def read_document(body: bytes) -> Document:
     return document._replace(keys=keys)
 
 
-def _check_values(document: Document, *, escapes: bool) -> frozenset[str]:
+def _check_values(document: Document, *, escapes: bool) -> tuple[frozenset[str], ...]:
     """Refuse what is nested too deep, keys that stand twice in one object, and half characters."""
     names = [member.key for member in document.members]
     if escapes:
         check_strings(names)
     if len(set(names)) != len(names):
         raise key_twice(next(name for name in names if names.count(name) > 1))
-    return survey([member.value for member in document.members], escapes=escapes)
+    return tuple(survey((member.value,), escapes=escapes) for member in document.members)
 
 
 @contextmanager

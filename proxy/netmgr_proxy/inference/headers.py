@@ -21,9 +21,9 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 
 MAX_CONNECTION_TOKENS: Final = 32  # names in Connection; browsers send one or two
 
-_FORWARDED: Final = frozenset({b"accept", b"accept-encoding", b"user-agent"})
-# Codings in which the token meter can read an answer. Others are not asked for.
-READABLE_CODINGS: Final = (b"gzip", b"deflate", b"identity")
+_FORWARDED: Final = frozenset({b"accept", b"user-agent"})
+# Answers are read as they pass: tokens, ids of stored objects, where a stream stands.
+_PLAIN: Final = (b"accept-encoding", b"identity")
 
 _RETURNED: Final = frozenset(
     {
@@ -94,12 +94,12 @@ def request_headers(
     for name, value in fields:
         if name not in allowed or name in nominated or not _VALUE.fullmatch(value):
             continue
-        if name == b"accept-encoding":
-            value = _readable(value)
         out.append((name, value))
     present = {name for name, _ in out}
     out += [(name, value) for name, value in added if name not in present]
     out += fixed
+    if all(name != _PLAIN[0] for name, _ in out):
+        out.append(_PLAIN)
     if content_length is not None:
         out.append((b"content-type", _json_type(fields)))
         out.append((b"content-length", str(content_length).encode()))
@@ -153,16 +153,6 @@ def _json_type(fields: Headers) -> bytes:
     """
     types = [value for name, value in fields if name == b"content-type"]
     return types[0] if len(types) == 1 and _JSON_TYPE.fullmatch(types[0]) else _JSON
-
-
-def _readable(value: bytes) -> bytes:
-    """The part of an Accept-Encoding that the token meter can read; never empty."""
-    kept = [
-        part.strip()
-        for part in value.split(b",")
-        if part.partition(b";")[0].strip().lower() in READABLE_CODINGS
-    ]
-    return b", ".join(kept) or b"identity"
 
 
 def _auth(route: InferenceRoute) -> Headers:

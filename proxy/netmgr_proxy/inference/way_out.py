@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from netmgr_proxy.inference.document import Document
+from netmgr_proxy.inference.document import Document, Member
 from netmgr_proxy.inference.tree import MalformedBody, Object
 
 MAX_FINDINGS: Final = 1000  # of each kind; a request of more is no honest one
@@ -98,19 +98,31 @@ def find_way_out(document: Document) -> Findings:
     Raises:
         MalformedBody: two keys of one object that some readers take for one.
     """
-    names = document.keys.union(member.key for member in document.members)
-    if not any(map(_tells, names)):
+    telling = [
+        (member.key, member.value)
+        for member, keys in zip(document.members, document.keys, strict=True)
+        if _tells(member, keys)
+    ]
+    if not telling:
         return NOTHING
     search = _Search()
-    search.root(tuple((member.key, member.value) for member in document.members))
+    search.root(tuple(telling))
     return search.found
 
 
-def _tells(key: str) -> bool:
-    name = fold(key)
-    if name in _ALL_KEYS or name == "id":
-        return True
-    return bool(_URL_KEY.fullmatch(name) or _FILE_KEY.fullmatch(name))
+def _tells(member: Member, keys: frozenset[str]) -> bool:
+    """Whether a member is worth a walk: for its own name, or for one below it."""
+    name = fold(member.key)
+    # Items of the responses API name others by `id`, under which most APIs have their own.
+    return (
+        _is_telling(name)
+        or any(_is_telling(fold(key)) for key in keys)
+        or (name == "input" and "id" in map(fold, keys))
+    )
+
+
+def _is_telling(name: str) -> bool:
+    return name in _ALL_KEYS or bool(_URL_KEY.fullmatch(name) or _FILE_KEY.fullmatch(name))
 
 
 def fold(name: str) -> str:

@@ -60,12 +60,13 @@ def test_headers_are_forwarded_and_set() -> None:
     fields = request_headers(client, to, None)
     assert dict(fields) == {
         b"host": b"api.openai.com",
+        b"accept-encoding": b"identity",
         b"x-trace": b"1",
         b"openai-beta": b"b",
         b"x-team": b"blue team",
         b"authorization": b"Bearer sk",
     }
-    assert len(fields) == 5
+    assert len(fields) == 6
 
 
 @pytest.mark.parametrize(

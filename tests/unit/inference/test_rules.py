@@ -38,6 +38,7 @@ def test_rules_survive_their_document() -> None:
         "model_mode": "passthrough",
         "models": ["a", "b"],
         "server_tools": ["web_search"],
+        "stored_objects": ["vs_1"],
         "remote_urls": ["*.files.test", "gs://bucket", "http://a.test:8080"],
         "first_byte_timeout_s": 3.0,
         "idle_timeout_s": 4.5,

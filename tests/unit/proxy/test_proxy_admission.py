@@ -50,7 +50,7 @@ def test_calls_with_bodies_of_any_length_share_an_admission() -> None:
         pinned = pin_model(body, "m")
         assert first.render(pinned) == (
             b"POST /v1/chat/completions HTTP/1.1\r\nhost: p.test\r\n"
-            b"content-type: application/json\r\n"
+            b"accept-encoding: identity\r\ncontent-type: application/json\r\n"
             b"content-length: %d\r\nauthorization: Bearer sk-1\r\n\r\n%b"
             % (pinned.length, pinned.joined())
         )
@@ -59,7 +59,8 @@ def test_calls_with_bodies_of_any_length_share_an_admission() -> None:
 def test_a_call_without_a_body_has_no_length() -> None:
     head = replace(HEAD, method="GET", target=b"/v1/models", length=0)
     assert admissions().admit(head, live()).render(None) == (
-        b"GET /v1/models HTTP/1.1\r\nhost: p.test\r\nauthorization: Bearer sk-1\r\n\r\n"
+        b"GET /v1/models HTTP/1.1\r\nhost: p.test\r\naccept-encoding: identity\r\n"
+        b"authorization: Bearer sk-1\r\n\r\n"
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from netmgr.process.ipc import Answer
 from tests.unit.proxy.rig import Tee, read_response, rig, run
 from tests.unit.proxy.test_proxy_model_call import (
     CHAT,
@@ -113,6 +114,56 @@ def test_plain_http_is_served_where_the_operator_wants_it(tmp_path: Path) -> Non
             writer.write(call())
             status, _, text = await read_response(reader)
             assert (status, text) == (200, USAGE)
+            writer.close()
+
+    run(story())
+
+
+def test_what_a_provider_stores_belongs_to_the_sandbox_that_it_was_made_for(tmp_path: Path) -> None:
+    answer = b'{"id":"resp_1","output":[{"id":"rs_1","type":"reasoning"}]}'
+    told: list[Any] = []
+    asked: list[Any] = []
+
+    async def script(reader: Tee, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await reader.until(b"}")
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                b"Content-Length: %d\r\n\r\n%b" % (len(answer), answer)
+            )
+
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            hear, ask = r.hear, r.answer_daemon
+
+            def on_tell(what: str, body: Any, fds: tuple[int, ...]) -> None:
+                told.append(body) if what == "objects" else hear(what, body, fds)
+
+            async def on_ask(what: str, body: Any, fds: tuple[int, ...]) -> Any:
+                if what != "objects":
+                    return await ask(what, body, fds)
+                asked.append(body)
+                own = {name for part in told for name in part["ids"]}
+                return Answer({"foreign": next((i for i in body["ids"] if i not in own), None)})
+
+            r.daemon.on_tell, r.daemon.on_ask = on_tell, on_ask
+            put_in_force(r, rules={"stored_objects": ["vs_all"], "server_tools": ["file_search"]})
+            origin = await provider(r, script)
+            reader, writer = await r.open("inference.local", 443, tls=True)
+
+            async def say(body: bytes) -> int:
+                writer.write(call("/v1/responses", body))
+                return (await read_response(reader))[0]
+
+            assert await say(b'{"previous_response_id":"resp_1"}') == 404
+            assert origin.bytes == b""
+            assert await say(b'{"input":"x"}') == 200
+            assert told == [{"address": "10.77.0.5", "provider": "prod", "ids": ["resp_1", "rs_1"]}]
+            assert await say(b'{"previous_response_id":"resp_1"}') == 200
+            count = len(asked)
+            search = b'{"tools":[{"type":"file_search","vector_store_ids":["vs_all"]}]}'
+            assert await say(search) == 200
+            assert len(asked) == count, "what is given to all is not asked for"
             writer.close()
 
     run(story())
