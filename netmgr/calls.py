@@ -279,7 +279,12 @@ def policy_delete_global(*, if_revision: int | None = None) -> Call[Json]:
 
 
 def explain(
-    sandbox: str, target: str, *, method: str | None = None, binaries: Sequence[str] = ()
+    sandbox: str,
+    target: str,
+    *,
+    method: str | None = None,
+    binaries: Sequence[str] = (),
+    operation: str | None = None,
 ) -> Call[Explanation]:
     """What would become of `target` in `sandbox`, judged by the object that enforces."""
     body = {
@@ -287,6 +292,7 @@ def explain(
         "target": target,
         "method": method,
         "binaries": list(binaries),
+        "operation": operation,
     }
     return Call("POST", "/v1/explain", body=body)
 

@@ -127,15 +127,17 @@ def _run_tests(path: str) -> dict[str, Any]:
     metavar="PATH",
     help="The program that connects, then its ancestors.  [default: whatever may]",
 )
+@click.option(
+    "--operation", metavar="OP", help="What it asks for inside: GraphQL, JSON-RPC or MCP."
+)
 @shows
 @speaks
 def explain(
     session: Session,
     words: tuple[str, ...],
     path: str | None,
-    method: str | None,
-    binaries: tuple[str, ...],
     output: Format,
+    **asked: Any,
 ) -> int:
     """Say what would become of TARGET in the sandbox NAME, and why; status 6 where it is denied.
 
@@ -146,33 +148,33 @@ def explain(
       netmgr policy explain demo https://api.example.com/v1/items --method POST
       netmgr policy explain demo https://api.example.com/ --binary /usr/bin/curl
       netmgr policy explain --policy policy.yaml db.example.com:5432
+      netmgr policy explain demo https://api.test/gql --operation 'query { a }'
+      netmgr policy explain demo https://mcp.test --operation 'tools/call read'
     """
     if path is not None:
         _, (target,) = split_scope(words, True, ("TARGET",))
-        answer = _explain_file(path, target, method or "GET", binaries)
+        answer = _explain_file(path, target, asked)
     else:
         name, (target,) = split_scope(words, False, ("TARGET",))
-        answer = _explain_live(session, name or "", target, method, binaries)
+        answer = _explain_live(session, name or "", target, asked)
     screen.show(answer, render.explanation(answer, target), output)
     return DENIED if answer["verdict"] == "denied" else 0
 
 
-def _explain_live(
-    session: Session, name: str, target: str, method: str | None, binaries: tuple[str, ...]
-) -> Any:
+def _explain_live(session: Session, name: str, target: str, asked: dict[str, Any]) -> Any:
     from netmgr import calls
 
     with session.client() as client:
-        return client.send(calls.explain(name, target, method=method, binaries=binaries))
+        return client.send(calls.explain(name, target, **asked))
 
 
-def _explain_file(path: str, target: str, method: str, binaries: tuple[str, ...]) -> Any:
+def _explain_file(path: str, target: str, asked: dict[str, Any]) -> Any:
     from netmgr.policy.explain import explain as ask
     from netmgr.policy.policy import parse_policy
 
     found = read_policy(path)
     policy = parse_policy(found["text"], found["source"])
-    answer = ask(policy, target, method, binaries).to_doc(None)
+    answer = ask(policy, target, **asked).to_doc(None)
     if str(answer.get("remedy") or "").startswith("--"):  # flags alone: no sandbox was named
         answer["remedy"] = f"netmgr policy update NAME {answer['remedy']}"
     return answer

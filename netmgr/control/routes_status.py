@@ -36,7 +36,9 @@ def status_routes(office: Office) -> APIRouter:
 
     @router.post("/v1/explain")
     async def explain(body: schema.Explain) -> JsonObject:
-        return await office.policies.explain(body.sandbox, body.target, body.method, body.binaries)
+        return await office.policies.explain(
+            body.sandbox, body.target, body.method, body.binaries, body.operation
+        )
 
     @router.post("/v1/shutdown", status_code=202)
     async def shutdown(body: schema.Shutdown, request: Request) -> JsonObject:

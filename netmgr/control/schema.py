@@ -98,6 +98,7 @@ class Explain(Body):
     target: Annotated[str, Field(max_length=8192)]
     method: Text256 | None = None
     binaries: Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=33)] = []
+    operation: Annotated[str, Field(max_length=8192)] | None = None
 
 
 class ProviderContent(Body):

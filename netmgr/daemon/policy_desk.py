@@ -67,7 +67,12 @@ class PolicyDesk:
         return [_revision_object(revision) for revision in kept]
 
     async def explain(
-        self, sandbox: str, target: str, method: str | None, binaries: Sequence[str] = ()
+        self,
+        sandbox: str,
+        target: str,
+        method: str | None,
+        binaries: Sequence[str] = (),
+        operation: str | None = None,
     ) -> JsonObject:
         """What would become of a request, told by the object that enforces.
 
@@ -76,7 +81,7 @@ class PolicyDesk:
             BadInput: the target is no URL and no host:port.
         """
         policy, revision = self._core.effective(self._core.resident(sandbox))
-        told = explain(policy, target, method or "GET", binaries)
+        told = explain(policy, target, method, binaries, operation)
         return told.to_doc(sandbox, revision) | {"sandbox": sandbox}
 
     async def propose(self, sandbox: str, since: float | None) -> JsonObject:

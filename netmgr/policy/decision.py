@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 
+from netmgr.policy.calls.call import Calls
 from netmgr.reasons import Reason, Verdict
 
 
@@ -33,11 +34,35 @@ class Request:
         method: as it was sent; the rules are held against its upper case.
         path: canonical path (netmgr.policy.path), beginning with '/'.
         query: the query without '?', undecoded; '' where there is none.
+        websocket: it is a WebSocket handshake, or (method WEBSOCKET_TEXT) a message behind one.
+        calls: what it asks for inside; None where nobody has looked.
     """
 
     method: str
     path: str
     query: str = ""
+    websocket: bool = False
+    calls: Calls | None = None
+
+
+class Reader(StrEnum):
+    """By which protocol the inside of a request is read."""
+
+    GRAPHQL = "graphql"
+    JSON_RPC = "json-rpc"
+    MCP = "mcp"
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What has to be read before a request can be judged.
+
+    Attributes:
+        max_body: bytes that are read at most.
+    """
+
+    reader: Reader
+    max_body: int
 
 
 class Treatment(StrEnum):
@@ -59,6 +84,7 @@ class Decision:
         nearest: the rule or host nearest to what was asked, where one is near.
         remedy_args: arguments of `netmgr policy update NAME ...` that would allow it, or None.
         treatment: only meaningful on an allowed connection.
+        final: a denial that no audit softens.
     """
 
     verdict: Verdict
@@ -68,6 +94,7 @@ class Decision:
     nearest: str | None = None
     remedy_args: str | None = None
     treatment: Treatment = Treatment.SPLICE
+    final: bool = False
 
     @property
     def permits(self) -> bool:

@@ -25,8 +25,8 @@ from netmgr.policy.match import BadPattern, PathGlob, parse_path_glob
 from netmgr.policy.problems import Report
 from netmgr.policy.programs import Programs
 from netmgr.policy.request_schema import parse_requests
-from netmgr.policy.rules import Endpoint, Protocol, Tls
-from netmgr.policy.tree import Node
+from netmgr.policy.rules import INSPECTED, Endpoint, Protocol, Tls
+from netmgr.policy.tree import Node, to_value
 
 MAX_PORT: Final = 65535
 
@@ -56,16 +56,18 @@ _ENDPOINT_LATER: Final[dict[str, tuple[object, ...]]] = {
     "signing_service": ("",),
     "signing_region": ("",),
     "credential_binding": (),
-    "persisted_queries": ("", "deny"),
-    "graphql_persisted_queries": ({},),
-    "graphql_max_body_bytes": (),
-    "json_rpc": (),
-    "mcp": (),
 }
-ENDPOINT_KEYS: Final = _ENFORCED | _ENDPOINT_LATER.keys()
 
-_PROTOCOLS_LATER: Final = ("websocket", "graphql", "json-rpc", "mcp")
-_INSPECTED: Final = (Protocol.REST,)
+_GRAPHQL: Final = (Protocol.GRAPHQL, Protocol.WEBSOCKET)
+# Key -> the protocols that read it, and the values that ask for nothing of all others.
+_OF_PROTOCOLS: Final[dict[str, tuple[tuple[Protocol, ...], tuple[object, ...]]]] = {
+    "persisted_queries": (_GRAPHQL, ("", "deny")),
+    "graphql_persisted_queries": (_GRAPHQL, ({},)),
+    "graphql_max_body_bytes": (_GRAPHQL, ()),
+    "json_rpc": ((Protocol.JSON_RPC,), ({},)),
+    "mcp": ((Protocol.MCP,), ({},)),
+}
+ENDPOINT_KEYS: Final = _ENFORCED | _ENDPOINT_LATER.keys() | _OF_PROTOCOLS.keys()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ def parse_endpoint(
     _check_networks(fields, host, networks)
     selector = _parse_path(fields, protocol)
     encoded_slash = _parse_encoded_slash(fields, protocol)
+    _refuse_keys_of_others(fields, protocol)
     requests = parse_requests(fields, protocol, report)
     if host is None or not ports:
         return None
@@ -124,7 +127,15 @@ def parse_endpoint(
         deny=requests.deny,
         programs=programs,
         networks=networks,
+        inside=requests.inside,
     )
+
+
+def _refuse_keys_of_others(fields: Fields, protocol: Protocol) -> None:
+    for key, (readers, harmless) in _OF_PROTOCOLS.items():
+        node = fields.node(key)
+        if node is not None and protocol not in readers and to_value(node) not in harmless:
+            fields.problem(key, f"needs 'protocol: {readers[0].value}'")
 
 
 def _parse_host(fields: Fields, has_networks: bool, report: Report) -> Host | None:
@@ -185,14 +196,10 @@ def _parse_ports(fields: Fields) -> tuple[int, ...]:
 
 def _parse_protocol(fields: Fields, report: Report) -> Protocol:
     text = (fields.text("protocol") or "").lower()
-    if text in _PROTOCOLS_LATER:
-        fields.problem("protocol", f"{text!r} {NOT_ENFORCED}")
-        return Protocol.L4
     try:
         return Protocol(text)
     except ValueError:
-        names = [protocol.value for protocol in Protocol if protocol.value]
-        options = [*names, *_PROTOCOLS_LATER]
+        options = [protocol.value for protocol in Protocol if protocol.value]
         fields.problem(
             "protocol",
             f"unknown protocol {text!r}; expected {', '.join(options)}, or none for L4"
@@ -206,8 +213,9 @@ def _parse_tls(fields: Fields, protocol: Protocol, report: Report) -> Tls:
     if text in ("terminate", "passthrough"):
         report.warn(fields.where("tls"), f"{text!r} is deprecated and has no effect; remove it")
         return Tls.AUTO
-    if text == "skip" and protocol is Protocol.REST:
-        fields.problem("tls", "'skip' leaves nothing to judge by 'protocol: rest'; remove one")
+    if text == "skip" and protocol in INSPECTED:
+        why = f"'skip' leaves nothing to judge by 'protocol: {protocol.value}'; remove one"
+        fields.problem("tls", why)
     return Tls(text)
 
 
@@ -233,14 +241,14 @@ def _parse_path(fields: Fields, protocol: Protocol) -> PathGlob | None:
         return None
     if not glob.specificity:
         return None
-    if protocol not in _INSPECTED:
+    if protocol not in INSPECTED:
         fields.problem("path", "needs a protocol whose requests are judged, such as 'rest'")
     return glob
 
 
 def _parse_encoded_slash(fields: Fields, protocol: Protocol) -> bool:
     wanted = fields.flag("allow_encoded_slash") or False
-    if wanted and protocol not in _INSPECTED:
+    if wanted and protocol not in INSPECTED:
         fields.problem(
             "allow_encoded_slash", "needs a protocol whose requests are judged, such as 'rest'"
         )

@@ -18,6 +18,7 @@ from typing import Final
 from netmgr.policy.decision import (
     Decision,
     DestinationPlan,
+    Inspection,
     NameDecision,
     Request,
     Target,
@@ -168,6 +169,13 @@ class TimedJudge:
             return whole
         asked = f"{request.method} {request.path} on {target}"
         return self._both(asked, whole, stand.judge.judge_request(target, request, owner))
+
+    def inspection(
+        self, target: Target, request: Request, owner: Owner = UNKNOWN
+    ) -> Inspection | None:
+        """As `Judge.inspection`: what either of both answers has to know."""
+        whole = self._whole.judge.inspection(target, request, owner)
+        return whole or self._now().judge.inspection(target, request, owner)
 
     def destination_plan(self, target: Target, owner: Owner = UNKNOWN) -> DestinationPlan | None:
         """As `Judge.destination_plan`."""

@@ -11,7 +11,14 @@ from urllib.parse import SplitResult, urlsplit
 
 from netmgr.errors import BadInput
 from netmgr.model import INFERENCE_NAME, parse_dns_name
-from netmgr.policy.decision import Decision, Request, Target, Treatment
+from netmgr.policy.calls.call import (
+    GRAPHQL_FORM,
+    RPC_FORM,
+    parse_graphql_call,
+    parse_rpc_call,
+)
+from netmgr.policy.decision import Decision, Reader, Request, Target, Treatment
+from netmgr.policy.http_rules import WEBSOCKET_TEXT
 from netmgr.policy.match import is_method
 from netmgr.policy.owner import ANYONE, MAX_CHAIN, Owner, Program
 from netmgr.policy.path import MalformedTarget, canonical_path
@@ -20,8 +27,8 @@ from netmgr.reasons import Reason, Verdict
 if TYPE_CHECKING:
     from netmgr.policy.policy import Policy
 
-_PORTS: Final = {"http": 80, "https": 443}
-_FORMS: Final = "expected https://host/path, http://host/path or host:port"
+_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_FORMS: Final = "expected https://host/path, http://host/path (or wss, ws) or host:port"
 INFERENCE_PORTS: Final = frozenset(_PORTS.values())
 
 
@@ -31,11 +38,13 @@ class Question:
 
     Attributes:
         target_text: the request target (`/path?query`), or None.
+        websocket: the URL was ws:// or wss://, or the method WEBSOCKET_TEXT.
     """
 
     target: Target
     method: str | None = None
     target_text: str | None = None
+    websocket: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +91,29 @@ class Explanation:
 
 
 def explain(
-    policy: "Policy", target_text: str, method: str = "GET", binaries: Sequence[str] = ()
+    policy: "Policy",
+    target_text: str,
+    method: str | None = None,
+    binaries: Sequence[str] = (),
+    operation: str | None = None,
 ) -> Explanation:
     """Why a target is allowed or denied.
 
     Args:
         target_text: `https://host/path`, `http://host/path` or `host:port`.
-        method: of the request; only judged where the target is a URL.
+        method: of the request; only judged where the target is a URL. GET unless given, POST
+            where there is an operation.
         binaries: executable of the program that connects, then of its ancestors, nearest first;
             none: whatever program the policy would let through.
+        operation: what the request asks for inside (netmgr.policy.calls.call), where the policy
+            judges that.
 
     Raises:
-        BadInput: the target has none of these forms.
+        BadInput: the target has none of these forms, or the operation is none that is judged.
     """
-    told = _explain(policy, parse_question(target_text, method), _owner(binaries))
+    if method is None:
+        method = "POST" if operation else "GET"
+    told = _explain(policy, parse_question(target_text, method), _owner(binaries), operation)
     hint, rule = None if told.decision.permits else policy.hint, told.decision.rule
     expiry = policy.expiry_of(rule)
     return replace(
@@ -106,7 +124,9 @@ def explain(
     )
 
 
-def _explain(policy: "Policy", question: Question, owner: Owner) -> Explanation:
+def _explain(
+    policy: "Policy", question: Question, owner: Owner, operation: str | None
+) -> Explanation:
     target = question.target
     asked = str(target)
     if target.name == INFERENCE_NAME:
@@ -124,8 +144,9 @@ def _explain(policy: "Policy", question: Question, owner: Owner) -> Explanation:
         or connection.treatment is not Treatment.TERMINATE
     ):
         return Explanation(asked, "connection", connection)
-    request = _judge_request(policy, question, owner)
-    asked = f"{question.method} {asked}{question.target_text}"
+    request = _judge_request(policy, question, owner, operation)
+    doing = f", {operation}" if operation else ""
+    asked = f"{question.method} {asked}{question.target_text}{doing}"
     return Explanation(asked, "request", request)
 
 
@@ -154,7 +175,8 @@ def parse_question(text: str, method: str = "GET") -> Question:
         raise BadInput(f"{method!r} is no HTTP method")
     if not has_scheme:
         return Question(target)
-    return Question(target, method.upper(), _request_target(parts))
+    websocket = parts.scheme in ("ws", "wss") or method.upper() == WEBSOCKET_TEXT
+    return Question(target, method.upper(), _request_target(parts), websocket)
 
 
 def _target(host: str, port: int) -> Target:
@@ -185,15 +207,31 @@ def _owner(binaries: Sequence[str]) -> Owner:
     return Owner((tuple(Program(path) for path in binaries[:MAX_CHAIN]),))
 
 
-def _judge_request(policy: "Policy", question: Question, owner: Owner) -> Decision:
+def _judge_request(
+    policy: "Policy", question: Question, owner: Owner, operation: str | None
+) -> Decision:
     try:
         path, query = canonical_path(question.target_text or "/", allow_encoded_slash=True)
     except MalformedTarget as error:
         return Decision(
             Verdict.DENIED, Reason.MALFORMED_REQUEST, message=f"the request target: {error}"
         )
-    request = Request(question.method or "GET", path, query)
-    return policy.judge_request(question.target, request, owner)
+    target = question.target
+    request = Request(question.method or "GET", path, query, question.websocket)
+    inspection = policy.inspection(target, request, owner)
+    if operation is None:
+        decision = policy.judge_request(target, request, owner)
+        if inspection is None or not decision.final:
+            return decision
+        form = GRAPHQL_FORM if inspection.reader is Reader.GRAPHQL else RPC_FORM
+        return replace(
+            decision, message=f"{decision.message}; ask with --method POST --operation {form}"
+        )
+    if inspection is None:
+        raise BadInput(f"operation {operation!r}: nothing is judged inside of this request")
+    graphql = inspection.reader is Reader.GRAPHQL
+    call = parse_graphql_call(operation) if graphql else parse_rpc_call(operation)
+    return policy.judge_request(target, replace(request, calls=(call,)), owner)
 
 
 def _inference(target: Target) -> Decision:

@@ -59,6 +59,10 @@ class Fields:
         """Note what is wrong with one key."""
         self._report.problem(self.line_of(key), self.where(key), message)
 
+    def warn(self, key: str, message: str) -> None:
+        """Note what loads but may surprise its author."""
+        self._report.warn(self.where(key), message)
+
     def missing(self, message: str) -> None:
         """Note that the mapping lacks a key. What is no mapping has been noted already."""
         if not self._broken:

@@ -117,6 +117,17 @@ _PRESET_METHODS: Final[dict[Access, tuple[str, ...]]] = {
     Access.READ_WRITE: ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH"),
     Access.FULL: ("*",),
 }
+# A client's messages have no method; rules call them so. GET is the handshake.
+WEBSOCKET_TEXT: Final = "WEBSOCKET_TEXT"
+_SOCKET_METHODS: Final[dict[Access, tuple[str, ...]]] = {
+    Access.READ_ONLY: ("GET",),
+    Access.READ_WRITE: ("GET", WEBSOCKET_TEXT),
+    Access.FULL: ("*",),
+}
+SOCKET_PRESETS: Final[dict[Access, tuple[HttpRule, ...]]] = {
+    access: tuple(HttpRule(method, EVERY_PATH, "access") for method in methods)
+    for access, methods in _SOCKET_METHODS.items()
+}
 PRESET_RULES: Final[dict[Access, tuple[HttpRule, ...]]] = {
     access: tuple(HttpRule(method, EVERY_PATH, "access") for method in methods)
     for access, methods in _PRESET_METHODS.items()

@@ -13,6 +13,7 @@ from netmgr.model import parse_dns_name
 from netmgr.policy.decision import (
     Decision,
     DestinationPlan,
+    Inspection,
     NameDecision,
     PlanKind,
     Request,
@@ -46,12 +47,13 @@ DEFAULT_PORT: Final = 443  # named in the remedy for a name that was only asked 
 class Judge:
     """Answers from an index of endpoints."""
 
-    __slots__ = ("_index", "_nearest", "_targets", "_venues")
+    __slots__ = ("_index", "_nearest", "_socket_targets", "_targets", "_venues")
 
     def __init__(self, index: Index) -> None:
         self._index = index
         self._nearest: Nearest | None = None  # made at the first denial
         self._targets: dict[tuple[Target, Owner], Venue] = {}
+        self._socket_targets: dict[tuple[Target, Owner], Venue] = {}  # of WebSocket handshakes
         self._venues: dict[tuple[str, ...], Venue] = {}  # by places; made at the first request
 
     # -- names -----------------------------------------------------------------------------
@@ -111,27 +113,42 @@ class Judge:
 
     def judge_request(self, target: Target, request: Request, owner: Owner = UNKNOWN) -> Decision:
         """Whether one HTTP request may go to `target`."""
-        venue = self._targets.get((target, owner))
+        venue = self._venue(target, owner, request.websocket)
         if venue is None:
-            venue = self._find_venue(target, owner)
-            if venue is None:
-                return self.judge_connection(target, owner)
+            return self.judge_connection(target, owner)
         return venue.judge(target, request)
 
-    def _find_venue(self, target: Target, owner: Owner) -> Venue | None:
+    def inspection(
+        self, target: Target, request: Request, owner: Owner = UNKNOWN
+    ) -> Inspection | None:
+        """What of the request has to be read before it can be judged; None: nothing has."""
+        venue = self._venue(target, owner, request.websocket)
+        return None if venue is None else venue.inspection(target, request)
+
+    def _venue(self, target: Target, owner: Owner, websocket: bool) -> Venue | None:
+        targets = self._socket_targets if websocket else self._targets
+        venue = targets.get((target, owner))
+        if venue is None:
+            venue = self._find_venue(target, owner, websocket)
+            if venue is None:
+                return None
+            if len(targets) >= MAX_VENUES:
+                targets.clear()
+            targets[target, owner] = venue
+        return venue
+
+    def _find_venue(self, target: Target, owner: Owner, websocket: bool) -> Venue | None:
         known = [e for e in self._known(target) if e.inspects and target.port in e.ports]
         judging = self._open_to(owner, known)
         if not judging:
             return None
-        key = tuple(endpoint.place for endpoint in judging)
+        having = [e for e in judging if (e.protocol is Protocol.WEBSOCKET) is websocket]
+        key = ("websocket" if websocket else "http", *(endpoint.place for endpoint in having))
         venue = self._venues.get(key)
         if venue is None:
             if len(self._venues) >= MAX_VENUES:
                 self._venues.clear()
-            venue = self._venues[key] = Venue(judging)
-        if len(self._targets) >= MAX_VENUES:
-            self._targets.clear()
-        self._targets[target, owner] = venue
+            venue = self._venues[key] = Venue(having, websocket=websocket)
         return venue
 
     # -- destinations ----------------------------------------------------------------------
@@ -274,8 +291,10 @@ def _add_port(like: Endpoint, host: str, port: int) -> str | None:
     arguments = _add_endpoint(host, port)
     if arguments is None or not like.inspects:
         return arguments
+    if like.protocol in (Protocol.JSON_RPC, Protocol.MCP):
+        return None  # no flag has a form for their rules
     access = like.access or Access.READ_ONLY
-    return f"{arguments}:{access.value}:rest" + (":audit" if like.audit else "")
+    return f"{arguments}:{access.value}:{like.protocol.value}" + (":audit" if like.audit else "")
 
 
 def _is_host_name(name: str) -> bool:

@@ -63,6 +63,7 @@ _REQUEST: Final = (
 _Traits = tuple[object, ...]
 _Whom = Programs | None  # None: every program
 _Paths = dict[tuple[str, _Whom], Endpoint]
+_Narrowness = tuple[bool, int]
 _Conflict = tuple[Endpoint, Endpoint, str]
 
 
@@ -72,18 +73,19 @@ class _Port:
 
     Attributes:
         kinds: by what they say of the connection, and for whom.
-        readers: those that look inside, by narrowness, by what they say of requests, by path and
-            for whom.
+        readers: those that look inside, by narrowness (handshakes apart: no other endpoint has a
+            say on them), by what they say of requests, by path and for whom.
     """
 
     kinds: dict[tuple[_Traits, _Whom], Endpoint] = field(default_factory=dict)
-    readers: dict[int, dict[_Traits, _Paths]] = field(default_factory=dict)
+    readers: dict[_Narrowness, dict[_Traits, _Paths]] = field(default_factory=dict)
 
     def add(self, endpoint: Endpoint) -> None:
         whom = None if endpoint.programs.any else endpoint.programs
         self.kinds.setdefault((_traits(endpoint, _CONNECTION), whom), endpoint)
         if endpoint.inspects:
-            said = self.readers.setdefault(endpoint.specificity, {})
+            narrowness = (endpoint.protocol is Protocol.WEBSOCKET, endpoint.specificity)
+            said = self.readers.setdefault(narrowness, {})
             path = endpoint.path.text if endpoint.path else ""
             paths = said.setdefault(_traits(endpoint, _REQUEST), {})
             paths.setdefault((path, whom), endpoint)

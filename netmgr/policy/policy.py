@@ -12,7 +12,14 @@ from ipaddress import IPv4Network
 from typing import Any, Final
 
 from netmgr.policy.cases import failures
-from netmgr.policy.decision import Decision, DestinationPlan, NameDecision, Request, Target
+from netmgr.policy.decision import (
+    Decision,
+    DestinationPlan,
+    Inspection,
+    NameDecision,
+    Request,
+    Target,
+)
 from netmgr.policy.expiry import TimedJudge
 from netmgr.policy.index import Index
 from netmgr.policy.judge import Judge
@@ -35,6 +42,7 @@ class Policy:
         entries: the parts of `network_policies`, in the order of the file.
         hint: what every denial tells whoever was denied; None: nothing.
         cases: the tests that it carries; whoever loads a file runs them first.
+        looks_inside: whether some endpoint judges what is inside of requests.
         warnings: what loads but may surprise its author, one sentence each.
         timed: its expiries, where some entry has one; else None, and no decision asks a clock.
     """
@@ -48,6 +56,7 @@ class Policy:
         "digest",
         "entries",
         "hint",
+        "looks_inside",
         "timed",
         "warnings",
     )
@@ -65,6 +74,7 @@ class Policy:
         self.cases: Final = document.cases
         self.timed = TimedJudge(ordered, self._index) if expiring else None
         self._judge: Judge | TimedJudge = self.timed or Judge(self._index)
+        self.looks_inside: Final = any(e.inside for entry in ordered for e in entry.endpoints)
         canonical = json.dumps(document.to_doc(), sort_keys=True, separators=(",", ":"))
         self.digest: Final = hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -193,6 +203,12 @@ class Policy:
     def judge_request(self, target: Target, request: Request, owner: Owner = UNKNOWN) -> Decision:
         """Whether one HTTP request on a terminated connection may go to `target`."""
         return self._judge.judge_request(target, request, owner)
+
+    def inspection(
+        self, target: Target, request: Request, owner: Owner = UNKNOWN
+    ) -> Inspection | None:
+        """What of the request has to be read before it can be judged; None: nothing has."""
+        return self._judge.inspection(target, request, owner) if self.looks_inside else None
 
     def destination_plan(self, target: Target, owner: Owner = UNKNOWN) -> DestinationPlan | None:
         """Which addresses a destination may have; None where the policy does not allow it."""

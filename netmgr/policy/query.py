@@ -30,6 +30,11 @@ class TextGlob:
     text: str
     _body: str | StarText
 
+    @property
+    def starred(self) -> bool:
+        """Whether more than one text fits."""
+        return not isinstance(self._body, str)
+
     def matches(self, value: str) -> bool:
         """Whether the whole of `value` fits."""
         body = self._body
@@ -101,6 +106,9 @@ def parse_text_glob(text: str) -> TextGlob:
             raise BadPattern(f"{text!r}: {char!r} has no meaning here; only '*' does")
     pieces = text.split("*")
     return TextGlob(text, text if len(pieces) == 1 else parse_star_text(pieces))
+
+
+ANYTHING: Final = parse_text_glob("*")
 
 
 def missed(tests: Sequence[QueryTest], query: Query) -> str:

@@ -7,13 +7,16 @@ form is the policy's canonical one, and schema.py reads it back to an equal valu
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any
+from typing import Any, Final
 
+from netmgr.policy.calls.rules import CallRule, Inside
 from netmgr.policy.hosts import Host
 from netmgr.policy.http_rules import Access, HttpRule
 from netmgr.policy.limits import NO_LIMITS, EntryLimits
 from netmgr.policy.match import PathGlob
 from netmgr.policy.programs import ANY_PROGRAM, Programs
+
+_Rule = HttpRule | CallRule
 
 
 class Protocol(StrEnum):
@@ -23,6 +26,15 @@ class Protocol(StrEnum):
     TCP = "tcp"  # nothing, said aloud
     SQL = "sql"  # nothing yet: always audited
     REST = "rest"  # method and path of every HTTP request
+    WEBSOCKET = "websocket"  # the handshake, and a client's messages
+    GRAPHQL = "graphql"  # operations and their root fields
+    JSON_RPC = "json-rpc"  # methods
+    MCP = "mcp"  # methods, tools and their arguments
+
+
+INSPECTED: Final = frozenset(
+    (Protocol.REST, Protocol.WEBSOCKET, Protocol.GRAPHQL, Protocol.JSON_RPC, Protocol.MCP)
+)
 
 
 class Tls(StrEnum):
@@ -42,6 +54,7 @@ class Endpoint:
         path: requests on other paths are not its business; None covers every path.
         audit: a request that no rule allows goes on and is recorded.
         encoded_slash: `%2F` may stand inside a segment.
+        inside: what may be asked inside of requests, where that is looked at.
         access: the preset that `allow` comes from; None where rules are written out.
         programs: for whom it is; the entry's own.
         networks: `allowed_ips`: where it must be; empty: as its host says.
@@ -60,11 +73,12 @@ class Endpoint:
     deny: tuple[HttpRule, ...] = ()
     programs: Programs = ANY_PROGRAM
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    inside: Inside | None = None
 
     @property
     def inspects(self) -> bool:
         """Whether requests are judged one by one."""
-        return self.protocol is Protocol.REST
+        return self.protocol in INSPECTED
 
     @property
     def entry(self) -> str:
@@ -95,11 +109,11 @@ class Endpoint:
             doc["allow_encoded_slash"] = True
         if self.access is not None:
             doc["access"] = self.access.value
-        elif self.allow:
-            doc["rules"] = [{"allow": rule.to_doc()} for rule in self.allow]
-        if self.deny:
-            doc["deny_rules"] = [rule.to_doc() for rule in self.deny]
-        return doc
+        elif allow := _in_order(self.allow, self.inside.allow if self.inside else ()):
+            doc["rules"] = [{"allow": rule.to_doc()} for rule in allow]
+        if deny := _in_order(self.deny, self.inside.deny if self.inside else ()):
+            doc["deny_rules"] = [rule.to_doc() for rule in deny]
+        return doc | self._inside_doc()
 
     def _where(self) -> dict[str, Any]:
         doc: dict[str, Any] = {"host": self.host.text} if self.host.text else {}
@@ -110,6 +124,23 @@ class Endpoint:
         if self.networks:
             doc["allowed_ips"] = [_shown(network) for network in self.networks]
         return doc
+
+    def _inside_doc(self) -> dict[str, Any]:
+        if self.inside is None:
+            return {}
+        if self.protocol in (Protocol.GRAPHQL, Protocol.WEBSOCKET):
+            return self.inside.graphql_doc()
+        key = "mcp" if self.protocol is Protocol.MCP else "json_rpc"
+        doc = self.inside.rpc_doc()
+        return {key: doc} if doc else {}
+
+
+def _in_order(http: tuple[HttpRule, ...], calls: tuple[CallRule, ...]) -> list[_Rule]:
+    """Rules of both kinds as they stood in the document: `rules[0]`, `rules[1]`, ..."""
+    if not calls:
+        return list(http)
+    rules: list[_Rule] = [*http, *calls]
+    return sorted(rules, key=lambda rule: int(rule.place.partition("[")[2].rstrip("]") or 0))
 
 
 @dataclass(frozen=True, slots=True)

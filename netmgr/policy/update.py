@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from netmgr.errors import BadInput, did_you_mean
-from netmgr.policy.http_rules import PRESET_RULES, Access
+from netmgr.policy.http_rules import PRESET_RULES, SOCKET_PRESETS, Access
 from netmgr.policy.match import BadPattern, PathGlob, parse_path_glob
 from netmgr.policy.merge import Wanted, endpoint_doc, fold, paths_of, ports_of, refuse, widening
 from netmgr.policy.operations import (
@@ -32,6 +32,7 @@ from netmgr.policy.programs import ANY_BINARY
 from netmgr.policy.rules import entry_of
 
 DEFAULT_PORT: Final = 443  # of `--allow HOST`
+_RULED: Final = ("rest", "websocket")  # whose rules have a form on the command line
 _ALLOW_ENTRY: Final = "allow"
 _NO_WORD = re.compile(r"[^a-z0-9]+")
 
@@ -206,13 +207,14 @@ class _Batch:
     # -- rules -----------------------------------------------------------------------------
 
     def _add_rule(self, wanted: AddHttpRule) -> None:
-        place, endpoint = self._one_rest_endpoint(wanted)
+        place, endpoint = self._one_ruled_endpoint(wanted)
         self._refuse_heirs(place)
         if wanted.deny and not endpoint.get("access") and not endpoint.get("rules"):
             raise BadInput(f"{place} allows no request, so that there is nothing to deny from")
         rule = {"method": wanted.method, "path": _parse_glob(wanted.path).text}
         if "access" in endpoint and not wanted.deny:
-            preset = PRESET_RULES[Access(endpoint["access"])]
+            presets = PRESET_RULES if endpoint["protocol"] == "rest" else SOCKET_PRESETS
+            preset = presets[Access(endpoint["access"])]
             rules = [{"allow": known.to_doc()} for known in preset]
         else:
             rules = list(endpoint.get("deny_rules" if wanted.deny else "rules", []))
@@ -235,15 +237,15 @@ class _Batch:
                 "--binary out, or name them too"
             )
 
-    def _one_rest_endpoint(self, wanted: AddHttpRule) -> tuple[str, Doc]:
+    def _one_ruled_endpoint(self, wanted: AddHttpRule) -> tuple[str, Doc]:
         covering = self._find(wanted.host, wanted.port, self.entry)
         if not covering:
             raise self._not_found(wanted.host, wanted.port)
-        judging = [(place, e) for place, e in covering if e.get("protocol") == "rest"]
+        judging = [(place, e) for place, e in covering if e.get("protocol") in _RULED]
         if not judging:
             raise BadInput(
                 f"{covering[0][0]} does not look inside its connections: rules need "
-                "'protocol: rest'"
+                "'protocol: rest' or 'websocket'"
             )
         found = _narrowest(judging, wanted)
         keys = sorted({entry_of(place) for place, _ in judging})

@@ -7,28 +7,48 @@ another protocol cannot allow it. Every endpoint that has a say can deny it. Kno
 
 import shlex
 from collections.abc import Iterable
+from typing import Final
 
-from netmgr.policy.decision import Decision, Request, Target, Treatment
-from netmgr.policy.http_rules import EVERY_PATH, Fit, HttpRule, Reading
+from netmgr.policy.calls.call import Calls
+from netmgr.policy.calls.judge import Judging, judge_calls
+from netmgr.policy.decision import Decision, Inspection, Reader, Request, Target, Treatment
+from netmgr.policy.http_rules import EVERY_PATH, WEBSOCKET_TEXT, Fit, HttpRule, Reading
 from netmgr.policy.match import StarText, is_method, literal_glob, parse_star_text
 from netmgr.policy.path import MalformedTarget
 from netmgr.policy.path_table import PathTable
 from netmgr.policy.query import missed
-from netmgr.policy.rules import Endpoint
+from netmgr.policy.rules import Endpoint, Protocol
 from netmgr.reasons import Reason, Verdict
 
 
 class _Seat:
     """An endpoint, its rules ready to be searched."""
 
-    __slots__ = ("allow", "deny", "endpoint", "reach")
+    __slots__ = ("allow", "deny", "endpoint", "inside", "reach")
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.allow = PathTable((rule.path, rule) for rule in endpoint.allow)
         self.deny = PathTable((rule.path, rule) for rule in endpoint.deny)
         self.reach = _reach(endpoint)
+        self.inside: Judging | None = None
+        if endpoint.inside is not None:
+            answers = endpoint.protocol is Protocol.MCP
+            self.inside = Judging(endpoint.place, endpoint.inside, answers)
 
+
+_READERS: Final = {
+    Protocol.GRAPHQL: Reader.GRAPHQL,
+    Protocol.WEBSOCKET: Reader.GRAPHQL,
+    Protocol.JSON_RPC: Reader.JSON_RPC,
+    Protocol.MCP: Reader.MCP,
+}
+_METHODS: Final = {
+    Protocol.GRAPHQL: ("GET", "POST"),
+    Protocol.JSON_RPC: ("POST",),
+    Protocol.MCP: ("POST",),
+}
+_STREAM_METHODS: Final = ("GET", "DELETE")  # of MCP, without a body: receive, end the session
 
 _Near = tuple[Fit, _Seat, HttpRule]
 
@@ -36,10 +56,12 @@ _Near = tuple[Fit, _Seat, HttpRule]
 class Venue:
     """Endpoints that judge the same targets, ready for many requests."""
 
-    __slots__ = ("_reaching", "_seats")
+    __slots__ = ("_empty", "_reaching", "_seats", "_websocket")
 
-    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+    def __init__(self, endpoints: Iterable[Endpoint], *, websocket: bool = False) -> None:
         seats = [_Seat(endpoint) for endpoint in endpoints]
+        self._websocket = websocket
+        self._empty = not seats
         self._seats = PathTable((seat.endpoint.path or EVERY_PATH, seat) for seat in seats)
         self._reaching = tuple(seat for seat in seats if seat.reach is not None)
 
@@ -48,15 +70,32 @@ class Venue:
         reading = Reading(target, request)
         seats = self._covering(reading)
         if not seats:
-            return _nobodys(reading)
+            return self._nobodys(reading)
         chosen = max(seats, key=_authority)
         if reading.slashed is not None and not chosen.endpoint.encoded_slash:
             return _malformed(chosen, "escaped separator %2F")
         try:
             denied = _denied(seats, chosen, reading)
-            return denied or self._shadowed(chosen, reading) or self._ask(seats, chosen, reading)
+            if denied is not None and not denied.permits:
+                return denied
+            asked = self._shadowed(chosen, reading) or self._ask(seats, chosen, request, reading)
+            return denied if denied is not None and asked.permits else asked
         except MalformedTarget as fault:
             return _malformed(chosen, str(fault))
+
+    def inspection(self, target: Target, request: Request) -> Inspection | None:
+        """What of the request has to be read before it can be judged; None: nothing has."""
+        if self._websocket and request.method != WEBSOCKET_TEXT:
+            return None  # a handshake has nothing inside
+        seats = self._covering(Reading(target, request))
+        if not seats:
+            return None
+        chosen = max(seats, key=_authority)
+        judging = _judging(seats, chosen)
+        if not judging:
+            return None
+        reader = _READERS[chosen.endpoint.protocol]
+        return Inspection(reader, min(one.inside.max_body for one in judging))
 
     def chosen(self, path: str) -> Endpoint | None:
         """The endpoint that says how requests on the canonical `path` are read."""
@@ -70,7 +109,42 @@ class Venue:
         # A server that decodes %2F finds another endpoint's path there: it has a say, too.
         return [*seats, *(s for s in self._seats.covering(reading.slashed) if s not in seats)]
 
-    def _ask(self, seats: list[_Seat], chosen: _Seat, reading: Reading) -> Decision:
+    def _ask(
+        self, seats: list[_Seat], chosen: _Seat, request: Request, reading: Reading
+    ) -> Decision:
+        if self._websocket:
+            return self._ask_socket(seats, chosen, request, reading)
+        if chosen.endpoint.inside is not None:
+            return self._ask_inside(seats, chosen, request, reading)
+        return self._ask_rules(seats, chosen, reading)
+
+    def _ask_socket(
+        self, seats: list[_Seat], chosen: _Seat, request: Request, reading: Reading
+    ) -> Decision:
+        """A handshake, or a message: by its operation where some endpoint judges those."""
+        judging = _judging(seats, chosen)
+        if reading.method != WEBSOCKET_TEXT or not judging:
+            return self._ask_rules(seats, chosen, reading)
+        inside = judge_calls(judging, request.calls)
+        if inside.permits or inside.final:
+            return inside
+        if inside.reason is not Reason.DENY_RULE:
+            anything = self._ask_rules(seats, chosen, reading)
+            if anything.verdict is Verdict.ALLOWED:
+                return anything
+        return inside if _is_enforced(seats) else _audited(inside)
+
+    def _ask_inside(
+        self, seats: list[_Seat], chosen: _Seat, request: Request, reading: Reading
+    ) -> Decision:
+        endpoint = chosen.endpoint
+        wrong = _wrong_method(endpoint, reading, request.calls)
+        decision = wrong or judge_calls(_judging(seats, chosen), request.calls)
+        if decision.permits or decision.final:
+            return decision
+        return decision if _is_enforced(seats) else _audited(decision)
+
+    def _ask_rules(self, seats: list[_Seat], chosen: _Seat, reading: Reading) -> Decision:
         nearest: _Near | None = None
         for seat in seats:
             if seat.endpoint.protocol is not chosen.endpoint.protocol:
@@ -106,6 +180,23 @@ class Venue:
                 )
         return None
 
+    def _nobodys(self, reading: Reading) -> Decision:
+        target = reading.target
+        reason, why = Reason.PATH_NOT_ALLOWED, f"no endpoint for {target} covers the path"
+        if self._websocket:
+            reason = Reason.UNSUPPORTED_PROTOCOL
+            why = f"no endpoint with 'protocol: websocket' for {target} covers the path"
+        elif self._empty:
+            reason = Reason.UNSUPPORTED_PROTOCOL
+            why = f"{target} takes WebSocket handshakes only, this is a request for"
+        return Decision(
+            Verdict.DENIED,
+            reason,
+            None,
+            f"{why} {reading.path}",
+            treatment=Treatment.TERMINATE,
+        )
+
 
 def _refused(chosen: _Seat, nearest: _Near | None, reading: Reading) -> Decision:
     endpoint = chosen.endpoint
@@ -129,16 +220,6 @@ def _refused(chosen: _Seat, nearest: _Near | None, reading: Reading) -> Decision
     )
 
 
-def _nobodys(reading: Reading) -> Decision:
-    return Decision(
-        Verdict.DENIED,
-        Reason.PATH_NOT_ALLOWED,
-        None,
-        f"no endpoint for {reading.target} covers the path {reading.path}",
-        treatment=Treatment.TERMINATE,
-    )
-
-
 def _add_allow(endpoint: Endpoint, reading: Reading) -> str | None:
     """The arguments that would allow the request, or None where no rule can name it."""
     if not is_method(reading.method) or not endpoint.host.text:
@@ -146,6 +227,38 @@ def _add_allow(endpoint: Endpoint, reading: Reading) -> str | None:
     host, port = endpoint.host.text, reading.target.port
     wording = f"{host}:{port}:{reading.method}:{literal_glob(reading.path)}"
     return f"--add-allow {shlex.quote(wording)} --rule-name {shlex.quote(endpoint.entry)}"
+
+
+def _judging(seats: list[_Seat], chosen: _Seat) -> list[Judging]:
+    """Those that judge what is inside, as the narrowest endpoint reads it."""
+    protocol = chosen.endpoint.protocol
+    return [
+        seat.inside
+        for seat in seats
+        if seat.inside is not None and seat.endpoint.protocol is protocol
+    ]
+
+
+def _is_enforced(seats: list[_Seat]) -> bool:
+    """Whether some of those that judge what is inside do not only audit."""
+    return any(not seat.endpoint.audit for seat in seats if seat.inside is not None)
+
+
+def _wrong_method(endpoint: Endpoint, reading: Reading, calls: Calls | None) -> Decision | None:
+    """A denial where the endpoint's protocol has no requests with this method."""
+    method = reading.method
+    if method in _METHODS[endpoint.protocol]:
+        return None
+    if endpoint.protocol is Protocol.MCP and method in _STREAM_METHODS and calls == ():
+        return None
+    return Decision(
+        Verdict.DENIED,
+        Reason.METHOD_NOT_ALLOWED,
+        endpoint.place,
+        f"{endpoint.place} judges {endpoint.protocol.value}, which has no {method} such as this",
+        endpoint.place,
+        treatment=Treatment.TERMINATE,
+    )
 
 
 def _denied(seats: list[_Seat], chosen: _Seat, reading: Reading) -> Decision | None:

@@ -35,6 +35,7 @@ class ClientConnection(Inbox):
         self._reading = True
         self._discard = False
         self._stop: Exception | None = None
+        self._raw: Callable[[bytes], None] | None = None
         self.on_writable: Callable[[], None] | None = None
         self.deadline = FOREVER
         self.gone = False
@@ -91,8 +92,20 @@ class ClientConnection(Inbox):
         """
         event = self._reader.next()
         if event is None and not self._reading:
-            self._resume()
+            self.resume()
         return event
+
+    def take_over(self, on_data: Callable[[bytes], None]) -> bytes:
+        """From now on what comes is no HTTP and goes to `on_data`; what has come is returned."""
+        self._raw = on_data
+        self.resume()
+        return self._reader.take_rest()
+
+    def pause(self) -> None:
+        """Read nothing for now. Twice is once."""
+        if self._reading and self._transport is not None and not self.gone:
+            self._reading = False
+            self._transport.pause_reading()
 
     def write(self, data: bytes) -> None:
         """Send; buffered, see `blocked`."""
@@ -102,7 +115,7 @@ class ClientConnection(Inbox):
     def discard_input(self) -> None:
         """Throw away what the client still sends: nothing more is read from it."""
         self._discard = True
-        self._resume()
+        self.resume()
 
     def finish_writing(self) -> None:
         """Say that nothing follows what was written. TLS cannot; there `Connection: close` does."""
@@ -146,14 +159,16 @@ class ClientConnection(Inbox):
         if self._discard:
             return
         self.bytes_in += len(data)
+        if self._raw is not None:
+            self._raw(data)
+            return
         self._reader.feed(data)
-        if self._reading and self._reader.held > self._limits.client_buffer_bytes:
-            self._reading = False
-            assert self._transport is not None
-            self._transport.pause_reading()
+        if self._reader.held > self._limits.client_buffer_bytes:
+            self.pause()
         self.wake()
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
+        """Read on. Twice is once."""
         if not self._reading and self._transport is not None and not self.gone:
             self._reading = True
             self._transport.resume_reading()

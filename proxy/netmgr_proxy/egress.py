@@ -50,10 +50,15 @@ class EgressExchange(Exchange):
         self._bare = False  # an HTTP/1.0 client gets chunked bodies without their framing
         self._start_recorded = False
         self._ration: Ration | None = None
+        self._body = b""  # where it was read whole to be judged
 
     async def run(self) -> bool:
         self._judged = judged = self._endpoint.read(self.head)
         self._judge(judged)
+        return await self._relay(judged)
+
+    async def _relay(self, judged: Judged) -> bool:
+        """Send what was judged, and hand the answer on."""
         self._charge_request(self.head.length or 0)
         try:
             await self._send(judged)
@@ -124,9 +129,11 @@ class EgressExchange(Exchange):
     def _send_start(self, judged: Judged) -> None:
         """The head, and as much of the body as is there, in one write."""
         assert self.upstream is not None
-        self.upstream.begin(self, bodyless=self.head.method == "HEAD")
-        start = [judged.render(self.head)]
-        self._charge(len(start[0]))
+        upgrade = self.head.upgrade is not None
+        self.upstream.begin(self, bodyless=self.head.method == "HEAD", upgrade=upgrade)
+        start = [judged.render(self.head), self._body]
+        self._charge(len(start[0]) + len(self._body))
+        self.progress.bytes_out += len(self._body)
         while not self.progress.request_sent:
             event = self.client.next_event_nowait()
             if isinstance(event, Body):

@@ -16,6 +16,7 @@ from netmgr.reasons import Reason
 from netmgr_proxy.authority import canonical_authority, check_authority
 from netmgr_proxy.upstreams import Origin
 from netmgr_proxy.wire.face import Refusal, Refused, refusal_of
+from netmgr_proxy.wire.handshake import EXTENSIONS, WEBSOCKET
 from netmgr_proxy.wire.request import Head
 
 # Sent again on a new connection when a pooled one turns out to be dead (RFC 9110 §9.2.2).
@@ -56,6 +57,8 @@ class Judged:
 
     def render(self, head: Head) -> bytes:
         """The head as the origin gets it; `head` is this one or differs in its length only."""
+        if head.upgrade is not None:
+            return self.start + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
         if head.length is None:
             return self.start + b"Transfer-Encoding: chunked\r\n\r\n"
         if head.length or head.method not in REPEATABLE:
@@ -91,11 +94,11 @@ class Endpoint:
         if last is not None and head.is_like(last.head):
             return last
         request = self._read_request(head)
-        self._last = judged = Judged(head, request, self._render_start(head, request))
+        self._last = judged = Judged(head, request, self.render_start(head, request))
         return judged
 
     def _read_request(self, head: Head) -> Request:
-        if head.upgrade is not None:
+        if head.upgrade not in (None, WEBSOCKET):
             protocol = head.upgrade.decode("latin-1")
             why = (
                 f"an upgrade to {protocol} is not possible on an endpoint whose requests are judged"
@@ -106,11 +109,14 @@ class Endpoint:
             path, query = canonical_path(target, allow_encoded_slash=True)
         except MalformedTarget as fault:
             raise Refused(Refusal(Reason.MALFORMED_REQUEST, f"request target: {fault}")) from None
-        return Request(head.method, path, query)
+        return Request(head.method, path, query, websocket=head.upgrade == WEBSOCKET)
 
-    def _render_start(self, head: Head, request: Request) -> bytes:
+    def render_start(self, head: Head, request: Request) -> bytes:
+        """The head as the origin gets it, without its framing field."""
         query = f"?{request.query}" if request.query else ""
         authority = canonical_authority(self.target, self.scheme)
         lines = [f"{request.method} {request.path}{query} HTTP/1.1\r\nHost: {authority}".encode()]
-        lines += [name + b": " + value for name, value in head.fields]
+        # Extensions would change what frames mean; without an offer no server grants one.
+        drop = EXTENSIONS if head.upgrade is not None else None
+        lines += [name + b": " + value for name, value in head.fields if name.lower() != drop]
         return b"\r\n".join(lines) + b"\r\n"

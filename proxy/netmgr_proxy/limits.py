@@ -23,6 +23,9 @@ class Limits:
         request_headers: header fields of one request (the contract's number).
         response_head_bytes: an upstream's head; cookies and CSP make them larger than requests.
         inference_body_bytes: body of an inference request, collected before it is judged.
+        judged_bytes_per_sandbox: bodies and messages of one sandbox that are held until they are
+            judged, so that it cannot take the worker's memory.
+        judged_bytes: the same of all sandboxes.
         client_buffer_bytes: what a client may send ahead before its socket is left alone.
         drain_bytes: unread request body that is thrown away so that a denial can be read.
         connections_per_sandbox: so that one sandbox cannot take a worker's descriptors.
@@ -45,6 +48,8 @@ class Limits:
     request_headers: int = 100
     response_head_bytes: int = 64 * KIB
     inference_body_bytes: int = 32 * MIB
+    judged_bytes_per_sandbox: int = 32 * MIB
+    judged_bytes: int = 256 * MIB
     client_buffer_bytes: int = 256 * KIB
     drain_bytes: int = 256 * KIB
     connections_per_sandbox: int = 1024

@@ -20,6 +20,7 @@ from netmgr.process.view import VIEW_OPS, View
 from netmgr_proxy.dial import Dialer
 from netmgr_proxy.door import serve
 from netmgr_proxy.flows import SWEEP_S, Flows
+from netmgr_proxy.holdings import Holdings
 from netmgr_proxy.inbox import keep_large_blocks_apart
 from netmgr_proxy.leaves import Leaves
 from netmgr_proxy.limits import parse_limits
@@ -96,6 +97,7 @@ class ProxyRole:
             leaves=Leaves(daemon, self._shelf, limits.leaf_contexts),
             routes=self._routes,
             metered=self._metered,
+            holdings=Holdings(limits.judged_bytes_per_sandbox, limits.judged_bytes),
             pipes=Pipes(),
             rations=Rations(self._tally),
             tasks=self._tasks,

@@ -19,13 +19,16 @@ from netmgr_proxy.gate import Deny, Inference, Terminate
 from netmgr_proxy.greeting import Welcome, greet
 from netmgr_proxy.inference import errors
 from netmgr_proxy.inference.errors import render_error
+from netmgr_proxy.inspected import InspectedExchange
 from netmgr_proxy.judged import Endpoint
 from netmgr_proxy.model_call import ModelCall
 from netmgr_proxy.peer import Caller
 from netmgr_proxy.room import Room
 from netmgr_proxy.sockets import reset
 from netmgr_proxy.splice import LONG_FLOW_S
+from netmgr_proxy.websocket import WebSocketExchange
 from netmgr_proxy.wire.face import Refusal, Refused, render_head, render_response
+from netmgr_proxy.wire.handshake import WEBSOCKET
 from netmgr_proxy.wire.request import BadRequest, Body, End, Head
 
 _HTTPS_ONLY: Final = Refusal(
@@ -208,7 +211,12 @@ class HttpFlow:
             self._endpoint = Endpoint(
                 self.caller.address, account.target, self._scheme, account.owner
             )
-        return EgressExchange(self._room, self._client, self._account, head, self._endpoint)
+        sandbox = self._room.view.get(self.caller.address)
+        looks_inside = sandbox is not None and sandbox.policy.looks_inside
+        kind: type[EgressExchange] = InspectedExchange if looks_inside else EgressExchange
+        if head.upgrade == WEBSOCKET:
+            kind = WebSocketExchange
+        return kind(self._room, self._client, self._account, head, self._endpoint)
 
     def _serves_plain_http(self) -> bool:
         sandbox = self._room.view.get(self.caller.address)

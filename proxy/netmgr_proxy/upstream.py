@@ -63,10 +63,17 @@ class UpstreamConnection(Inbox):
 
     # -- for its user ----------------------------------------------------------------------
 
-    def begin(self, sink: ResponseSink, *, bodyless: bool) -> None:
-        """The next response is for `sink`."""
+    def begin(self, sink: ResponseSink, *, bodyless: bool, upgrade: bool = False) -> None:
+        """The next response is for `sink`.
+
+        Args:
+            bodyless: the request was a HEAD.
+            upgrade: it asked to switch protocols.
+        """
         self._sink = sink
-        self._reader = ResponseReader(self._max_head, bodyless=bodyless, memo=self._memo)
+        self._reader = ResponseReader(
+            self._max_head, bodyless=bodyless, memo=self._memo, upgrade=upgrade
+        )
         self.heard = False
 
     def write(self, data: bytes) -> None:

@@ -7,6 +7,7 @@ netmgr    a command of the operator's: exit, stdout, stderr
 talk      bytes from inside, exactly as they stand: to, tls, udp, send, wait
             status or statuses, reason (x-netmgr-reason), received, fails, end, within
 request   "METHOD TARGET STATUS" over TLS to api.test
+post      POSTs with a body and its length over TLS to `site`: path, body (or several), type, fields
 pipeline  `count` GETs in one write to `to`, answered in order
 policy    put a policy in force;  reject: one that must not be, with what the message names
 apply-remedy   run the line that `policy explain TARGET` prints
@@ -117,6 +118,19 @@ def _request(scene: Scene, line: str, _: Step) -> None:
     head = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n{length}Connection: close\r\n\r\n"
     words = {"to": f"{host}:443", "tls": host, "send": head}
     _talk(scene, words, {"status": [int(status)]})
+
+
+def _post(scene: Scene, words: Step, wanted: Step) -> None:
+    host, body = words["site"], words["body"]
+    bodies = body if isinstance(body, list) else [body]
+    head = (
+        f"POST {words['path']} HTTP/1.1\r\nHost: {host}\r\n"
+        f"Content-Type: {words.get('type', 'application/json')}\r\n{words.get('fields', '')}"
+    )
+    send = "".join(f"{head}Content-Length: {len(each)}\r\n\r\n{each}" for each in bodies)
+    talk = {"to": f"{host}:443", "tls": host, "send": send}
+    (status,) = wanted.pop("status")
+    _talk(scene, talk, wanted | {"statuses": [status] * len(bodies)})
 
 
 def _pipeline(scene: Scene, words: Step, _: Step) -> None:
@@ -240,6 +254,7 @@ VERBS: Final[dict[str, Callable[[Scene, Any, Step], None]]] = {
     "netmgr": _netmgr,
     "talk": _talk,
     "request": _request,
+    "post": _post,
     "pipeline": _pipeline,
     "policy": _policy,
     "reject": _reject,

@@ -32,6 +32,8 @@ HOP_BY_HOP: Final = frozenset(
 )
 _REFRAMED: Final = HOP_BY_HOP | {b"host", b"content-length"}
 _NEVER_NOMINATED: Final = frozenset((b"host", b"content-length", b"transfer-encoding"))
+_WEBSOCKET: Final = b"websocket"
+_UPGRADE: Final = b"upgrade"
 # The same client sends nearly the same head again and again; only this number differs.
 _MAX_DIGITS: Final = 12
 # A petabyte. A number that an origin's 64 bits do not hold would wrap round there, and what follows
@@ -148,6 +150,12 @@ class RequestReader:
         if self._h11 is not None:
             return len(self._h11.trailing_data[0])
         return len(self._buffer)
+
+    def take_rest(self) -> bytes:
+        """What came behind the last request, which is no HTTP any more."""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return rest
 
     @property
     def between_requests(self) -> bool:
@@ -311,8 +319,7 @@ def _head_from(event: h11.Request) -> Head:
     if not http10 and event.http_version != b"1.1":
         raise BadRequest(400, "only HTTP/1.0 and HTTP/1.1 are spoken here")
     _check_framing(chunked, length, http10)
-    if nominated & _NEVER_NOMINATED:
-        raise BadRequest(400, "the Connection field nominates a framing field (RFC 9110 §7.6.1)")
+    _check_nominated(nominated, upgrade)
     drop = _REFRAMED | nominated
     raw = event.headers.raw_items()
     return Head(
@@ -326,6 +333,13 @@ def _head_from(event: h11.Request) -> Head:
         upgrade=upgrade,
         fields=tuple((n, v) for n, v in raw if n.lower() not in drop),
     )
+
+
+def _check_nominated(nominated: set[bytes], upgrade: bytes | None) -> None:
+    if nominated & _NEVER_NOMINATED:
+        raise BadRequest(400, "the Connection field nominates a framing field (RFC 9110 §7.6.1)")
+    if upgrade == _WEBSOCKET and _UPGRADE not in nominated:
+        raise BadRequest(400, "Upgrade without 'Connection: Upgrade' (RFC 9110 §7.8)")
 
 
 def _check_framing(chunked: bool, length: int | None, http10: bool) -> None:

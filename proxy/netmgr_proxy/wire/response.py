@@ -19,6 +19,7 @@ _CHUNKS_END: Final = re.compile(rb"[^\r\n]\r\n\r\n")  # of the last chunk or the
 _END_BYTES: Final = 5  # what that matches
 _FRAMING_FIELDS: Final = frozenset((b"transfer-encoding", b"content-length"))
 _MEMO_BYTES: Final = 2048  # a longer head is not kept: every idle connection would hold it
+_SWITCHING: Final = 101
 _NO_BODY: Final = frozenset((204, 304))
 # The body is relayed as framed by the upstream, so its Transfer-Encoding is kept. Alt-Svc names
 # other ports and HTTP/3, which a sandbox cannot reach: a client would only lose time there.
@@ -36,6 +37,7 @@ class Framing(Enum):
     LENGTH = auto()
     CHUNKED = auto()
     CLOSE = auto()
+    SWITCHED = auto()  # no HTTP any more
 
 
 @dataclass(slots=True)
@@ -65,7 +67,12 @@ class ResponseHead:
     @property
     def interim(self) -> bool:
         """1xx: the real response follows."""
-        return self.status < 200
+        return self.status < 200 and not self.switches
+
+    @property
+    def switches(self) -> bool:
+        """What follows is another protocol."""
+        return self.framing is Framing.SWITCHED
 
     def field(self, name: bytes) -> bytes | None:
         """The first field called `name` (lower case)."""
@@ -160,6 +167,7 @@ class ResponseReader:
         bodyless: the request was a HEAD.
         max_head: bytes of one head.
         memo: the connection's own.
+        upgrade: the request asked to switch protocols, so the response may.
     """
 
     __slots__ = (
@@ -172,11 +180,20 @@ class ResponseReader:
         "_memo",
         "_parser",
         "_tail",
+        "_upgrade",
         "done",
         "head",
     )
 
-    def __init__(self, max_head: int, *, bodyless: bool, memo: HeadMemo | None = None) -> None:
+    def __init__(
+        self,
+        max_head: int,
+        *,
+        bodyless: bool,
+        memo: HeadMemo | None = None,
+        upgrade: bool = False,
+    ) -> None:
+        self._upgrade = upgrade
         self._bodyless = bodyless
         self._max_head = max_head
         self._buffer = b""
@@ -233,12 +250,16 @@ class ResponseReader:
         try:
             parser.feed_data(raw)
         except httptools.HttpParserUpgrade:
-            raise BadResponse("it switched protocols without having been asked") from None
+            if not self._upgrade or parser.get_status_code() != _SWITCHING:
+                raise BadResponse("it switched protocols without having been asked") from None
+            return ResponseHead(
+                _SWITCHING, heard.phrase, heard.fields, Framing.SWITCHED, 0, keep_alive=False
+            )
         except httptools.HttpParserError as fault:
             raise BadResponse(f"its response head is not valid HTTP: {fault}") from None
         heard.headed = True
         status = parser.get_status_code()
-        if status == 101 or not 100 <= status <= 999:
+        if status == _SWITCHING or not 100 <= status <= 999:
             raise BadResponse(f"its response has the status {status}")
         framing, length, nominated = self._framing(status)
         keep = framing is not Framing.CLOSE and self._keeps_alive(parser.get_http_version())
@@ -325,7 +346,7 @@ class ResponseReader:
         Raises:
             BadResponse: the response was not complete.
         """
-        if self.head is not None and self.head.framing is Framing.CLOSE:
+        if self.head is not None and self.head.framing in (Framing.CLOSE, Framing.SWITCHED):
             self.done = True
         elif not self.done:
             raise BadResponse("it closed the connection before the end of its response")

@@ -229,7 +229,7 @@ def test_programs_never_inherit_an_endpoint(base: Policy) -> None:
 def test_the_outcome_is_judged_as_any_policy(base: Policy) -> None:
     with pytest.raises(PolicyError, match="'git': expected an absolute path"):
         change(base, "--binary git --add-endpoint new.test:443")
-    with pytest.raises(PolicyError, match="needs 'protocol: rest'"):
+    with pytest.raises(PolicyError, match="needs a protocol whose requests are judged"):
         change(base, "--add-endpoint new.test:443:full:tcp")
     with pytest.raises(PolicyError, match="contradicts"):
         change(base, "--add-endpoint '*.test.example:443' --add-endpoint a.test.example:443::tcp")

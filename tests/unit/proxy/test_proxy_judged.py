@@ -88,7 +88,7 @@ def test_heads_that_differ_otherwise_share_nothing(parts: dict[str, Any]) -> Non
     ("parts", "reason"),
     [
         ({"host": b"other.example.com"}, Reason.AUTHORITY_MISMATCH),
-        ({"upgrade": b"websocket"}, Reason.UNSUPPORTED_PROTOCOL),
+        ({"upgrade": b"h2c"}, Reason.UNSUPPORTED_PROTOCOL),
         ({"target": b"no-slash"}, Reason.MALFORMED_REQUEST),
     ],
 )
