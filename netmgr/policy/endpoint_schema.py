@@ -11,7 +11,7 @@ from typing import Final
 from netmgr.guard import Network, describe_address, judge_address
 from netmgr.policy.address_schema import parse_allowed_ips
 from netmgr.policy.decision import DestinationPlan, PlanKind
-from netmgr.policy.fields import NOT_ENFORCED, Fields, refuse_later_keys
+from netmgr.policy.fields import Fields, refuse_later_keys
 from netmgr.policy.hosts import (
     HOST_NAMES,
     OWN_NAMES,
