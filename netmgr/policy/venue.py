@@ -319,10 +319,11 @@ def _place(seat: _Seat, rule: HttpRule) -> str:
     return f"{seat.endpoint.place}.{rule.place}"
 
 
-def _authority(seat: _Seat) -> tuple[int, bool, bool]:
+def _authority(seat: _Seat) -> tuple[int, bool, bool, bool]:
     """The narrower wins; of equally narrow ones (for different programs) the stricter."""
     endpoint = seat.endpoint
-    return endpoint.specificity, not endpoint.audit, not endpoint.encoded_slash
+    inside = seat.inside is not None
+    return endpoint.specificity, inside, not endpoint.audit, not endpoint.encoded_slash
 
 
 def _reach(endpoint: Endpoint) -> StarText | None:
