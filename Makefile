@@ -2,13 +2,13 @@
 # CI calls the same verbs and nothing else. CONTRIBUTING.md says what each is for.
 #
 #   PYTHON=/path/to/python3    the interpreter that .venv is made from (3.11 or later)
-#   ARGS="-k name -x"          further words for pytest, in unit, netns and bench; words for fuzz
+#   ARGS="-k name -x"          further words for pytest, in unit, netns and bench; words for fuzz, vm
 
 BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run install uninstall purge check test unit netns bench fuzz fmt clean
+.PHONY: help setup setup-test setup-vm vm run install uninstall purge check test unit netns bench fuzz fmt clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -46,6 +46,13 @@ unit: setup-test ## the tests that need no root
 
 netns: setup-test ## root: the tests on the real kernel
 	$(BIN)/pytest -q tests/contract tests/netns $(ARGS)
+
+setup-vm: ## root: what the VM tests need: Vagrant, libvirt, QEMU
+	@packaging/setup.sh vm
+
+vm: ## root: tests in machines of their own (Vagrant): the unit, reboot, disks, two hosts
+	@packaging/setup.sh vm
+	@vagrant/run-tests.sh --require $(ARGS)
 
 bench: ## root: measurements beside their competitors; reports, never fails on a time
 	@packaging/setup.sh bench

@@ -6,6 +6,7 @@
 #   packaging/setup.sh run     the same, and netmgr itself in .venv
 #   packaging/setup.sh test    the same, and what the tests use besides
 #   packaging/setup.sh bench   the same, and what the benchmarks compare with
+#   packaging/setup.sh vm      what builds and runs the machines of the VM tests
 #
 # May be run again: what is there is looked at, not installed anew. PYTHON selects the interpreter.
 set -euo pipefail
@@ -69,6 +70,23 @@ readonly needed_to_bench='
 containernetworking-plugins  file:/usr/lib/cni/bridge
 dnsperf                      command:dnsperf
 wrk                          command:wrk'
+
+readonly needed_for_vm='
+vagrant                     command:vagrant
+vagrant-libvirt             file:/usr/share/doc/vagrant-libvirt
+libvirt-daemon-system       command:libvirtd
+libvirt-daemon-driver-qemu  file:/usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so
+libvirt-clients             command:virsh
+qemu-system-x86             command:qemu-system-x86_64
+qemu-utils                  command:qemu-img
+mmdebstrap                  command:mmdebstrap
+e2fsprogs                   command:mke2fs
+fdisk                       command:sfdisk
+grub-common                 command:grub-mkimage
+grub-pc-bin                 file:/usr/lib/grub/i386-pc/boot.img
+dnsmasq-base                command:dnsmasq
+openssh-client              command:ssh
+rsync                       command:rsync'
 
 is_there() {
   local kind=${1%%:*} thing=${1#*:}
@@ -146,5 +164,8 @@ case $what in
     install_packages "$needed_to_run$needed_to_test$needed_to_bench"
     install_netmgr -test
     ;;
-  *) fail "usage: packaging/setup.sh python|packages|run|test|bench" ;;
+  vm)
+    install_packages "$needed_for_vm"
+    ;;
+  *) fail "usage: packaging/setup.sh python|packages|run|test|bench|vm" ;;
 esac

@@ -9,7 +9,6 @@ import fcntl
 import logging
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
@@ -57,6 +56,7 @@ from netmgr.settings.file import load_settings
 from netmgr.settings.table import Settings, keys_needing_restart, with_live_keys
 from netmgr.store import Store
 from netmgr_cli.crew import Crew
+from netmgr_cli.service import keep_alive, notify
 from netmgr_cli.surroundings import Surroundings
 
 log = logging.getLogger("netmgr")
@@ -140,6 +140,8 @@ class _Daemon:
             self._handle_signals(
                 lambda: tasks.start(self._reload(core, crew, office), name="reload")
             )
+            works = partial(core.on_kernel, core.kernel.hub_descriptor)
+            tasks.start(keep_alive(works), name="watchdog")
             notify("READY=1")
             core.record(Kind.LIFECYCLE, "daemon started")
             log.info("ready: instance %s, socket %s", settings.instance, settings.socket_path)
@@ -371,16 +373,3 @@ def locked_directories(settings: Settings) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-
-
-def notify(state: str) -> None:
-    """Tell systemd, where it asked to be told (sd_notify(3))."""
-    path = os.environ.get("NOTIFY_SOCKET")
-    if not path:
-        return
-    address = "\0" + path[1:] if path.startswith("@") else path
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        try:
-            sock.sendto(state.encode(), address)
-        except OSError as problem:
-            log.warning("systemd could not be told %s: %s", state, problem)
