@@ -8,6 +8,7 @@ All of it are 64-bit words, each written at once. The hour slides: of the hour b
 is not yet an hour ago counts.
 """
 
+import fcntl
 import hashlib
 import mmap
 import os
@@ -25,9 +26,13 @@ Key = tuple[int, int]
 
 
 def make_tally(regions: int) -> int:
-    """A descriptor of empty memory for that many workers; the caller closes it."""
-    fd = os.memfd_create("netmgr-tally", os.MFD_CLOEXEC)
+    """A descriptor of empty memory for that many workers; the caller closes it.
+
+    Its size is sealed (fcntl(2), F_ADD_SEALS): who could cut it short would end every other worker.
+    """
+    fd = os.memfd_create("netmgr-tally", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, regions * _REGION_WORDS * _WORD)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return fd
 
 

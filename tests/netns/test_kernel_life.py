@@ -115,14 +115,16 @@ def test_the_owner_of_a_flow_is_found(stage: HubStage) -> None:
             owners = stage.kernel.find_owners(
                 box.netns, Flow(box.lease.address, peer[1], IPv4Address(ALLOWED), 443)
             )
+            (found,) = owners.processes
+            assert found.content is not None
+            # While it lives: its program is read through its own /proc entry.
+            hashing = stage.kernel.hash_program(box.netns.identity, found.pid, found.content)
+            digest = hashing.result(10)
             process.communicate("")
     assert owners.complete
     assert owners.uid == os.getuid()
-    (found,) = owners.processes
     exe = os.path.realpath(sys.executable)
     assert (found.pid, found.exe) == (process.pid, exe)
-    assert found.content is not None
-    digest = stage.kernel.hash_program(box.netns.identity, found.pid, found.content).result(10)
     assert digest == hashlib.sha256(Path(exe).read_bytes()).hexdigest()
     assert found.ancestors == ()  # whoever started it stands outside
 

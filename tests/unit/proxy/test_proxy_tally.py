@@ -1,5 +1,6 @@
 """Bytes per hour, counted over all workers in shared memory."""
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 
@@ -95,3 +96,14 @@ def test_a_full_table_counts_no_more_until_slots_are_stale(worker: Start, clock:
     tally.add(KEY, 5)
     assert other.used(KEY) == 5
     assert other.used(key_of("7")) == 0
+
+
+def test_nobody_can_take_memory_from_under_the_others() -> None:
+    fd = make_tally(2)
+    try:
+        with pytest.raises(PermissionError):
+            os.ftruncate(fd, 0)
+        with pytest.raises(PermissionError):
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+    finally:
+        os.close(fd)
