@@ -84,7 +84,12 @@ def judge_new(sandbox: SandboxView | None, caller: Caller, *, journal: bool) -> 
 
 
 def judge_caller(
-    sandbox: SandboxView | None, caller: Caller, owner: Owner = UNKNOWN, *, journal: bool
+    sandbox: SandboxView | None,
+    caller: Caller,
+    owner: Owner = UNKNOWN,
+    *,
+    journal: bool,
+    let_in_for: Target | None = None,
 ) -> Decided:
     """Decide on a new connection, or again on a live one.
 
@@ -92,12 +97,14 @@ def judge_caller(
         owner: the programs that hold it; only looked at where the policy asks who it is.
         sandbox: whose source address it is; None where nobody's.
         journal: whether decisions can be recorded; without that nothing new is allowed.
+        let_in_for: the target of a live one: the address that it dialled may stand for nothing
+            any more.
     """
     if sandbox is None:
         why = f"no sandbox has the address {caller.address}"
         bare = Target(None, caller.ip, caller.port)
         return Deny(bare, Refusal(Reason.UNKNOWN_CALLER, why))
-    target = target_of(sandbox, caller)
+    target = let_in_for or target_of(sandbox, caller)
     if not journal:
         why = "decisions cannot be recorded now (the disk is full), so nothing new is allowed"
         return Deny(target, Refusal(Reason.JOURNAL_UNAVAILABLE, why))

@@ -65,9 +65,13 @@ class Room:
         return judge_caller(sandbox, caller, owner, journal=self.view.journal_available)
 
     def judge_live(self, account: Account) -> Decided:
-        """What would be done now with a connection that was let in and recorded."""
-        caller = account.caller
-        return judge_caller(self.view.get(caller.address), caller, account.owner, journal=True)
+        """What would be done now with a connection that was let in and recorded; its records are
+        of the policy in force from here on."""
+        caller, target = account.caller, account.target
+        sandbox = self.view.get(caller.address)
+        if sandbox is not None:
+            account.moved_to(sandbox)
+        return judge_caller(sandbox, caller, account.owner, journal=True, let_in_for=target)
 
     def judge_peer(
         self, account: Account, peer: str | None, dialled_by: SandboxView | None

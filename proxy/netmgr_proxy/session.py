@@ -141,6 +141,7 @@ class HttpFlow:
 
     def _cut(self, refusal: Refusal) -> None:
         if self._exchange is not None:
+            self._exchange.failure = refusal  # the one record of its end: it makes none of its own
             self._record(self._exchange, refusal)
         else:
             self._account.refused(Kind.CONNECTION, refusal)

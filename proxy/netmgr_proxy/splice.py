@@ -91,14 +91,10 @@ class SpliceFlow:
 
     def _judge(self) -> Refusal | None:
         """Why the flow may not go on; None where it may."""
-        gate = self._room.judge_live(self._account)
-        sandbox = self._room.view.get(self.caller.address)
-        if sandbox is not None:
-            self._account.moved_to(sandbox)
-        match gate:
+        match self._room.judge_live(self._account):
             case Deny(_, refusal):
                 return refusal
-            case Splice(target, decision) if target == self._target:
+            case Splice(_, decision):
                 self._decision = decision
                 if self._relay is not None:
                     self._relay.ration = self._ration()

@@ -70,6 +70,16 @@ def test_the_gate_knows_what_the_state_knows(
         assert gate.decision.treatment is Treatment.TERMINATE
 
 
+def test_a_live_connection_is_judged_by_the_name_that_it_was_let_in_for() -> None:
+    """Its address may stand for nothing any more, once the policy has lost the name."""
+    gone = Target("gone.test", None, 443)
+    caller = Caller("10.77.0.5", 5, "198.18.9.9", 443)
+    gate = judge_caller(sandbox(), caller, journal=True, let_in_for=gone)
+    assert isinstance(gate, Deny)
+    assert gate.refusal.reason is Reason.NO_MATCHING_RULE
+    assert gate.target == gone
+
+
 def test_nobody_and_a_full_journal_are_denied() -> None:
     caller = Caller("10.77.0.9", 5, "198.18.0.1", 443)
     nobody = judge_caller(None, caller, journal=True)
