@@ -15,6 +15,7 @@ from netmgr.daemon.policy_advice import propose_for
 from netmgr.daemon.policy_moves import Move, PolicyMoves
 from netmgr.daemon.residents import Resident
 from netmgr.errors import BadInput, Conflict, NetmgrError, NotFound
+from netmgr.model import SandboxName
 from netmgr.policy.difference import difference
 from netmgr.policy.expiry import lapsed_warnings
 from netmgr.policy.explain import explain
@@ -102,7 +103,7 @@ class PolicyDesk:
             Conflict: `if_revision` does not match, or the global policy stands over this one.
             NotFound: no such sandbox.
         """
-        policy = parse_policy(text, source)
+        policy = parse_policy(text, source, self._near(change.scope))
         async with self._core.change():
             return await self._put(change, policy, text, source)
 
@@ -279,6 +280,13 @@ class PolicyDesk:
         if self._core.global_policy is None:
             raise NotFound("there is no global policy; set one with `netmgr policy set --global`")
         return self._core.global_policy[0]
+
+    def _near(self, scope: str | None) -> Policy | None:
+        """What a new policy of this scope is likely to resemble."""
+        if scope is None:
+            return self._core.global_policy[0] if self._core.global_policy else None
+        resident = self._core.residents.get(SandboxName(scope))
+        return resident.policy if resident else None
 
     async def _revision(self, scope: str | None, revision: int | None) -> PolicyRevision:
         core, scope_id = self._core, self._scope_id(scope)

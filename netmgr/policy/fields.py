@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from netmgr.policy.problems import Report
-from netmgr.policy.tree import Mapping, Node, Scalar, Sequence, join_key, to_value
+from netmgr.policy.tree import Mapping, Node, Scalar, Sequence, Unread, join_key, to_value
 
 MAX_TEXT: Final = 4096  # characters of one value: as long as the longest path
 
@@ -136,8 +136,9 @@ class Fields:
         if not isinstance(node, Sequence):
             self.problem(key, f"expected a list, got {describe(node)}")
             return
+        where = self.where(key)
         for number, item in enumerate(node.items):
-            yield f"{self.where(key)}[{number}]", item
+            yield f"{where}[{number}]", item
 
     def is_empty_list(self, key: str) -> bool:
         """Whether the key stands there with an empty list."""
@@ -188,6 +189,8 @@ def describe(node: Node) -> str:
             return "a list"
         case Scalar(value=None):
             return "nothing"
+        case Unread(value=value):
+            return repr(value)[:80]
         case Scalar(value=bool() as value):
             return "true" if value else "false"
         case Scalar(value=value):

@@ -146,6 +146,8 @@ class _Check:
         for group in self._index.literal.values():
             yield from self._within(_face(group))
         for name, group in self._index.exact.items():
+            if len(group) == 1 and not self._wild:
+                continue  # one endpoint cannot contradict itself
             face = _face(group)
             yield from self._within(face)
             if self._index.wild and name not in RESERVED_NAMES:

@@ -105,13 +105,12 @@ class Policy:
         """From JSON values, such as `to_doc` gives.
 
         Args:
-            like: a policy whose unchanged endpoints need not be read again. Its document and `doc`
-                were both accepted before: what a reading would warn of is not told twice.
+            like: a policy whose unchanged endpoints are not read again; the result is the same.
 
         Raises:
             PolicyError: everything that is wrong with it.
         """
-        return cls(read_value(doc, source, like.entries if like else ()))
+        return cls(read_value(doc, source, like._document if like else None))
 
     def to_doc(self) -> dict[str, Any]:
         """The canonical document as JSON values; `from_doc` gives an equal policy back."""
@@ -215,17 +214,18 @@ class Policy:
         return self._judge.destination_plan(target, owner)
 
 
-def parse_policy(text: str, source: str) -> Policy:
+def parse_policy(text: str, source: str, like: Policy | None = None) -> Policy:
     """A policy from a YAML file's text.
 
     Args:
         source: what errors call the file.
+        like: a policy whose unchanged endpoints are not read again; the result is the same.
 
     Raises:
         PolicyError: every problem, as `source:line: key: message`; a test of the file that its
             own rules do not pass is one.
     """
-    policy = Policy(read_text(text, source))
+    policy = Policy(read_text(text, source, like._document if like else None))
     policy.require_cases(source)
     return policy
 

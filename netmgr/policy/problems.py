@@ -68,9 +68,14 @@ class Report:
         """Note that the document cannot be loaded."""
         self.problems.append(Problem(line, key, message))
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a further warning would not be kept."""
+        return len(self.warnings) >= MAX_WARNINGS
+
     def warn(self, key: str, message: str) -> None:
         """Note what loads but will surprise somebody."""
-        if len(self.warnings) < MAX_WARNINGS:
+        if not self.is_full:
             self.warnings.append(f"{key}: {message}")
 
     def suggest(self, word: str, options: Collection[str]) -> str:

@@ -4,13 +4,13 @@ Knows nothing of files or of decisions. Every key is known or an error; what net
 but does not enforce is refused, never ignored.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Final
 
 from netmgr.policy.cases import Case, parse_cases
 from netmgr.policy.defaults import NO_DEFAULTS, Defaults, parse_defaults
+from netmgr.policy.earlier import Earlier
 from netmgr.policy.endpoint_schema import Mode, parse_endpoint
 from netmgr.policy.expiry import parse_expiry
 from netmgr.policy.fields import Fields, describe, refuse_later_keys
@@ -19,9 +19,10 @@ from netmgr.policy.limits import parse_limits
 from netmgr.policy.overlap import report_conflicts, report_crowds
 from netmgr.policy.problems import PolicyError, Report
 from netmgr.policy.program_schema import parse_programs
+from netmgr.policy.programs import Programs
 from netmgr.policy.rules import Endpoint, Entry, Expiry
 from netmgr.policy.source import parse_source
-from netmgr.policy.tree import Node, Scalar, from_value, parse_yaml, to_value
+from netmgr.policy.tree import Node, Scalar, Unread, from_value, parse_yaml
 
 VERSION: Final = 1
 MAX_ENDPOINTS: Final = 20_000  # of one policy; each takes about half a kilobyte in every process
@@ -47,24 +48,21 @@ _ENTRY_KEYS: Final = frozenset(
 _PROVIDER_PREFIX: Final = "_provider_"
 
 
-_Known = tuple[dict[str, Any], bool, Endpoint | None]  # its document, its entry's mode, itself
-_UNKNOWN: Final[_Known] = ({}, False, None)
-_NOTHING_KNOWN: Final[Mapping[str, _Known]] = MappingProxyType({})
-
-
 @dataclass(frozen=True, slots=True)
 class _Reading:
     """What the reading of one document has in common.
 
     Attributes:
         lines: where each endpoint stands, by its place; filled on the way.
-        known: endpoints of a policy that was read before, by place.
+        warned: places of endpoints that had something to tell, or might have; filled on the way.
+        earlier: endpoints that were read before.
     """
 
     defaults: Defaults
-    known: Mapping[str, _Known]
+    earlier: Earlier
     report: Report
     lines: dict[str, int] = field(default_factory=dict)
+    warned: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +73,7 @@ class Document:
         foreign: sections that the runtime enforces, as they were.
         warnings: what loads but will surprise somebody.
         cases: the tests that it carries.
+        warned: places of endpoints that some of the warnings may be about.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -82,6 +81,11 @@ class Document:
     defaults: Defaults = NO_DEFAULTS
     warnings: tuple[str, ...] = ()
     cases: tuple[Case, ...] = ()
+    warned: frozenset[str] = frozenset()
+
+    def earlier(self) -> Earlier:
+        """Its endpoints, for the reading of its successor."""
+        return Earlier(self.entries, self.warned)
 
     def to_doc(self) -> dict[str, Any]:
         """The canonical document: JSON values, in the order of the file, without defaults."""
@@ -98,38 +102,42 @@ class Document:
         return doc
 
 
-def read_text(text: str, source: str) -> Document:
+def read_text(text: str, source: str, like: Document | None = None) -> Document:
     """A policy from YAML.
+
+    Args:
+        like: a policy that was read before, whose endpoints are taken over where they are the same.
 
     Raises:
         PolicyError: everything that is wrong with it.
     """
     report = Report()
     node = parse_yaml(text, report)
-    return _read(node, source, report)
+    return _read(node, source, report, (like or Document()).earlier())
 
 
-def read_value(value: object, source: str, like: Iterable[Entry] = ()) -> Document:
-    """A policy from JSON values.
-
-    Args:
-        like: entries whose endpoints are taken over where they say the same at the same place.
-
-    Raises:
-        PolicyError: everything that is wrong with it.
-    """
+def read_value(value: object, source: str, like: Document | None = None) -> Document:
+    """A policy from JSON values. Arguments and errors as `read_text`."""
     report = Report()
-    known = {
-        endpoint.place: (endpoint.to_doc(entry.observe), entry.observe, endpoint)
-        for entry in like
-        for endpoint in entry.endpoints
+    node = from_value(value if like is None else _leave_endpoints(value), report)
+    return _read(node, source, report, (like or Document()).earlier())
+
+
+def _leave_endpoints(doc: object) -> object:
+    """A document whose endpoints are not made into trees: most of them will not be read."""
+    entries = doc.get("network_policies") if isinstance(doc, dict) else None
+    if not isinstance(doc, dict) or not isinstance(entries, dict):
+        return doc
+    left = {
+        key: entry | {"endpoints": [Unread(item) for item in entry["endpoints"]]}
+        if isinstance(entry, dict) and isinstance(entry.get("endpoints"), list)
+        else entry
+        for key, entry in entries.items()
     }
-    return _read(from_value(value, report), source, report, known)
+    return doc | {"network_policies": left}
 
 
-def _read(
-    node: Node | None, source: str, report: Report, known: Mapping[str, _Known] = _NOTHING_KNOWN
-) -> Document:
+def _read(node: Node | None, source: str, report: Report, earlier: Earlier) -> Document:
     if node is None:
         raise PolicyError(report.problems, source)
     top = Fields(node, "", _TOP_KEYS, report)
@@ -137,7 +145,7 @@ def _read(
     refuse_later_keys(top, _TOP_LATER)
     foreign = parse_foreign(top, report)
     defaults = parse_defaults(top, report)
-    reading = _Reading(defaults, known, report)
+    reading = _Reading(defaults, earlier, report)
     entries = tuple(
         _parse_entry(key, line, item, reading)
         for key, line, item in top.entries("network_policies")
@@ -149,7 +157,8 @@ def _read(
         report_conflicts(endpoints, reading.lines, report)
     cases = parse_cases(top, report)
     report.raise_if_any(source)
-    return Document(entries, foreign, defaults, tuple(report.warnings), cases)
+    warned = frozenset(reading.warned)
+    return Document(entries, foreign, defaults, tuple(report.warnings), cases, warned)
 
 
 def _check_version(top: Fields) -> None:
@@ -172,30 +181,38 @@ def _parse_entry(key: str, line: int, node: Node, reading: _Reading) -> Entry:
     fields = Fields(node, where, _ENTRY_KEYS, report)
     mode = fields.choice("mode", ("", "enforce", "observe"), default="")
     observe = mode == "observe" or (not mode and reading.defaults.observe)
-    programs = parse_programs(fields, report)
-    endpoints: list[Endpoint] = []
-    for number, (path, item) in enumerate(fields.items("endpoints")):
-        place = f"{key}.endpoints[{number}]"
-        reading.lines[place] = item.line
-        doc, observed, endpoint = reading.known.get(place, _UNKNOWN)
-        same = endpoint is not None and observed is observe and endpoint.programs == programs
-        if not same or to_value(item) != doc:
-            mode_here = Mode(observe, bool(mode))
-            endpoint = parse_endpoint(item, path, place, mode_here, programs, report)
-        if endpoint is not None:
-            endpoints.append(endpoint)
+    programs = reading.earlier.known(parse_programs(fields, report))
+    endpoints = tuple(_parse_endpoints(key, fields, Mode(observe, bool(mode)), programs, reading))
     if fields.node("endpoints") is None or fields.is_empty_list("endpoints"):
         report.warn(where, "no endpoints: it allows nothing")
     return Entry(
         key=key,
         name=fields.text("name") or key,
-        endpoints=tuple(endpoints),
+        endpoints=endpoints,
         observe=observe,
         limits=parse_limits(fields),
         source=parse_source(fields),
         expires=_parse_expires(fields),
         programs=programs,
     )
+
+
+def _parse_endpoints(
+    key: str, fields: Fields, mode: Mode, programs: Programs, reading: _Reading
+) -> Iterator[Endpoint]:
+    report = reading.report
+    for number, (path, item) in enumerate(fields.items("endpoints")):
+        place = f"{key}.endpoints[{number}]"
+        reading.lines[place] = item.line
+        endpoint = reading.earlier.find(item, place, mode, programs)
+        if endpoint is None:
+            told = len(report.warnings)
+            node = from_value(item.value, report, path) if isinstance(item, Unread) else item
+            endpoint = parse_endpoint(node, path, place, mode, programs, report)
+            if len(report.warnings) > told or report.is_full:
+                reading.warned.add(place)
+        if endpoint is not None:
+            yield endpoint
 
 
 def _parse_expires(fields: Fields) -> Expiry | None:

@@ -6,6 +6,7 @@ YAML 1.2's core schema says (so `no` is a word), without floats: no key of ours 
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -60,7 +61,17 @@ class Mapping:
     height: int = 1
 
 
-Node = Scalar | Sequence | Mapping
+@dataclass(slots=True)
+class Unread:
+    """A JSON-like value in place of its tree: for one who may know what it is read to."""
+
+    value: Any
+    line: int = 0
+    weight: int = 1
+    height: int = 0
+
+
+Node = Scalar | Sequence | Mapping | Unread
 
 
 def join_key(path: str, key: str) -> str:
@@ -102,6 +113,8 @@ def parse_yaml(text: str, report: Report) -> Node | None:
 
 def from_value(value: object, report: Report, path: str = "", depth: int = 0) -> Node:
     """The tree of a JSON-like value. It has no lines."""
+    if isinstance(value, Unread):
+        return value
     if depth > MAX_DEPTH:
         report.problem(0, path, f"nested deeper than {MAX_DEPTH}")
         return Scalar(0, None)
@@ -133,6 +146,8 @@ def to_value(node: Node) -> Any:
             return [to_value(item) for item in items]
         case Mapping(values=values):
             return {key: to_value(item) for key, item in values.items()}
+        case Unread(value=value):
+            return value
 
 
 @dataclass(slots=True)
@@ -141,13 +156,15 @@ class _Frame:
 
     node: Sequence | Mapping
     anchor: str | None
-    path: str
     key: str | None = None  # of a mapping: the key whose value comes next
     spoiled: bool = False  # that key was no good: swallow its value
 
 
 class _Builder:
-    """Folds YAML events into a tree, with a stack instead of recursion."""
+    """Folds YAML events into a tree, with a stack instead of recursion.
+
+    A large policy is read while its author waits: what only a problem needs is made for one.
+    """
 
     def __init__(self, report: Report) -> None:
         self.root: Node | None = None
@@ -157,22 +174,26 @@ class _Builder:
         self._anchors: dict[str, Node | None] = {}  # None: begun, not finished
         self._documents = 0
         self._count = 0
+        self._takers: dict[type, Callable[[Any], None]] = {
+            yaml.ScalarEvent: self._scalar,
+            yaml.AliasEvent: self._alias,
+            yaml.MappingStartEvent: self._open,
+            yaml.SequenceStartEvent: self._open,
+            yaml.MappingEndEvent: self._close,
+            yaml.SequenceEndEvent: self._close,
+            yaml.DocumentStartEvent: self._begin,
+        }
 
     def take(self, event: Any) -> None:
         """Take the next event."""
-        match event:
-            case yaml.ScalarEvent():
-                self._scalar(event)
-            case yaml.AliasEvent():
-                self._alias(event)
-            case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
-                self._open(event)
-            case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
-                self._close()
-            case yaml.DocumentStartEvent():
-                self._documents += 1
-                if self._documents > 1:
-                    self._stop(_line(event), "a second document; a policy is one document")
+        taker = self._takers.get(type(event))
+        if taker is not None:
+            taker(event)
+
+    def _begin(self, event: Any) -> None:
+        self._documents += 1
+        if self._documents > 1:
+            self._stop(_line(event), "a second document; a policy is one document")
 
     def _scalar(self, event: Any) -> None:
         line = _line(event)
@@ -189,7 +210,7 @@ class _Builder:
 
     def _key(self, frame: _Frame, mapping: Mapping, key: str, line: int) -> None:
         if key in mapping.values:
-            place = join_key(frame.path, key)
+            place = join_key(self._path(len(self._stack) - 1), key)
             first = mapping.lines[key]
             self._report.problem(line, place, f"the key stands twice; first on line {first}")
             frame.spoiled = True
@@ -217,9 +238,9 @@ class _Builder:
             self._note(line, f"the tag {event.tag!r} means nothing here; remove it")
         node = Mapping(line) if isinstance(event, yaml.MappingStartEvent) else Sequence(line)
         self._remember(event.anchor, None)
-        self._stack.append(_Frame(node, event.anchor, self._next_path()))
+        self._stack.append(_Frame(node, event.anchor))
 
-    def _close(self) -> None:
+    def _close(self, _: Any) -> None:
         frame = self._stack.pop()
         self._remember(frame.anchor, frame.node)
         self._add(frame.node)
@@ -231,37 +252,41 @@ class _Builder:
             self.root = node
             return
         frame = self._stack[-1]
-        frame.node.weight += node.weight
-        frame.node.height = max(frame.node.height, node.height + 1)
-        if max(self._count, frame.node.weight) > MAX_NODES:
+        above = frame.node
+        above.weight += node.weight
+        if above.height <= node.height:
+            above.height = node.height + 1
+        if self._count > MAX_NODES or above.weight > MAX_NODES:
             self._stop(line, f"unfolds to more than {MAX_NODES} values")
-        elif frame.node.height > MAX_DEPTH:  # aliases can nest what was written flat
+        elif above.height > MAX_DEPTH:  # aliases can nest what was written flat
             self._stop(line, f"unfolds deeper than {MAX_DEPTH}")
-        elif isinstance(frame.node, Sequence):
-            frame.node.items.append(node)
+        elif isinstance(above, Sequence):
+            above.items.append(node)
         elif frame.key is not None:
-            frame.node.values[frame.key] = node
+            above.values[frame.key] = node
             frame.key = None
         elif frame.spoiled:
             frame.spoiled = False
         else:
-            self._report.problem(line, frame.path, "a key must be a word")
+            self._report.problem(line, self._path(len(self._stack) - 1), "a key must be a word")
             frame.spoiled = True
 
-    def _next_path(self) -> str:
-        if not self._stack:
-            return ""
-        frame = self._stack[-1]
-        if isinstance(frame.node, Sequence):
-            return f"{frame.path}[{len(frame.node.items)}]"
-        return join_key(frame.path, frame.key) if frame.key is not None else frame.path
+    def _path(self, depth: int) -> str:
+        """The place of what is under way, as far as the outermost `depth` collections say it."""
+        path = ""
+        for frame in self._stack[:depth]:
+            if isinstance(frame.node, Sequence):
+                path = f"{path}[{len(frame.node.items)}]"
+            elif frame.key is not None:
+                path = join_key(path, frame.key)
+        return path
 
     def _remember(self, anchor: str | None, node: Node | None) -> None:
         if anchor is not None:
             self._anchors[anchor] = node
 
     def _note(self, line: int, message: str) -> None:
-        self._report.problem(line, self._next_path(), message)
+        self._report.problem(line, self._path(len(self._stack)), message)
 
     def _stop(self, line: int, message: str) -> None:
         self._note(line, message)
