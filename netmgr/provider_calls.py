@@ -20,13 +20,17 @@ def provider_create(
     credentials: Mapping[str, str],
     config: Mapping[str, str],
     expires: Mapping[str, float],
+    refresh: Json | None = None,
 ) -> Call[Json]:
     """Store a provider. The answer names the credentials' keys, never a value.
 
     Args:
         expires: when credentials end, epoch seconds; 0 is never.
+        refresh: `renewal`'s: a credential that is fetched, first before the answer.
     """
     body = {"name": name, "type": kind, **_content(credentials, config, expires)}
+    if refresh is not None:
+        body["refresh"] = refresh
     return Call("POST", "/v1/providers", body=body, deadline_s=CHANGE_S)
 
 
@@ -87,22 +91,29 @@ def refresh_status(name: str) -> Call[Json]:
     return Call("GET", _refresh(name))
 
 
-def refresh_configure(
-    name: str,
+def renewal(
     strategy: str,
     material: Mapping[str, str],
     secrets: Mapping[str, str],
     *,
-    key: str | None,
-) -> Call[Json]:
-    """Renew a credential by itself from now on; a token is fetched before the answer."""
-    body = {
+    key: str | None = None,
+) -> Json:
+    """How a credential renews itself, as the API takes it.
+
+    Args:
+        key: which; None is the usual one of the provider's type.
+    """
+    return {
         "key": key,
         "strategy": strategy,
         "material": dict(material),
         "secrets": dict(secrets),
     }
-    return Call("PUT", _refresh(name), body=body, deadline_s=CHANGE_S)
+
+
+def refresh_configure(name: str, refresh: Json) -> Call[Json]:
+    """Renew a credential by itself from now on; a token is fetched before the answer."""
+    return Call("PUT", _refresh(name), body=refresh, deadline_s=CHANGE_S)
 
 
 def refresh_rotate(name: str, *, key: str | None) -> Call[Json]:

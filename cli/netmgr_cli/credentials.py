@@ -8,13 +8,14 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from netmgr.errors import BadInput, did_you_mean
 from netmgr.inference.expiry import parse_moment
 from netmgr.process import confine
-from netmgr_cli import screen
+from netmgr_cli import adc, screen
 from netmgr_cli.options import parse_pairs
 
 MAX_CREDENTIAL: Final = 8192  # bytes; the daemon takes no more
@@ -115,14 +116,23 @@ def _text(raw: bytes, where: str, source: str) -> str:
     return text
 
 
-def discover(kind: str, answer: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
-    """Credentials of a type from where its users usually keep them: variables, then opencode.json.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was there already: credentials by name, or a way by which one renews itself."""
+
+    credentials: dict[str, str] = field(default_factory=dict, repr=False)
+    renewal: dict[str, Any] | None = field(default=None, repr=False)
+
+
+def discover(kind: str, answer: Mapping[str, Any], environ: Mapping[str, str]) -> Found:
+    """What a type's users usually have: variables, then opencode.json, then gcloud's login.
 
     Args:
         answer: the daemon's list of types.
 
     Raises:
-        BadInput: there is no such type, or none of its variables is set.
+        BadInput: there is no such type, none of its variables is set and no file is there, or a
+            file that is there cannot be used.
     """
     types = {str(item["type"]): item for item in answer["types"]}
     if kind not in types:
@@ -134,10 +144,17 @@ def discover(kind: str, answer: Mapping[str, Any], environ: Mapping[str, str]) -
     names = [str(name) for name in types[kind]["from_existing"]]
     found = {name: environ[name].strip() for name in names if environ.get(name, "").strip()}
     found = found or {k: v for k, v in opencode_keys(environ).items() if k in names}
-    if not found:
-        wanted = ", ".join(names) or "none is known for this type"
-        raise BadInput(f"--from-existing: no variable of type {kind!r} is set ({wanted})")
-    return found
+    if found:
+        return Found(found)
+    wanted = ", ".join(names) or "none is known for this type"
+    missing = f"--from-existing: no variable of type {kind!r} is set ({wanted})"
+    if not (key := str(types[kind].get("from_adc") or "")):
+        raise BadInput(missing)
+    renewal = adc.find_renewal(key, environ)
+    if renewal is None:
+        places = ", ".join(map(str, adc.places(environ)))
+        raise BadInput(f"{missing}, and gcloud's login is not at {places}")
+    return Found(renewal=renewal)
 
 
 def opencode_keys(environ: Mapping[str, str]) -> dict[str, str]:

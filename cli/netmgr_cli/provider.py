@@ -2,15 +2,18 @@
 
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from netmgr.errors import BadInput
+from netmgr.inference.refresh import STRATEGIES
 from netmgr_cli import render, screen
 from netmgr_cli.credentials import discover, read_credentials, read_expiries
 from netmgr_cli.options import Format, Session, need_root, parse_pairs, read_text, shows, speaks
-from netmgr_cli.provider_refresh import refresh
+from netmgr_cli.provider_refresh import material_options, read_renewal, refresh
+
+_MATERIAL: Final = ("material", "secret_material_env", "secret_material_key")
 
 
 @click.group()
@@ -59,13 +62,21 @@ def _expiry_option(command: Any) -> Any:
 @click.option("--name", required=True, help="What the provider is called here.")
 @click.option("--type", "kind", required=True, help="Its kind: see `netmgr provider types`.")
 @_credential_option
-@click.option("--from-existing", is_flag=True, help="Take the type's usual variables as they are.")
+@click.option(
+    "--from-existing",
+    is_flag=True,
+    help="Take what its users have: the type's usual variables, OpenCode's keys, gcloud's login.",
+)
 @_config_option
 @_expiry_option
+@material_options(strategy_required=False)
 @shows
 @speaks
 def create(session: Session, output: Format, **given: Any) -> None:
     """Store a provider and its credentials, encrypted.
+
+    With --strategy a credential is not given but fetched, at once and again before each end; where
+    none comes, nothing is stored.
 
     \b
     Examples:
@@ -75,6 +86,13 @@ def create(session: Session, output: Format, **given: Any) -> None:
       netmgr provider create --name local --type openai \\
         --credential OPENAI_API_KEY=@key \\
         --config OPENAI_BASE_URL=http://host.openshell.internal:8000/v1
+      netmgr provider create --name vertex --type google-vertex-ai --from-existing \\
+        --config VERTEX_AI_PROJECT_ID=my-project-1
+      netmgr provider create --name bedrock --type aws-bedrock \\
+        --strategy aws-sts-assume-role \\
+        --material role_arn=arn:aws:iam::123456789012:role/models \\
+        --secret-material-env access_key_id=AWS_ACCESS_KEY_ID \\
+        --secret-material-env secret_access_key=AWS_SECRET_ACCESS_KEY
     """
     from netmgr import provider_calls
 
@@ -82,13 +100,15 @@ def create(session: Session, output: Format, **given: Any) -> None:
     config = read_config(given["config"])
     expires = read_expiries(given["expires"])
     credentials = read_credentials(given["credentials"])
+    renewal = _renewal(given)
     with session.client() as client:
         if given["from_existing"]:
             types = client.send(provider_calls.provider_types())
-            credentials = discover(given["kind"], types, os.environ) | credentials
+            found = discover(given["kind"], types, os.environ)
+            credentials, renewal = found.credentials | credentials, found.renewal
         answer = client.send(
             provider_calls.provider_create(
-                given["name"], given["kind"], credentials, config, expires
+                given["name"], given["kind"], credentials, config, expires, renewal
             )
         )
     screen.show(answer, render.provider(answer), output)
@@ -200,6 +220,21 @@ def types(session: Session, output: Format) -> None:
 
 
 provider.add_command(refresh)
+
+
+def _renewal(given: dict[str, Any]) -> dict[str, Any] | None:
+    """How the new provider's credential is fetched; None where it is given.
+
+    Raises:
+        BadInput: material without a strategy, two ways at once, or as `read_renewal`.
+    """
+    if given["strategy"] is None:
+        if any(given[name] for name in _MATERIAL):
+            raise BadInput(f"material is for a strategy: --strategy {' or '.join(STRATEGIES)}")
+        return None
+    if given["from_existing"]:
+        raise BadInput("--from-existing and --strategy: one of them says where the key comes from")
+    return read_renewal(given)
 
 
 def read_config(words: Iterable[str]) -> dict[str, str]:

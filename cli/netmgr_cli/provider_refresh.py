@@ -1,5 +1,6 @@
 """Owns: `netmgr provider refresh ...`: credentials that renew themselves."""
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -29,6 +30,63 @@ def _key_option(command: Any) -> Any:
     return click.option("--key", help="Which credential; usually the provider's only one.")(command)
 
 
+def material_options(*, strategy_required: bool) -> Callable[[Any], Any]:
+    """The options that say how a credential renews itself; `read_renewal` reads them."""
+
+    def add(command: Any) -> Any:
+        for option in (
+            click.option(
+                "--secret-material-key",
+                metavar="K",
+                multiple=True,
+                help="Keep this material secret, too, although the strategy does not ask for that.",
+            ),
+            click.option(
+                "--secret-material-env",
+                metavar="K[=VARIABLE]",
+                multiple=True,
+                help="A secret from the environment; without VARIABLE from the variable K.",
+            ),
+            click.option(
+                "--material",
+                metavar="K[=V|=@FILE|=-]",
+                multiple=True,
+                help="What the strategy needs. A secret comes as K=@FILE or K=-, never as K=V.",
+            ),
+            click.option(
+                "--strategy",
+                required=strategy_required,
+                help=f"How it renews itself: {', '.join(sorted(STRATEGIES))}.",
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return add
+
+
+def read_renewal(given: dict[str, Any]) -> dict[str, Any]:
+    """How a credential renews itself, as the API takes it. Secrets are read.
+
+    Args:
+        given: the command's options, `strategy` among them.
+
+    Raises:
+        BadInput: no such strategy, a secret on the command line, or one that cannot be read.
+    """
+    from netmgr import provider_calls
+
+    secret_names = {*strategy_of(given["strategy"]).secret_names, "key_file"}
+    secret_names |= set(given["secret_material_key"])
+    material, secrets = _read_material(given["material"], secret_names)
+    for word in given["secret_material_env"]:
+        key, _, variable = word.partition("=")
+        if key in material or key in secrets:
+            raise BadInput(f"--secret-material-env {key}: given twice")
+        secrets[key] = read_variable(variable or key, f"--secret-material-env {key}")
+    return provider_calls.renewal(given["strategy"], material, secrets, key=given.get("key"))
+
+
 @refresh.command()
 @click.argument("name")
 @shows
@@ -50,25 +108,7 @@ def status(session: Session, name: str, output: Format) -> None:
 @refresh.command()
 @click.argument("name")
 @_key_option
-@click.option("--strategy", required=True, help=f"One of: {', '.join(sorted(STRATEGIES))}.")
-@click.option(
-    "--material",
-    metavar="K[=V|=@FILE|=-]",
-    multiple=True,
-    help="What the strategy needs. A secret comes as K=@FILE or K=-, never as K=V.",
-)
-@click.option(
-    "--secret-material-env",
-    metavar="K[=VARIABLE]",
-    multiple=True,
-    help="A secret from the environment; without VARIABLE from the variable K.",
-)
-@click.option(
-    "--secret-material-key",
-    metavar="K",
-    multiple=True,
-    help="Keep this material secret, too, although the strategy does not ask for that.",
-)
+@material_options(strategy_required=True)
 @shows
 @speaks
 def configure(session: Session, name: str, output: Format, **given: Any) -> None:
@@ -89,20 +129,9 @@ def configure(session: Session, name: str, output: Format, **given: Any) -> None
     from netmgr import provider_calls
 
     need_root("provider refresh configure")
-    secret_names = {*strategy_of(given["strategy"]).secret_names, "key_file"}
-    secret_names |= set(given["secret_material_key"])
-    material, secrets = _read_material(given["material"], secret_names)
-    for word in given["secret_material_env"]:
-        key, _, variable = word.partition("=")
-        if key in material or key in secrets:
-            raise BadInput(f"--secret-material-env {key}: given twice")
-        secrets[key] = read_variable(variable or key, f"--secret-material-env {key}")
+    renewal = read_renewal(given)
     with session.client() as client:
-        answer = client.send(
-            provider_calls.refresh_configure(
-                name, given["strategy"], material, secrets, key=given["key"]
-            )
-        )
+        answer = client.send(provider_calls.refresh_configure(name, renewal))
     screen.show(answer, render.refreshes(answer), output)
 
 

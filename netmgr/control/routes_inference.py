@@ -8,6 +8,7 @@ from netmgr.control import schema
 from netmgr.control.access import Need
 from netmgr.control.office import Office
 from netmgr.daemon.provider_desk import Given
+from netmgr.daemon.refresher import Renewal
 from netmgr.inference.scope import parse_scope
 from netmgr.secret import Secret
 
@@ -30,13 +31,21 @@ def _given(body: schema.ProviderContent) -> Given:
     return Given(secrets, body.config, body.expires)
 
 
+def _renewal(body: schema.ConfigureRefresh) -> Renewal:
+    secrets = {key: Secret(value) for key, value in body.secrets.items()}
+    return Renewal(body.strategy, body.material, secrets, body.key)
+
+
 def _add_providers(router: APIRouter, office: Office) -> None:
     desk = office.providers
 
     @router.post("/providers", status_code=201)
     async def create(body: schema.CreateProvider, request: Request) -> JsonObject:
         office.allow(request, Need.ROOT)
-        return await desk.create(body.name, body.type, _given(body))
+        if body.refresh is None:
+            return await desk.create(body.name, body.type, _given(body))
+        renewal = _renewal(body.refresh)
+        return await office.refresher.create(desk, body.name, body.type, _given(body), renewal)
 
     @router.get("/providers")
     async def listing() -> JsonObject:
@@ -72,8 +81,7 @@ def _add_refreshes(router: APIRouter, office: Office) -> None:
     @router.put("/providers/{name}/refresh")
     async def put(name: str, body: schema.ConfigureRefresh, request: Request) -> JsonObject:
         office.allow(request, Need.ROOT)
-        secrets = {key: Secret(value) for key, value in body.secrets.items()}
-        found = await refresher.configure(name, body.key, body.strategy, body.material, secrets)
+        found = await refresher.configure(name, _renewal(body))
         return {"provider": name, "refresh": found}
 
     @router.post("/providers/{name}/refresh/rotate")

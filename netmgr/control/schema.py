@@ -109,13 +109,6 @@ class ProviderContent(Body):
     expires: Annotated[dict[Text256, Seconds], Field(max_length=MAX_CREDENTIALS)] = {}
 
 
-class CreateProvider(ProviderContent):
-    """POST /v1/providers."""
-
-    name: Text256
-    type: Annotated[str, Field(max_length=64)]
-
-
 class UpdateProvider(ProviderContent):
     """PATCH /v1/providers/{name}: an empty value removes the key. With `force`, calls end that
     are under way with what it replaces."""
@@ -133,6 +126,14 @@ class ConfigureRefresh(Body):
     strategy: Text256
     material: Annotated[dict[Text256, ConfigValue], Field(max_length=MAX_CREDENTIALS)] = {}
     secrets: Annotated[dict[Text256, Credential], Field(max_length=MAX_CREDENTIALS)] = {}
+
+
+class CreateProvider(ProviderContent):
+    """POST /v1/providers. With `refresh` a credential is fetched before the answer."""
+
+    name: Text256
+    type: Annotated[str, Field(max_length=64)]
+    refresh: ConfigureRefresh | None = None
 
 
 class RotateRefresh(Body):

@@ -7,19 +7,20 @@ netmgr.daemon.refresher.
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from netmgr.daemon.core import Core
 from netmgr.daemon.inference_desk import InferenceDesk
-from netmgr.errors import BadInput, did_you_mean
+from netmgr.errors import BadInput, Conflict, did_you_mean
 from netmgr.inference import profiles
 from netmgr.inference.catalogue import Catalogue
 from netmgr.inference.expiry import MAX_MOMENT, moment, notices
 from netmgr.inference.options import CLIENT_KEY
 from netmgr.inference.provider_type import ProviderType
 from netmgr.keys.client_pair import judge_client_pair
+from netmgr.keys.vault import Sealed
 from netmgr.reasons import Kind
 from netmgr.secret import Secret
 from netmgr.store import Provider
@@ -85,18 +86,39 @@ class ProviderDesk:
                 if before.get(row.type) != types.get(row.type):
                     await self._inference.announce_routes_of(row.name)
 
-    async def create(self, name: str, kind: str, given: Given) -> JsonObject:
+    async def judge_new(
+        self, name: str, kind: str, credentials: Iterable[str], config: Mapping[str, str]
+    ) -> ProviderType:
+        """Whether such a provider may be created, before anything is asked of anybody.
+
+        Args:
+            credentials: names of those that it will have.
+
+        Raises:
+            BadInput: a name, type, credential or config key that cannot be meant.
+            Conflict: the name is taken.
+        """
+        core = self._core
+        if not _NAME.fullmatch(name):
+            raise BadInput(f"provider name {name!r}: expected letters, digits, '.', '_' and '-'")
+        profile = profiles.validate_provider(kind, set(credentials), config, core.types)
+        if await core.on_store(core.store.providers.find, name) is not None:
+            raise Conflict(f"provider {name!r} exists")
+        return profile
+
+    async def create(
+        self, name: str, kind: str, given: Given, also: Callable[[], None] | None = None
+    ) -> JsonObject:
         """Store a provider.
+
+        Args:
+            also: stores what belongs to it, in the same transaction.
 
         Raises:
             BadInput: a name, type, credential, time or config key that cannot be meant.
             Conflict: the name is taken.
         """
-        if not _NAME.fullmatch(name):
-            raise BadInput(f"provider name {name!r}: expected letters, digits, '.', '_' and '-'")
-        profile = profiles.validate_provider(
-            kind, given.credentials, given.config, self._core.types
-        )
+        profile = await self.judge_new(name, kind, given.credentials, given.config)
         for key, value in given.credentials.items():
             profiles.validate_credential(key, value)
         _judge_ends(given.expires, given.credentials)
@@ -115,10 +137,18 @@ class ProviderDesk:
         async with core.change():
             if len(await core.on_store(core.store.providers.all)) >= MAX_PROVIDERS:
                 raise BadInput(f"{MAX_PROVIDERS} providers exist; delete one first")
-            await core.on_store(core.store.providers.add, row, sealed)
+            await core.on_store(self._add, row, sealed, also)
             await self._inference.defaults.refresh()
         core.record(Kind.CONFIG, f"provider {name} created")
         return await self.get(name)
+
+    def _add(
+        self, row: Provider, sealed: Mapping[str, Sealed], also: Callable[[], None] | None
+    ) -> None:
+        with self._core.store.transaction():
+            self._core.store.providers.add(row, sealed)
+            if also is not None:
+                also()
 
     async def list(self) -> list[JsonObject]:
         """Every provider; the names of credentials, never values."""
@@ -221,6 +251,7 @@ def describe_type(kind: ProviderType) -> JsonObject:
         "credentials": [" and ".join(method.credentials) or "none" for method in kind.auth],
         "config": list(profiles.config_keys(kind)),
         "from_existing": list(kind.discovery),
+        "from_adc": kind.adc,
     }
 
 

@@ -11,10 +11,12 @@ import random
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from netmgr.daemon.core import Core
 from netmgr.daemon.inference_desk import InferenceDesk
+from netmgr.daemon.provider_desk import Given, ProviderDesk
 from netmgr.daemon.token_errand import TokenErrand
 from netmgr.errors import BadInput, Conflict, NetmgrError, NotFound
 from netmgr.inference import profiles
@@ -40,6 +42,21 @@ _PLACE: Final = "refresh"  # what a strategy's secrets are bound to in the vault
 
 JsonObject = dict[str, Any]
 Name = tuple[str, str]  # provider, credential
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """How a credential is to renew itself, as a caller gave it.
+
+    Attributes:
+        key: the credential; None is the usual one of the provider's type.
+        public: material that anyone may read. `secret`: the rest.
+    """
+
+    strategy: str
+    public: Mapping[str, str] = field(default_factory=dict)
+    secret: Mapping[str, Secret] = field(default_factory=dict)
+    key: str | None = None
 
 
 class Refresher:
@@ -75,19 +92,41 @@ class Refresher:
         found = await core.on_store(core.store.refreshes.of, provider)
         return [_shown(refresh, row.expires.get(refresh.key)) for refresh in found]
 
-    async def configure(
-        self,
-        provider: str,
-        key: str | None,
-        strategy: str,
-        public: Mapping[str, str],
-        secret: Mapping[str, Secret],
-    ) -> list[JsonObject]:
+    async def create(
+        self, desk: ProviderDesk, name: str, kind: str, given: Given, renewal: Renewal
+    ) -> JsonObject:
+        """Store a provider whose credential is fetched, and renews itself from then on. Where no
+        token comes, nothing is stored.
+
+        Raises:
+            BadInput: a provider, strategy, name or material that cannot be meant.
+            Conflict: the name is taken.
+            NotVerified: no token came.
+        """
+        core = self._core
+        chosen = strategy_of(renewal.strategy)
+        material = make_material(chosen, renewal.public, renewal.secret)
+        key = renewal.key or _usual_key(profiles.provider_type(kind, core.types), chosen.outputs)
+        fetched = set(chosen.outputs or (key,))
+        if twice := fetched & set(given.credentials):
+            raise BadInput(f"credential {min(twice)}: is fetched, and so cannot be given")
+        await desk.judge_new(name, kind, fetched | set(given.credentials), given.config)
+        minted = await self._errand.mint(material, key)
+        refresh = _fresh(name, key, material)
+        sealed = self._sealed((name, key), {**material.secret, **minted.replaced})
+        whole = Given(
+            {**given.credentials, **minted.values},
+            given.config,
+            {**given.expires, **dict.fromkeys(minted.values, minted.expires)},
+        )
+        await desk.create(name, kind, whole, lambda: core.store.refreshes.put(refresh, sealed))
+        core.record(Kind.CONFIG, f"credential {key} of provider {name} renews itself")
+        self._keep((name, key))
+        return await desk.get(name)
+
+    async def configure(self, provider: str, renewal: Renewal) -> list[JsonObject]:
         """Renew a credential by itself from now on. A token is fetched first; where that fails,
         nothing is stored.
-
-        Args:
-            key: the credential; None is the one of the provider's type.
 
         Raises:
             NotFound: no such provider.
@@ -96,22 +135,14 @@ class Refresher:
         """
         core = self._core
         row = await core.on_store(core.store.providers.get, provider)
-        chosen = strategy_of(strategy)
-        material = make_material(chosen, public, secret)
-        name = (provider, key or _usual_key(core.types.get(row.type), chosen.outputs))
+        chosen = strategy_of(renewal.strategy)
+        material = make_material(chosen, renewal.public, renewal.secret)
+        name = (provider, renewal.key or _usual_key(core.types.get(row.type), chosen.outputs))
         outputs = set(chosen.outputs or (name[1],))
         together = outputs | set(row.credentials)
         profiles.validate_provider(row.type, together, dict(row.config), core.types)
         minted = await self._errand.mint(material, name[1])
-        now = time.time()
-        refresh = Refresh(
-            provider=provider,
-            key=name[1],
-            strategy=chosen.name,
-            material=material.public,
-            updated=now,
-            renewed=now,
-        )
+        refresh = _fresh(*name, material)
         sealed = self._sealed(name, {**material.secret, **minted.replaced})
         async with core.change():
             await core.on_store(core.store.refreshes.put, refresh, sealed)
@@ -277,6 +308,19 @@ class Refresher:
 
 def _usual_key(kind: ProviderType, outputs: tuple[str, ...]) -> str:
     return (outputs or kind.credential_names)[0]
+
+
+def _fresh(provider: str, key: str, material: Material) -> Refresh:
+    """What is stored of a refresh whose first token has just come."""
+    now = time.time()
+    return Refresh(
+        provider=provider,
+        key=key,
+        strategy=material.strategy.name,
+        material=material.public,
+        updated=now,
+        renewed=now,
+    )
 
 
 def _shown(refresh: Refresh, expires: float | None) -> JsonObject:

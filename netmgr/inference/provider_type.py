@@ -134,6 +134,7 @@ class ProviderType:
         base_url_query: whether a base URL may have a query.
         auth: the ways to be let in, in their order.
         discovery: environment variables that `--from-existing` reads.
+        adc: the credential that Google's application default credentials renew; '' is none.
         forward_query: names of the client's query that go on; '*' is any.
         segment_model: whether the model stands in a path, and so is one plain segment of it.
         mock: whether a provider may be made up (`mock://NAME`): in the test mode only.
@@ -153,6 +154,7 @@ class ProviderType:
     settings: Mapping[str, Setting] = field(default_factory=dict)
     words: Mapping[str, Word] = field(default_factory=dict)
     discovery: tuple[str, ...] = ()
+    adc: str = ""
     forward_query: frozenset[str] = ANY_QUERY
     segment_model: bool = False
     patterns: tuple[Pattern, ...] = ()

@@ -42,7 +42,7 @@ _BODIES: Final = ("json", "none")
 _TYPE_KEYS: Final = (
     "type", "aliases", "title", "base_url", "base_url_keys", "base_url_query", "path_prefix",
     "auth", "from_existing", "settings", "words", "segment_model", "models", "patterns", "variants",
-    "query",
+    "query", "from_adc",
 )  # fmt: skip
 _VARIANT_KEYS: Final = ("protocols", "headers", "calls", "model", "base_url_fixed", "models")
 _AUTH_KEYS: Final = (
@@ -101,6 +101,7 @@ class _Reader:
             settings=settings,
             words=words,
             discovery=discovery or tuple(dict.fromkeys(credentials)),
+            adc=self._adc(credentials),
             forward_query=self._query(),
             segment_model=fields.flag("segment_model") or False,
             patterns=tuple(self._patterns()),
@@ -116,6 +117,12 @@ class _Reader:
             return ""
         if not _NAME.fullmatch(name):
             self._fields.problem("type", f"{name!r}: expected a name like my-gateway")
+        return name
+
+    def _adc(self, credentials: list[str]) -> str:
+        name = self._fields.text("from_adc") or ""
+        if name and name not in credentials:
+            self._fields.problem("from_adc", f"{name!r}: expected a credential of this type")
         return name
 
     def _base_url(self) -> str | None:

@@ -346,7 +346,9 @@ def test_types_are_read_as_the_daemon_lists_them(monkeypatch: pytest.MonkeyPatch
     listed = [describe_type(kind) for kind in built_in().all()]
     for kind in built_in().all():
         environ = dict.fromkeys(kind.discovery, " sk ")
-        assert discover(kind.name, {"types": listed}, environ) == dict.fromkeys(environ, "sk")
+        assert discover(kind.name, {"types": listed}, environ).credentials == dict.fromkeys(
+            environ, "sk"
+        )
 
 
 def test_from_existing(netmgr: Netmgr, daemon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
