@@ -62,7 +62,9 @@ nginx-light           command:nginx
 nodejs                command:node
 npm                   command:npm
 openssh-client        command:ssh
+openssh-server        file:/usr/sbin/sshd
 openssl               command:openssl
+postgresql            command:pg_ctlcluster
 postgresql-client     command:psql
 util-linux            command:nsenter'
 
