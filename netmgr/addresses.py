@@ -148,8 +148,9 @@ class NamePool:
         kept = [row for row in rows if row.ip in network]
         self._names = {row.name: row for row in kept if row.released_at is None}
         self._resting = {row.name: row for row in kept if row.released_at is not None}
-        self._name_at = {row.ip: row.name for row in kept}
         self._fixed = fixed_addresses(network)
+        self._name_at: dict[IPv4Address, str] = {ip: name for name, ip in self._fixed.items()}
+        self._name_at |= {row.ip: row.name for row in kept}
         self._wildcards = sum(row.wildcard for row in self._names.values())
         self._pool = AddressPool(
             network,

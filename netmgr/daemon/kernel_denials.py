@@ -18,8 +18,9 @@ from netmgr.errors import BadInput, NetmgrError
 from netmgr.journal.wire import parse_record
 from netmgr.kernel.facts import GATEWAY, Flow
 from netmgr.kernel.ruleset import GROUP_DENIED, GROUP_SPOOFED
-from netmgr.model import Destination, Record
+from netmgr.model import INFERENCE_NAME, Destination, Record
 from netmgr.policy.decision import Decision, Target
+from netmgr.policy.explain import judge_inference
 from netmgr.policy.owner import ANYONE
 from netmgr.process.ipc import Body
 from netmgr.process.tasks import TaskSet
@@ -164,7 +165,10 @@ class KernelDenials:
             return _denied(Reason.PEER_BLOCKED, f"{where} is another sandbox or the hub"), name
         policy, _ = self._core.effective(resident)
         target = Target(name, None if name else body["ip"], body["port"] or 0)
-        decision = policy.judge_connection(target, ANYONE)  # the kernel knows no programs
+        if name == INFERENCE_NAME:
+            decision = judge_inference(target)
+        else:
+            decision = policy.judge_connection(target, ANYONE)  # the kernel knows no programs
         if decision.permits:  # it was refused, so it was not allowed then: the policy has changed
             decision = _denied(Reason.POLICY_STALE, f"{where} was refused before a policy change")
         return decision, name

@@ -130,7 +130,7 @@ def _explain(
     target = question.target
     asked = str(target)
     if target.name == INFERENCE_NAME:
-        return Explanation(asked, "inference", _inference(target))
+        return Explanation(asked, "inference", judge_inference(target))
     if target.name is not None:
         named = policy.judge_name(target.name).decision
         if not named.permits:
@@ -234,7 +234,8 @@ def _judge_request(
     return policy.judge_request(target, replace(request, calls=(call,)), owner)
 
 
-def _inference(target: Target) -> Decision:
+def judge_inference(target: Target) -> Decision:
+    """What no policy decides: a connection to netmgr's own name."""
     if target.port in INFERENCE_PORTS:
         return Decision(
             Verdict.ALLOWED,

@@ -87,6 +87,8 @@ def test_the_fixed_names_have_the_first_addresses() -> None:
         "host.openshell.internal": "198.18.0.2",
     }
     pool = NamePool(NAMES, 10, 60.0)
+    for name, address in fixed_addresses(NAMES).items():
+        assert pool.name_at(address) == name
     assert str(pool.get("inference.local")) == "198.18.0.1"
     assert len(pool) == 0
 
