@@ -13,7 +13,7 @@ from netmgr.policy.decision import Target
 from netmgr_proxy.authority import check_authority
 from netmgr_proxy.inference import errors
 from netmgr_proxy.inference.admit import Admitted, admit
-from netmgr_proxy.inference.headers import judge_request_headers, request_headers
+from netmgr_proxy.inference.headers import body_coding, judge_request_headers, request_headers
 from netmgr_proxy.inference.outgoing import fixed_target, outgoing_target
 from netmgr_proxy.inference.rewrite import PinnedBody
 from netmgr_proxy.routes import LiveRoute
@@ -47,6 +47,7 @@ class Admission:
             without a body.
         after: the rest of it.
         signer: signs each request, where the provider wants that.
+        coding: of the client's body; b'' where it is plain.
     """
 
     head: Head
@@ -57,6 +58,7 @@ class Admission:
     before: bytes
     after: bytes
     signer: Signer | None
+    coding: bytes = b""
 
     def render(self, body: PinnedBody | None, now: float = 0.0) -> bytes:
         """The request as the provider gets it, body included.
@@ -129,6 +131,7 @@ def _make(head: Head, live: LiveRoute, admitted: Admitted, address: str) -> Admi
         before=before,
         after=after,
         signer=live.signer,
+        coding=body_coding(head.fields),
     )
 
 

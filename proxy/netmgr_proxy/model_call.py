@@ -18,9 +18,11 @@ from netmgr_proxy.exchange import CutShort, Exchange
 from netmgr_proxy.inference import errors
 from netmgr_proxy.inference.admit import Admitted, expired
 from netmgr_proxy.inference.answer import AnswerHead, judge_answer
-from netmgr_proxy.inference.answer_here import answer_here
+from netmgr_proxy.inference.answer_here import answer_here, model_lines
 from netmgr_proxy.inference.broken_stream import render_stream_error
-from netmgr_proxy.inference.errors import outward_message, token
+from netmgr_proxy.inference.coding import plain_body
+from netmgr_proxy.inference.echo import EchoGuard
+from netmgr_proxy.inference.errors import outward_message
 from netmgr_proxy.inference.frame_usage import FrameMeter
 from netmgr_proxy.inference.object_ids import ObjectIds
 from netmgr_proxy.inference.outgoing import NotPermitted, outgoing_body
@@ -78,12 +80,13 @@ class ModelCall(Exchange):
         self._attempts = 0
         self._permit: Permit | None = None
         self._ids: ObjectIds | None = None
+        self._guard = EchoGuard((), error=False)
         self._head_at = 0.0
         self._sent_at = 0.0  # the last chunk of a stream
 
     async def run(self) -> bool:
-        self._admit()
-        body = await self._read_body()
+        coding = self._admit().coding
+        body = await self._read_body(coding)
         admission = self._admit()  # again: a body may take its time, the route change meanwhile
         self._pin(body, admission)
         if admission.admitted.answered_here:
@@ -130,11 +133,15 @@ class ModelCall(Exchange):
             raise ModelRefused(expired(self.shape))
         return admission
 
-    async def _read_body(self) -> bytes:
+    async def _read_body(self, coding: bytes) -> bytes:
         most = self.room.limits.inference_body_bytes
         if self.head.expects_continue and (self.head.length or 0) <= most:
             self.client.write(_CONTINUE)
-        return await self.read_whole_body(most)
+        body = await self.read_whole_body(most)
+        plain = plain_body(body, coding, most, self.shape) if coding else body
+        if isinstance(plain, errors.Refusal):
+            raise ModelRefused(plain)
+        return plain
 
     def _pin(self, body: bytes, admission: Admission) -> None:
         if not admission.admitted.pattern.has_body:
@@ -241,6 +248,8 @@ class ModelCall(Exchange):
             super().finish()
             return
         self._answer = answer
+        if self._live is not None:
+            self._guard = EchoGuard(self._live.keys, error=head.status >= _REFUSED_FROM)
         self._head_at = self.room.now()
         self._meter = FrameMeter() if answer.frames else UsageMeter(answer.coding)
         if _OK <= head.status < _REFUSED_FROM and self._admitted is not None:
@@ -253,8 +262,8 @@ class ModelCall(Exchange):
 
     def _render_head(self, answer: AnswerHead, head: ResponseHead) -> bytes:
         lines = [render_status_line(answer.status)]
-        lines += [name + b": " + value for name, value in answer.headers]
-        lines += self._model_lines()
+        lines += [name + b": " + self._guard.value(value) for name, value in answer.headers]
+        lines += model_lines(self._pinned)
         if self._chunked:
             lines.append(b"transfer-encoding: chunked")
         elif head.framing is Framing.LENGTH:
@@ -264,16 +273,6 @@ class ModelCall(Exchange):
         if not self.keep_client:
             lines.append(b"connection: close")
         return b"\r\n".join(lines) + b"\r\n\r\n"
-
-    def _model_lines(self) -> list[bytes]:
-        """What the client is told of the model, since it may be another than it asked for."""
-        pinned = self._pinned
-        if pinned is None:
-            return []
-        lines = [b"x-netmgr-model: " + token(pinned.model)]
-        if pinned.overridden:
-            lines.append(b"x-netmgr-requested-model: " + token(pinned.requested_model or ""))
-        return lines
 
     def take_body(self, data: bytes, reader: ResponseReader) -> None:
         if reader.head is not None and reader.head.framing is Framing.CHUNKED:
@@ -286,15 +285,21 @@ class ModelCall(Exchange):
         if self._answer.streaming:
             self._sent_at = now
             self.client.deadline = self._clock.chunk(now)
-            if not self._answer.frames:
-                self._tracker.feed(data)
         self._clock.note_first_byte(now)
         self._meter.feed(data)
         self._note_objects(data, last=reader.done)
         self.progress.bytes_in += len(data)
-        self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        self._hand_on(self._guard.feed(data))
         if self.client.blocked:
             self.hold_back()
+
+    def _hand_on(self, data: bytes) -> None:
+        """Send what the client may have of the body."""
+        if not data:
+            return
+        if self._answer is not None and self._answer.streaming and not self._answer.frames:
+            self._tracker.feed(data)
+        self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     def _note_objects(self, data: bytes, *, last: bool) -> None:
         """Told before the client can have the ids: it may ask another worker with them."""
@@ -309,6 +314,7 @@ class ModelCall(Exchange):
     def finish(self) -> None:
         self._settle()  # before the client can have all of the answer, and ask again elsewhere
         if self._answer is not None:
+            self._hand_on(self._guard.rest())
             self._send(b"0\r\n\r\n" if self._chunked else b"")
         super().finish()
 

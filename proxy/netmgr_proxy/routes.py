@@ -16,6 +16,7 @@ from netmgr.inference.scope import narrowest_first
 from netmgr.inference.sigv4 import Signer
 from netmgr.keys.client_pair import client_pair
 from netmgr.process.view import SandboxView
+from netmgr_proxy.inference.echo import spellings
 from netmgr_proxy.tunnel import render_connect
 from netmgr_proxy.upstream_tls import make_client_context
 
@@ -30,6 +31,7 @@ class LiveRoute:
         connect: what to ask of the upstream proxy; b'' where there is none.
         signer: for a provider that wants each request signed.
         scope: whose route it is; see netmgr.inference.scope.
+        keys: what no answer may repeat; see netmgr_proxy.inference.echo.
     """
 
     route: InferenceRoute
@@ -38,6 +40,7 @@ class LiveRoute:
     scope: str | None = None
     signer: Signer | None = None
     connect: bytes = field(default=b"", repr=False)
+    keys: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,7 @@ class Routes:
             scope,
             signer=_signer(route),
             connect=_connect(route),
+            keys=spellings(route),
         )
 
     def _context(self, route: InferenceRoute) -> ssl.SSLContext | None:

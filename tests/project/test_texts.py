@@ -42,6 +42,7 @@ REVEALERS = {
     "netmgr/inference/route.py": "puts it into the proxy workers' copy of a route",
     "netmgr/daemon/provider_desk.py": "tells an empty value from none",
     "proxy/netmgr_proxy/inference/headers.py": "writes the provider's authentication header",
+    "proxy/netmgr_proxy/inference/echo.py": "looks for it in what the provider answers",
     "netmgr/keys/client_pair.py": "asks OpenSSL whether a client's key fits its certificate",
     "proxy/netmgr_proxy/routes.py": "gives signer, TLS context and proxy of a route their keys",
     "proxy/netmgr_proxy/inference/probe.py": "blots it out of a provider's error text",

@@ -1,4 +1,5 @@
-"""Owns: the answers that no provider gives: netmgr's list of models, and a made-up provider's.
+"""Owns: what netmgr itself says in an answer: its list of models, a made-up provider's answers, and
+which model was asked.
 
 Knows nothing of sockets.
 """
@@ -9,6 +10,7 @@ from urllib.parse import unquote
 from netmgr.inference.dialect import ModelList
 from netmgr.inference.protocols import Protocol
 from netmgr_proxy.inference.admit import Admitted
+from netmgr_proxy.inference.errors import token
 from netmgr_proxy.inference.mock import mock_answer
 from netmgr_proxy.inference.model_list import answer_models
 from netmgr_proxy.inference.outgoing import outgoing_target
@@ -32,3 +34,13 @@ def answer_here(admitted: Admitted, body: PinnedBody | None) -> Made:
         return Made(status, [(b"content-type", b"application/json")], text)
     target = outgoing_target(admitted, body)
     return Made(*mock_answer(target, body.joined() if body is not None else b""))
+
+
+def model_lines(body: PinnedBody | None) -> list[bytes]:
+    """What the client is told of the model, since it may be another than it asked for."""
+    if body is None:
+        return []
+    lines = [b"x-netmgr-model: " + token(body.model)]
+    if body.overridden:
+        lines.append(b"x-netmgr-requested-model: " + token(body.requested_model or ""))
+    return lines

@@ -28,6 +28,7 @@ class Refusal:
         close: whether the client's connection ends with it.
         retry_after_s: when it may go better, in whole seconds; None where that is not known.
         final: whether SDKs, which repeat a 429 by themselves, shall not.
+        codings: what a body may be coded in, where that was the fault (RFC 9110 §12.5.3).
     """
 
     status: int
@@ -38,6 +39,7 @@ class Refusal:
     shape: Shape = Shape.OPENAI
     retry_after_s: int | None = None
     final: bool = False
+    codings: str | None = None
 
 
 # Where the provider is, is the operator's to know: the record has the whole story.
@@ -90,6 +92,8 @@ def render_error(
     ]
     if refusal.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % refusal.retry_after_s))
+    if refusal.codings is not None:
+        headers.append((b"accept-encoding", refusal.codings.encode()))
     if refusal.final:
         # Read by the SDKs of OpenAI and Anthropic alike.
         headers.append((b"x-should-retry", b"false"))

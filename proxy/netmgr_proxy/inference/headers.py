@@ -7,17 +7,18 @@ cookies, organisation names and server banners stay outside.
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Final
 
 from netmgr.inference.dialect import AuthStyle
 from netmgr.inference.protocols import Shape
 from netmgr.inference.route import InferenceRoute
 from netmgr.reasons import Reason
+from netmgr_proxy.inference.coding import ACCEPTED, is_read
 from netmgr_proxy.inference.errors import Refusal
 
 Headers = list[tuple[bytes, bytes]]
-RawHeaders = Iterable[tuple[bytes, bytes]]
+RawHeaders = Collection[tuple[bytes, bytes]]
 
 MAX_CONNECTION_TOKENS: Final = 32  # names in Connection; browsers send one or two
 
@@ -60,19 +61,28 @@ _JSON_TYPE: Final = re.compile(
 def judge_request_headers(client: RawHeaders, shape: Shape) -> Refusal | None:
     """Refuse what would make the provider read another body than the one that is judged.
 
-    A coded body (415: send it plain) could not be looked into; a charset other than UTF-8 could
-    turn other bytes into quotes.
+    A body in a coding that is not read here could not be looked into; a charset other than UTF-8
+    could turn other bytes into quotes.
     """
-    for raw_name, value in client:
-        name = raw_name.lower()
-        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
-            what = f"content-encoding {_shown(value)} is not accepted; send the body plain"
-        elif name == b"content-type" and not _is_utf8(value):
+    coding = body_coding(client)
+    if coding and not is_read(coding):
+        what = f"content-encoding {_shown(coding)} is not accepted; expected one of {ACCEPTED}"
+        return Refusal(
+            415, Reason.MALFORMED_REQUEST, what, close=False, shape=shape, codings=ACCEPTED
+        )
+    for name, value in client:
+        if name.lower() == b"content-type" and not _is_utf8(value):
             what = f"content-type {_shown(value)}: expected JSON in UTF-8"
-        else:
-            continue
-        return Refusal(415, Reason.MALFORMED_REQUEST, what, close=False, shape=shape)
+            return Refusal(415, Reason.MALFORMED_REQUEST, what, close=False, shape=shape)
     return None
+
+
+def body_coding(client: RawHeaders) -> bytes:
+    """The coding of a request's body, lower case; b'' where it is plain. Several are one text, as
+    if they stood in one header (RFC 9110 §5.3)."""
+    found = [value for name, value in client if name.lower() == b"content-encoding"]
+    words = [word.strip().lower() for value in found for word in value.split(b",")]
+    return b", ".join(word for word in words if word not in (b"", b"identity"))
 
 
 def request_headers(

@@ -126,8 +126,9 @@ def test_answers_are_asked_for_as_they_are(asked: bytes) -> None:
 @pytest.mark.parametrize(
     "header",
     [
-        (b"Content-Encoding", b"gzip"),
+        (b"Content-Encoding", b"zstd"),
         (b"content-encoding", b"identity, br"),
+        (b"content-encoding", b"gzip, gzip"),
         (b"content-type", b"application/json; charset=utf-7"),
         (b"content-type", b'application/json;CHARSET="UTF-16"'),
     ],
@@ -136,12 +137,23 @@ def test_bodies_in_other_clothes_are_refused(header: tuple[bytes, bytes]) -> Non
     refusal = judge_request_headers([header], Shape.OPENAI)
     assert refusal is not None
     assert refusal.status == 415
+    coded = header[0].lower() == b"content-encoding"
+    assert refusal.codings == ("gzip, deflate, identity" if coded else None)
+
+
+def test_codings_in_two_headers_are_two_codings() -> None:
+    twice = [(b"content-encoding", b"gzip"), (b"Content-Encoding", b"deflate")]
+    refusal = judge_request_headers(twice, Shape.OPENAI)
+    assert refusal is not None
+    assert "gzip, deflate" in refusal.message
 
 
 @pytest.mark.parametrize(
     "header",
     [
         (b"content-encoding", b"identity"),
+        (b"content-encoding", b"GZIP, identity"),
+        (b"content-encoding", b"deflate"),
         (b"content-type", b"application/json"),
         (b"content-type", b"application/json; charset=UTF-8"),
     ],

@@ -1,8 +1,10 @@
 """Model calls through inference.local: real TLS, a scripted provider on a real socket."""
 
 import asyncio
+import gzip
 import json
 import time
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -200,7 +202,7 @@ def test_a_provider_that_does_not_answer_is_a_504_in_the_protocols_shape(tmp_pat
             413,
             "limit_exceeded",
         ),
-        (call().replace(b"Cookie: ", b"Content-Encoding: gzip\r\nX: "), 415, "malformed_request"),
+        (call().replace(b"Cookie: ", b"Content-Encoding: br\r\nX: "), 415, "malformed_request"),
         (
             call().replace(b"Cookie: ", b"Transfer-Encoding: chunked\r\nX: "),
             400,
@@ -227,6 +229,119 @@ def test_what_is_refused_has_the_protocols_shape(
             writer.close()
             assert not origin.heard
             assert (await r.record(code))["kind"] == "inference"
+
+    run(story())
+
+
+def answering(head: bytes, *pieces: bytes, chunked: bool = False) -> Any:
+    """A provider that says this to every request, piece by piece."""
+
+    async def script(reader: Tee, writer: asyncio.StreamWriter) -> None:
+        await reader.until(b"\r\n\r\n")
+        size = b"Content-Length: %d" % sum(map(len, pieces))
+        writer.write(head + (b"Transfer-Encoding: chunked" if chunked else size) + b"\r\n\r\n")
+        for piece in pieces:
+            await writer.drain()
+            await asyncio.sleep(0.02)
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+        writer.write(b"0\r\n\r\n" if chunked else b"")
+
+    return script
+
+
+def unchunked(data: bytes) -> bytes:
+    """RFC 9112 §7.1, without extensions and trailers."""
+    found = b""
+    while True:
+        size, _, data = data.partition(b"\r\n")
+        if not int(size, 16):
+            return found
+        found += data[: int(size, 16)]
+        data = data[int(size, 16) + 2 :]
+
+
+LONG = "sk-operator-key-4711"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (b"401 No", b"application/json"),
+        (b"200 OK", b"text/event-stream"),
+        (b"500 Oh", b"text/html"),
+    ],
+)
+def test_a_key_that_the_provider_repeats_stays_outside(
+    tmp_path: Path, status: bytes, kind: bytes, chunked: bool
+) -> None:
+    key = LONG.encode()
+    text = b'data: {"error":"bad key ' + key + b" or " + key + b'"}\n\n'
+    pieces = [text[:30], text[30:31], text[31:44], text[44:]]
+
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r, credentials={"OPENAI_API_KEY": LONG})
+            head = b"HTTP/1.1 %b\r\nContent-Type: %b\r\nX-Request-Id: %b\r\n" % (status, kind, key)
+            await provider(r, answering(head, *pieces, chunked=chunked))
+            reader, writer = await r.open("inference.local", 443, tls=True)
+            writer.write(call())
+            got, lines, body = await read_response(reader)
+            assert got == int(status[:3])
+            mark = b"[redacted]".ljust(len(key), b"*")
+            assert b"x-request-id: " + mark in lines
+            if chunked:
+                body = unchunked(await reader.readuntil(b"0\r\n\r\n"))
+            assert body == text.replace(key, mark)
+            writer.close()
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("coding", "coded", "status"),
+    [
+        ("gzip", gzip.compress(CHAT), 200),
+        ("x-gzip", gzip.compress(CHAT[:9]) + gzip.compress(CHAT[9:]), 200),
+        ("Deflate", zlib.compress(CHAT), 200),
+        ("gzip", CHAT, 400),
+        ("gzip", gzip.compress(CHAT)[:-9], 400),
+        ("deflate", zlib.compress(CHAT) + b"x", 400),
+        ("gzip", gzip.compress(bytes(64 * 1024 * 1024)), 413),
+    ],
+)
+def test_a_coded_body_is_read_to_a_bound_and_sent_plain(
+    tmp_path: Path, coding: str, coded: bytes, status: int
+) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r)
+            origin = await provider(r, answer_json)
+            reader, writer = await r.open("inference.local", 443, tls=True)
+            field = f"Content-Encoding: {coding}\r\nX: ".encode()
+            writer.write(call(body=coded).replace(b"Cookie: ", field, 1))
+            got, _, body = await read_response(reader)
+            assert (got, len(origin.heard)) == (status, 1 if status == 200 else 0), body
+            writer.close()
+            if status == 200:
+                assert origin.bytes.endswith(CHAT.replace(b"gpt-x", b"real-model"))
+                assert b"content-encoding" not in origin.bytes.lower()
+
+    run(story())
+
+
+def test_a_coding_that_is_not_read_is_told_which_are(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r)
+            reader, writer = await r.open("inference.local", 443, tls=True)
+            writer.write(call().replace(b"Cookie: ", b"Content-Encoding: br\r\nX: "))
+            status, head, _ = await read_response(reader)
+            assert (status, b"accept-encoding: gzip, deflate, identity" in head.lower()) == (
+                415,
+                True,
+            )
+            writer.close()
 
     run(story())
 
