@@ -264,7 +264,11 @@ class Internet:
         family = socket.AF_INET6 if ":" in server.address else socket.AF_INET
         sock = namespace.socket(family, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((server.address, server.port))
+        try:
+            sock.bind((server.address, server.port))
+        except OSError as taken:
+            sock.close()
+            raise AssertionError(f"{server}: another server of this world is there") from taken
         sock.listen(1024)
         sock.setblocking(False)
         self._listeners.append(sock)
