@@ -9,7 +9,9 @@ by setns(2) later than it began.
 """
 
 import os
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +21,9 @@ MAX_NEW: Final = 512  # processes looked at one by one; where more are new, all 
 MAX_KNOWN: Final = 1024  # that began while known, most of them gone; then all are looked at
 MAX_NAMESPACES: Final = 4096  # with known processes, some hundred bytes each
 DEFAULT_PID_MAX: Final = 32_768
+# More than any kernel begins: each number is taken under one lock of the whole host, each
+# process under another. So numbers cannot have come round within pid_max / 2 of its inverse.
+MAX_BEGUN_PER_S: Final = 1_000_000
 _STAT: Final = 1 << 18  # bytes: a line for each CPU, and one with a number for each interrupt
 
 
@@ -27,13 +32,15 @@ class _Known:
     newest: int
     begun: int
     pids: tuple[int, ...]
+    counted_at: float  # monotonic seconds, before `newest` was read
 
 
 class Population:
     """Finds the processes of namespaces. One per daemon, used from one thread."""
 
-    def __init__(self, root: str = "/proc") -> None:
+    def __init__(self, root: str = "/proc", clock: Callable[[], float] = time.monotonic) -> None:
         self._root = root
+        self._clock = clock
         self._known: OrderedDict[NetnsId, _Known] = OrderedDict()
         self._round = self._read_pid_max() // 2
         self._loadavg = _open(f"{root}/loadavg")
@@ -41,17 +48,19 @@ class Population:
 
     def of(self, netns: NetnsId) -> tuple[int, ...]:
         """Every process of a namespace, newest first; some may have ended or left it."""
-        newest, begun = self._newest(), self._begun()
-        known = self._known.get(netns)
+        known, now, newest = self._known.get(netns), self._clock(), self._newest()
+        if known is not None and newest == known.newest and self._is_just_counted(known):
+            return known.pids  # nobody began
+        begun = self._begun()
         if known is not None and self._is_close(known, newest, begun):
             new = [p for p in range(newest, known.newest, -1) if self.is_in(p, netns)]
             if new:
                 known.pids = (*new, *(pid for pid in known.pids if pid not in new))
-            known.newest, known.begun = newest, begun
+            known.newest, known.begun, known.counted_at = newest, begun, now
             return known.pids
         pids = tuple(pid for pid in self._all() if self.is_in(pid, netns))
         if newest and begun:
-            self._known[netns] = _Known(newest, begun, pids)
+            self._known[netns] = _Known(newest, begun, pids, now)
             self._known.move_to_end(netns)
             if len(self._known) > MAX_NAMESPACES:
                 self._known.popitem(last=False)
@@ -75,6 +84,11 @@ class Population:
     def forget(self, netns: NetnsId) -> None:
         """The namespace has ended."""
         self._known.pop(netns, None)
+
+    def _is_just_counted(self, known: _Known) -> bool:
+        """Whether numbers cannot have come round since: then /proc/stat, which is long and dear,
+        has nothing to add."""
+        return self._clock() - known.counted_at < self._round / MAX_BEGUN_PER_S
 
     def _is_close(self, known: _Known, newest: int, begun: int) -> bool:
         """Whether what is new is a short range of numbers."""

@@ -11,7 +11,6 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -99,10 +98,13 @@ class ProcessTable:
             names = os.listdir(directory)
         except OSError:
             return False
+        readlink = os.readlink
         for name in reversed(names):  # what was opened last has the highest number, mostly
-            with suppress(OSError):  # closed meanwhile
-                if os.readlink(f"{directory}/{name}") == wanted:
+            try:
+                if readlink(f"{directory}/{name}") == wanted:
                     return True
+            except OSError:  # closed meanwhile
+                continue
         return False
 
     def _remember(self, netns: NetnsId, last: _Last) -> None:

@@ -102,8 +102,9 @@ class SockDiag:
             return None
         except OSError as refusal:
             raise HostFailed(f"look up a socket: {refusal.strerror}") from refusal
-        found = _parse(reply)
-        return None if found.state == "listen" else (found.uid, found.inode)
+        _check_size(reply)
+        _, _, _, uid, inode = _OWNER.unpack_from(reply, _ANSWER.size + _IDENTITY_SIZE)
+        return None if reply[1] == _LISTEN else (uid, inode)
 
     def tcp(self, remote: IPv4Address | None = None) -> list[DiagSocket]:
         """TCP sockets in every state but listening.
@@ -170,9 +171,13 @@ def _bytecode(remote: IPv4Address) -> bytes:
     return _OPERATION.pack(_D_COND, size, size + 4) + whole + remote.packed
 
 
-def _parse(reply: memoryview) -> DiagSocket:
+def _check_size(reply: memoryview) -> None:
     if len(reply) < _ANSWER_SIZE:
         raise HostFailed(f"sock_diag: an answer of {len(reply)} bytes; expected {_ANSWER_SIZE}")
+
+
+def _parse(reply: memoryview) -> DiagSocket:
+    _check_size(reply)
     _, state, _, _ = _ANSWER.unpack_from(reply)
     start = _ANSWER.size
     sport, dport, source, destination = _IDENTITY.unpack_from(reply, start)

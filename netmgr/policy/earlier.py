@@ -101,7 +101,13 @@ def _is_same_value(value: object, doc: object) -> bool:
     if type(value) is not type(doc) or value != doc:
         return False
     if isinstance(value, dict) and isinstance(doc, dict):  # equal: but a 1 may be a true in it
-        return all(_is_same_value(item, doc[key]) for key, item in value.items())
+        return all(_is_same_inside(item, doc[key]) for key, item in value.items())
     if isinstance(value, list) and isinstance(doc, list):
-        return all(map(_is_same_value, value, doc))
+        return all(map(_is_same_inside, value, doc))
     return True
+
+
+def _is_same_inside(value: object, doc: object) -> bool:
+    """The same of what is known to be equal."""
+    kind = type(value)
+    return kind is type(doc) and (kind is str or kind is int or _is_same_value(value, doc))

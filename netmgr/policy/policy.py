@@ -38,7 +38,6 @@ class Policy:
     It is small, and one object serves every sandbox with the same digest in a process.
 
     Attributes:
-        digest: SHA-256 over the canonical document; equal digests decide alike.
         entries: the parts of `network_policies`, in the order of the file.
         hint: what every denial tells whoever was denied; None: nothing.
         cases: the tests that it carries; whoever loads a file runs them first.
@@ -48,12 +47,12 @@ class Policy:
     """
 
     __slots__ = (
+        "_digest",
         "_document",
         "_index",
         "_judge",
         "_limits",
         "cases",
-        "digest",
         "entries",
         "hint",
         "looks_inside",
@@ -75,8 +74,18 @@ class Policy:
         self.timed = TimedJudge(ordered, self._index) if expiring else None
         self._judge: Judge | TimedJudge = self.timed or Judge(self._index)
         self.looks_inside: Final = any(e.inside for entry in ordered for e in entry.endpoints)
-        canonical = json.dumps(document.to_doc(), sort_keys=True, separators=(",", ":"))
-        self.digest: Final = hashlib.sha256(canonical.encode()).hexdigest()
+        self._digest: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the canonical document, in hex; equal digests decide alike.
+
+        Made for who asks first: workers are told it, and need not.
+        """
+        if self._digest is None:
+            canonical = json.dumps(self.to_doc(), sort_keys=True, separators=(",", ":"))
+            self._digest = hashlib.sha256(canonical.encode()).hexdigest()
+        return self._digest
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Policy) and self.digest == other.digest

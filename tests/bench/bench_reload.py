@@ -5,6 +5,7 @@
 One sandbox, a policy of that many endpoints, as many live relayed connections. Three reloads:
 something is added; half of the endpoints go (their flows must end, all others must not notice); the
 same text again. Besides, an echo on one allowed flow is timed all the while, so that a pause shows.
+CPU time is told, too: on a busy machine the clock tells of others.
 Reports; asserts no time, but stops where an allowed flow was cut or a denied one lives.
 """
 
@@ -15,6 +16,7 @@ import statistics
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -70,6 +72,27 @@ def open_flows(box: Sandbox, names: dict[str, str], count: int, hosts: int) -> l
     return flows
 
 
+class Cpu:
+    """CPU time of the daemon and its workers, by kind."""
+
+    def __init__(self, processes: dict[int, str]) -> None:
+        self._processes = processes
+        self._before = self._now()
+
+    def _now(self) -> Counter[str]:
+        used: Counter[str] = Counter()
+        for pid, kind in self._processes.items():
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                used[kind] += int((task / "schedstat").read_text().split()[0])
+        return used
+
+    def shown(self, changes: int) -> str:
+        """Milliseconds of one change, by kind, since the start."""
+        used = self._now() - self._before
+        parts = [f"{kind} {used[kind] / changes / 1e6:.1f}" for kind in sorted(used)]
+        return f"CPU ms of one change: {', '.join(parts)}, all {used.total() / changes / 1e6:.1f}"
+
+
 class Pulse:
     """Echoes on one flow for ever; the longest one tells of pauses."""
 
@@ -113,8 +136,13 @@ def main() -> None:
         box = world.sandbox(BOX, policy_text(numbers))
         shown = json.loads(world.netmgr("sandbox", "show", BOX, "-o", "json").stdout)
         flows = open_flows(box, shown["names"], asked.flows, asked.endpoints)
-        pulse = Pulse(flows[0])
         api = Api(daemon.socket)
+        cpu = Cpu(daemon.processes())
+        for round_ in range(asked.rounds):
+            put(api, policy_text([*numbers, 2 * asked.endpoints + round_]))
+        quiet = cpu.shown(asked.rounds)
+        put(api, policy_text(numbers))
+        pulse = Pulse(flows[0])
         same, added, halved = [], [], []
         for round_ in range(asked.rounds):
             same.append(put(api, policy_text(numbers)))
@@ -136,6 +164,7 @@ def main() -> None:
     print(row("an endpoint more", added))
     print(row(f"half of it gone, {len(cut)} flows cut", halved))
     print(f"\nlongest echo on an allowed flow meanwhile: {worst:.1f} ms")
+    print(f"{quiet} (an endpoint for another, nothing else going on)")
     print(f"median of all changes: {statistics.median(added + halved):.1f} ms")
 
 

@@ -1,0 +1,93 @@
+"""Who is in a namespace: what is read again, and when numbers may have come round."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from netmgr.kernel.facts import NetnsId
+from netmgr.kernel.population import Population
+
+PID_MAX = 2_000_000  # a million numbers are one second
+
+
+class Host:
+    """A /proc of our own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.now = 0.0
+        (root / "sys/kernel").mkdir(parents=True)
+        (root / "sys/kernel/pid_max").write_text(f"{PID_MAX}\n")
+        self._namespace = root / "namespace"
+        self._namespace.touch()
+        self.tell(newest=0, begun=0)
+
+    @property
+    def netns(self) -> NetnsId:
+        found = self._namespace.stat()
+        return NetnsId(found.st_dev, found.st_ino)
+
+    def begin(self, pid: int) -> None:
+        """A process in the namespace."""
+        (self.root / f"{pid}/ns").mkdir(parents=True)
+        os.link(self._namespace, self.root / f"{pid}/ns/net")
+
+    def tell(self, *, newest: int, begun: int) -> None:
+        """What the kernel says of numbers."""
+        (self.root / "loadavg").write_text(f"0.00 0.00 0.00 1/1 {newest}\n")
+        (self.root / "stat").write_text(f"cpu 0\nprocesses {begun}\n")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    host = Host(tmp_path)
+    host.begin(100)
+    host.tell(newest=100, begun=100)
+    return host
+
+
+@pytest.fixture
+def of(host: Host) -> Iterator[Callable[[], tuple[int, ...]]]:
+    population = Population(str(host.root), clock=lambda: host.now)
+    yield lambda: population.of(host.netns)
+    population.close()
+
+
+def test_who_begins_is_found(host: Host, of: Callable[[], tuple[int, ...]]) -> None:
+    assert of() == (100,)
+    host.begin(102)
+    host.tell(newest=102, begun=102)
+    assert of() == (102, 100)
+
+
+def test_where_the_last_number_stands_nobody_is_looked_at(
+    host: Host, of: Callable[[], tuple[int, ...]]
+) -> None:
+    assert of() == (100,)
+    host.begin(99)  # as if it had been given out before
+    host.now = 0.99
+    assert of() == (100,)
+
+
+def test_numbers_that_came_round_to_the_same_one_are_noticed(
+    host: Host, of: Callable[[], tuple[int, ...]]
+) -> None:
+    assert of() == (100,)
+    host.begin(99)
+    host.tell(newest=100, begun=100 + PID_MAX)
+    host.now = 1.01  # no kernel takes less for a million of them
+    assert of() == (100, 99)
+
+
+def test_an_answer_without_a_count_does_not_put_the_next_count_off(
+    host: Host, of: Callable[[], tuple[int, ...]]
+) -> None:
+    assert of() == (100,)
+    for host.now in (0.4, 0.8):
+        of()
+    host.begin(99)
+    host.tell(newest=100, begun=100 + PID_MAX)
+    host.now = 1.2
+    assert of() == (100, 99)
