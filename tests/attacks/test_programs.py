@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from attacks.turned import PRELOADED, REBORN, TRACER
 from world import Sandbox, World
 from world.streams import Server
 
@@ -144,6 +145,43 @@ os.execv("{PYTHON}", ["x", "-c", "import socket; s = socket.socket(fileno=%d); s
     "s.sendall(b'\\1hello'); print(s.recv(9))" % s.fileno()])
 """
     assert gets_through(box, str(GOOD), "-c", then_exec)
+
+
+def test_code_that_is_loaded_into_a_program_is_that_program(box: Sandbox, tmp_path: Path) -> None:
+    """Documented: LD_PRELOAD turns the program that may, and the record names it. It gives nothing
+    to one that may not."""
+    source, library = tmp_path / "preloaded.c", tmp_path / "preloaded.so"
+    source.write_text(PRELOADED)
+    build = ["gcc", "-shared", "-fPIC", f'-DNAME="{NAME}"', "-o", str(library), str(source)]
+    subprocess.run(build, check=True, timeout=60)
+    assert gets_through(box, "env", f"LD_PRELOAD={library}", str(GOOD), "-c", "")
+    record = box.wait_record(lambda r: r["kind"] == "connection" and r["verdict"] == "allowed")
+    assert record["process"]["exe"] == str(GOOD)
+    assert not gets_through(box, "env", f"LD_PRELOAD={library}", PYTHON, "-c", "")
+    assert reason(box) == "binary_not_allowed"
+
+
+def test_a_program_under_ptrace_is_still_that_program(box: Sandbox) -> None:
+    """Documented: whoever may trace the program that may, can say where it connects."""
+    assert gets_through(box, PYTHON, "-c", TRACER, str(GOOD), "127.0.0.1", NAME)
+    record = box.wait_record(lambda r: r["kind"] == "connection" and r["verdict"] == "allowed")
+    assert record["process"]["exe"] == str(GOOD)
+    assert not gets_through(box, PYTHON, "-c", TRACER, PYTHON, "127.0.0.1", NAME)
+    assert reason(box) == "binary_not_allowed"
+
+
+def test_the_number_of_a_program_that_has_gone_is_worth_nothing(box: Sandbox) -> None:
+    """A process is known by its number and the time that it began: see what it is, each time."""
+    done = box.enter(PYTHON, "-c", REBORN, str(GOOD), PYTHON, CLIENT)
+    assert done.returncode == 0, done.stderr
+    word, number, *said = done.stdout.split()
+    assert word == "first"
+    assert said == ["b'\\x01hello'"], "the first got through, the second said nothing"
+    assert "ConnectionReset" in done.stderr
+    record = box.wait_record(lambda r: r["verdict"] == "denied")
+    assert record["reason"] == "binary_not_allowed"
+    assert record["process"]["pid"] == int(number)
+    assert record["process"]["exe"] == str(Path(PYTHON).resolve())
 
 
 def test_a_change_of_the_list_cuts_who_is_not_in_it(box: Sandbox) -> None:
