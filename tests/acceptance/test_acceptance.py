@@ -4,6 +4,7 @@ A table is data; steps.py says what its verbs mean. Numbers are those of the cas
 system that netmgr is modelled on; where netmgr answers otherwise, deviations.yaml says why.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -64,3 +65,11 @@ def test_deviations_are_reasoned_and_tables_known() -> None:
     assert all(entry["why"] and entry["instead"] for entry in known["deviations"])
     assert all(entry["why"] and entry["cases"] for entry in known["later"])
     assert all((HERE.parents[1] / entry["where"]).exists() for entry in known["elsewhere"])
+
+
+def test_every_number_of_the_case_tables_has_its_place() -> None:
+    known = yaml.safe_load((HERE / "deviations.yaml").read_text())
+    numbers = [re.match(r"\d*", str(case.values[0]["case"])) for case in cases()]
+    placed = {int(found[0]) for found in numbers if found and found[0]}
+    placed.update(*(entry["cases"] for entry in known["later"] + known["elsewhere"]))
+    assert set(known["numbers"]) - placed == set()
