@@ -30,6 +30,20 @@ def stream(client):
     return {"text": "".join(words), "chunks": len(chunks), "usage": chunks[-1].usage is not None}
 
 
+def tools(client):
+    """The model asks for a tool, gets its result, and answers."""
+    parameters = {"type": "object", "properties": {"city": {"type": "string"}}}
+    tool = {"type": "function", "function": {"name": "weather", "parameters": parameters}}
+    asked = client.chat.completions.create(model=MODEL, messages=MESSAGES, tools=[tool])
+    (called,) = asked.choices[0].message.tool_calls
+    result = {"role": "tool", "tool_call_id": called.id, "content": "18 degrees"}
+    messages = [*MESSAGES, asked.choices[0].message, result]
+    answer = client.chat.completions.create(model=MODEL, messages=messages, tools=[tool])
+    arguments = json.loads(called.function.arguments)
+    text = answer.choices[0].message.content
+    return {"called": called.function.name, "arguments": arguments, "text": text}
+
+
 def responses(client):
     """The newer interface."""
     return {"text": client.responses.create(model=MODEL, input="p").output_text}

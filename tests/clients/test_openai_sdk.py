@@ -93,6 +93,49 @@ def test_nothing_configured_raises_with_the_command_that_helps(stage: ModelStage
     assert "netmgr inference set --provider" in raised["message"]
 
 
+def test_a_tool_is_called_and_its_result_goes_back(stage: ModelStage) -> None:
+    stage.put_in_force(stage.route("oai"))
+    function = {"name": "weather", "arguments": '{"city": "Ulm"}'}
+    call = {"id": "call_1", "type": "function", "function": function}
+    asks = {"role": "assistant", "content": None, "tool_calls": [call]}
+    says = {"role": "assistant", "content": "mild"}
+    stage.provider.play(
+        [
+            {"lacks": "tool_call_id", "reply": {"json": completion(asks, "tool_calls")}},
+            {"contains": "18 degrees", "reply": {"json": completion(says, "stop")}},
+        ]
+    )
+    before = len(stage.provider.requests)
+    (turn,) = run(stage, "tools")
+    assert turn == {
+        "turn": "tools", "called": "weather", "arguments": {"city": "Ulm"}, "text": "mild"
+    }  # fmt: skip
+    first, second = [json.loads(r["body"]) for r in stage.provider.requests[before:]]
+    assert first["model"] == second["model"] == "m-op"
+    assert second["messages"][1]["tool_calls"] == [call]
+    assert second["messages"][2]["tool_call_id"] == "call_1"
+
+
+def completion(message: Said, reason: str) -> Said:
+    """A buffered answer of one choice."""
+    choice = {"index": 0, "message": message, "finish_reason": reason}
+    return {"id": "c", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+
+
+@pytest.mark.parametrize("kept", [1, 9, 24])
+def test_a_stream_that_is_cut_within_an_event_raises_our_message(
+    stage: ModelStage, kept: int
+) -> None:
+    stage.put_in_force(stage.route("oai"))
+    event = 'data: {"choices":[],"id":"c"}\n\n'
+    cut = {"events": [event, event], "cut_after": len(event) + kept}
+    stage.provider.play([{"times": 1, "reply": cut}])
+    (broken,) = run(stage, "stream")
+    assert broken["raised"] == "APIError"
+    assert (broken["type"], broken["code"]) == ("proxy_stream_error", "upstream_unreachable")
+    assert "netmgr observe" in broken["message"]
+
+
 def test_what_breaks_raises_what_it_is(stage: ModelStage) -> None:
     """The provider's own error, a late answer, and a stream that breaks off after an event."""
     stage.put_in_force(stage.route("oai", timeout_s=1))
