@@ -8,6 +8,7 @@ NOTHING: Final = "none"  # empties a list
 _LISTS: Final = ("models", "server_tools", "remote_urls", "stored_objects")
 _VALUES: Final = (
     "model_mode",
+    "connect_timeout_s",
     "first_byte_timeout_s",
     "idle_timeout_s",
     "heartbeat_s",
@@ -38,6 +39,7 @@ def call_rules(command: Any) -> Any:
         ),
         _seconds("--idle-timeout", "idle_timeout_s", "Seconds between two chunks of a stream."),
         _seconds("--first-byte-timeout", "first_byte_timeout_s", "Seconds until an answer begins."),
+        _seconds("--connect-timeout", "connect_timeout_s", "Seconds until a connection stands."),
         _list("--stored-object", "stored_objects", "ID", "A vector store or file all may name."),
         _list("--remote-url-host", "remote_urls", "HOST", "Where the provider may fetch from."),
         _list("--server-tool", "server_tools", "TOOL", "What the provider may run: web_search."),

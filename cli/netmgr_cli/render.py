@@ -366,10 +366,13 @@ def route_blocks(route: Json) -> list[Block]:
     where = "every sandbox" if scope in (None, "all") else f"sandbox {cell(scope)}"
     if scope is not None and "=" in str(scope):
         where = f"label {cell(scope)}"
-    hidden = {"scope", "validated", "inside"}
+    hidden = {"scope", "validated", "inside", "urls"}
     names = [*(n for n in _ROUTE_HEAD if n in route), *(n for n in route if n not in _ROUTE_HEAD)]
     pairs = tuple(_route_pair(name, route[name]) for name in names if name not in hidden)
     blocks: list[Block] = [Title(f"inference.local ({where})"), Fields(pairs)]
+    if urls := route.get("urls"):
+        rows = tuple((cell(item.get("request")), cell(item.get("url"))) for item in urls)
+        blocks += [Title("where requests go"), Grid(("REQUEST", "URL"), rows)]
     if validated := route.get("validated"):
         rows = tuple((cell(item.get("protocol")), cell(item.get("url"))) for item in validated)
         blocks += [Title("verified just now"), Grid(("PROTOCOL", "URL"), rows)]

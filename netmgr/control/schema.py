@@ -153,6 +153,7 @@ class Rules(Body):
     server_tools: Names | None = None
     remote_urls: Names | None = None
     stored_objects: Names | None = None
+    connect_timeout_s: Seconds | None = None
     first_byte_timeout_s: Seconds | None = None
     idle_timeout_s: Seconds | None = None
     heartbeat_s: Seconds | None = None

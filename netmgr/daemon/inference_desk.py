@@ -26,6 +26,7 @@ JsonObject = dict[str, Any]
 
 PROBE_SCOPE: Final = "?probe"  # no sandbox can be called so
 PROBE_STEPS: Final = 6  # of one route: chat twice, messages, responses, completions, embeddings
+URLS_S: Final = 2.0  # a worker computes them from what it is given
 PROBE_MARGIN_S: Final = 5.0  # for connecting and for the worker itself
 
 
@@ -104,6 +105,18 @@ class InferenceDesk:
             await core.announce([{"op": "inference", "scope": scope, "route": None}])
         validated: list[JsonObject] = answer.body["validated"]
         return validated
+
+    async def urls(self, route: ResolvedRoute) -> list[JsonObject]:
+        """Where each request goes, as a proxy worker would send it; nothing where none is up."""
+        if route.made_up or not (workers := self._core.supervisor.of_kind("proxy")):
+            return []
+        question = {"route": route.to_wire(with_credential=False)}
+        try:
+            answer = await workers[0].peer.ask("urls", question, deadline_s=URLS_S)
+        except (PeerClosed, PeerRefused, TimeoutError):
+            return []  # what is shown besides holds all the same
+        found: list[JsonObject] = answer.body["urls"]
+        return found
 
     # -- for providers ---------------------------------------------------------------------
 

@@ -66,7 +66,7 @@ class RouteDesk:
             provider=fields["provider"],
             model=fields["model"],
             aliases=fields.get("aliases") or {},
-            rules=CallRules.from_doc(fields.get("rules") or {}).to_doc(),
+            rules=self._judged(CallRules.from_doc(fields.get("rules") or {})).to_doc(),
             timeout_s=fields["timeout_s"] or None,
             total_timeout_s=fields["total_timeout_s"] or None,
             version=0,
@@ -120,7 +120,9 @@ class RouteDesk:
             "total_timeout_s": now.total_timeout_s or 0,
             **given,
             "aliases": {name: model for name, model in aliases.items() if model},
-            "rules": CallRules.from_doc(now.rules).changed(given.get("rules") or {}).to_doc(),
+            "rules": self._judged(
+                CallRules.from_doc(now.rules).changed(given.get("rules") or {})
+            ).to_doc(),
         }
         version = now.version if if_version is None else if_version
         return await self.set(fields, verify=verify, if_version=version)
@@ -182,6 +184,20 @@ class RouteDesk:
         keys = narrowest_first(row.name, row.labels)
         return next((routes[key] for key in keys if key in routes), None)
 
+    def _judged(self, rules: CallRules) -> CallRules:
+        """The rules, if this daemon can keep them.
+
+        Raises:
+            BadInput: the dialer gives up earlier than the route would.
+        """
+        most = self._core.settings.connect_timeout_s
+        if rules.connect_timeout_s is not None and rules.connect_timeout_s > most:
+            raise BadInput(
+                f"connect_timeout_s: {rules.connect_timeout_s:g}: no connection is waited for "
+                f"longer than the setting connect_timeout_s ({most:g} seconds)"
+            )
+        return rules
+
     def _sandbox_id(self, scope: Scope) -> int | None:
         return None if scope.sandbox is None else self._core.resident(scope.sandbox).row.id
 
@@ -211,6 +227,7 @@ class RouteDesk:
             "model": route.model,
             "aliases": dict(route.aliases),
             "base_url": str(resolved.base),
+            "urls": await self._providers.urls(resolved),
             "protocols": [str(protocol) for protocol in resolved.dialect.protocols],
             "timeout_s": route.timeout_s or core.settings.inference_timeout_s,
             "total_timeout_s": route.total_timeout_s or 0,

@@ -77,6 +77,7 @@ class InferenceRoute:
         return replace(
             self,
             rules=rules,
+            connect_timeout_s=rules.connect_timeout_s or self.connect_timeout_s,
             first_byte_timeout_s=rules.first_byte_timeout_s or self.first_byte_timeout_s,
             idle_timeout_s=rules.idle_timeout_s or self.idle_timeout_s,
         )

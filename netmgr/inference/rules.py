@@ -45,6 +45,7 @@ class CallRules:
         stored_objects: ids at the provider (vector stores, files) that every sandbox may name.
         remote_urls: hosts that the provider may fetch from when a request names a URL:
             `host`, `*.host`, or either with `scheme://` before it.
+        connect_timeout_s: until the connection stands; None means the provider's own.
         first_byte_timeout_s: until the answer begins; None means the provider's own.
         idle_timeout_s: between two chunks of a stream; None means the provider's own.
         heartbeat_s: an SSE comment after so much silence in a stream; None is never.
@@ -56,6 +57,7 @@ class CallRules:
     server_tools: tuple[str, ...] = ()
     remote_urls: tuple[str, ...] = ()
     stored_objects: tuple[str, ...] = ()
+    connect_timeout_s: float | None = None
     first_byte_timeout_s: float | None = None
     idle_timeout_s: float | None = None
     heartbeat_s: float | None = None
@@ -113,6 +115,7 @@ class CallRules:
             server_tools=_names("server_tools", doc.get("server_tools", ()), _TOOL),
             remote_urls=_names("remote_urls", doc.get("remote_urls", ()), _HOST),
             stored_objects=_names("stored_objects", doc.get("stored_objects", ()), None),
+            connect_timeout_s=_seconds("connect_timeout_s", doc.get("connect_timeout_s")),
             first_byte_timeout_s=_seconds("first_byte_timeout_s", doc.get("first_byte_timeout_s")),
             idle_timeout_s=_seconds("idle_timeout_s", doc.get("idle_timeout_s")),
             heartbeat_s=heartbeat,

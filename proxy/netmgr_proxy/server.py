@@ -14,6 +14,7 @@ from contextlib import suppress
 from itertools import count
 from typing import Any, Final
 
+from netmgr.inference.route import InferenceRoute
 from netmgr.process.ipc import Answer, Body, Peer, PeerRefused
 from netmgr.process.tasks import TaskSet
 from netmgr.process.view import VIEW_OPS, View
@@ -22,6 +23,7 @@ from netmgr_proxy.door import serve
 from netmgr_proxy.flows import SWEEP_S, Flows
 from netmgr_proxy.holdings import Holdings
 from netmgr_proxy.inbox import keep_large_blocks_apart
+from netmgr_proxy.inference.urls import urls_of
 from netmgr_proxy.leaves import Leaves
 from netmgr_proxy.limits import parse_limits
 from netmgr_proxy.metering import Metered
@@ -142,6 +144,8 @@ class ProxyRole:
             return Answer(self.statistics())
         if what == "probe":
             return Answer(await verify(self._opened, body["route"]))
+        if what == "urls":
+            return Answer({"urls": urls_of(InferenceRoute.from_wire(body["route"]))})
         if what == "token":
             return Answer(await fetch_token(self._opened, body))
         if what == "look":

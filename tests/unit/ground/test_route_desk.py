@@ -49,6 +49,18 @@ def test_the_narrowest_scope_holds_and_changing_one_leaves_the_others(open_core)
     asyncio.run(main())
 
 
+def test_no_connection_is_promised_to_be_waited_for_longer_than_the_dialer_does(open_core) -> None:
+    async def main() -> None:
+        async with open_core(connect_timeout_s=3.0) as core:
+            desk = await desks(core)
+            made = await desk.set(fields("m", rules={"connect_timeout_s": 3}), verify=False)
+            assert made["rules"]["connect_timeout_s"] == 3.0
+            with pytest.raises(BadInput, match="longer than the setting"):
+                await desk.update(Scope(), {"rules": {"connect_timeout_s": 4}}, verify=False)
+
+    asyncio.run(main())
+
+
 def test_an_update_never_overwrites_what_it_has_not_seen(open_core) -> None:
     async def main() -> None:
         async with open_core() as core:
