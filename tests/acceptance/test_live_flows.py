@@ -88,6 +88,15 @@ def test_a_change_that_keeps_them_disturbs_none(
     assert servers["upload"].received.endswith(PIECE * UPLOAD_PIECES)
 
 
+def test_a_candidate_that_is_refused_touches_none(
+    world: World, box: Sandbox, flows: dict[str, Flow], servers: dict[str, Server]
+) -> None:
+    wrong = {"text": policy("raw").replace("port:", "prot:"), "source": "wrong.yaml"}
+    status, said = world.netmgrd.api("PUT", f"/v1/sandboxes/{box.name}/policy", wrong)
+    assert (status, "prot" in str(said)) == (400, True), said
+    assert_going_on(flows, servers, *KINDS)
+
+
 @pytest.mark.parametrize("denied", KINDS)
 def test_a_change_that_denies_one_cuts_that_one(
     box: Sandbox, flows: dict[str, Flow], servers: dict[str, Server], denied: str

@@ -264,7 +264,8 @@ def test_a_policy_change_cuts_only_what_is_now_denied(tmp_path: Path) -> None:
             assert await loop.sock_recv(plain, 2) == b"\0y"
             mail.close()
             plain.close()
-            assert (await r.record("raw_ip"))["destination"]["port"] == 25
+            destination = (await r.record("no_matching_rule"))["destination"]
+            assert (destination["name"], destination["port"]) == ("mail.test", 25)
 
     run(story())
 
