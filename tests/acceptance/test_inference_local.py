@@ -222,3 +222,25 @@ def test_without_a_route_the_answer_says_what_to_do(make_world: Callable[[], Wor
     assert status == 503
     assert json.loads(text)["error"]["code"] == "not_configured"
     assert "netmgr" in text
+
+
+def test_the_url_of_each_request_is_shown_and_is_the_one_asked(
+    world: World, box: Sandbox, upstream: Model
+) -> None:
+    done = world.netmgr("inference", "get", "-o", "json")
+    (route,) = json.loads(done.stdout)["routes"]
+    shown = {row["request"]: row["url"] for row in route["urls"]}
+    assert call(box, "/chat/completions")[0] == 200
+    (request,) = upstream.requests
+    assert shown["POST /v1/chat/completions"] == "https://api.model.test" + request["target"]
+    assert "https://api.model.test/v1/responses/{id}" in world.netmgr("inference", "get").stdout
+
+
+def test_a_route_s_own_bound_for_connecting(world: World, provider: Model) -> None:
+    words = ["inference", "update", "--no-verify", "--connect-timeout"]
+    assert world.netmgr(*words, "2").returncode == 0
+    done = world.netmgr("inference", "get", "-o", "json")
+    assert json.loads(done.stdout)["routes"][0]["rules"]["connect_timeout_s"] == 2
+    done = world.netmgr(*words, "11")
+    assert (done.returncode, "longer than the setting" in done.stderr) == (2, True)
+    assert world.netmgr(*words, "0").returncode == 0
