@@ -11,11 +11,11 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from netmgr.addresses import AddressPool, check_routes
 from netmgr.control.app import make_app
@@ -25,6 +25,7 @@ from netmgr.daemon.accounts_desk import AccountsDesk
 from netmgr.daemon.adoption import adopt
 from netmgr.daemon.core import Core
 from netmgr.daemon.credential_watch import CredentialWatch
+from netmgr.daemon.hub_watch import HubWatch
 from netmgr.daemon.inference_desk import InferenceDesk
 from netmgr.daemon.inspection import Inspection
 from netmgr.daemon.kernel_denials import KernelDenials
@@ -108,6 +109,14 @@ def run(
     no_core_dumps()  # every credential and every authority's key is in this memory
     asyncio.run(_Daemon(settings, read).live())
     return 0
+
+
+def _watches(core: Core, status: Status) -> tuple[tuple[Coroutine[Any, Any, None], str], ...]:
+    """What looks after the hub for ever, and what each is called."""
+    return (
+        (RulesWatch(core, status).keep_looking(), "hub rules"),
+        (HubWatch(core).keep_looking(), "hub routing and sets"),
+    )
 
 
 async def _store_last(meter: Meter, owners: ObjectOwners) -> None:
@@ -244,7 +253,7 @@ class _Daemon:
             (crew.owners.keep_storing(), "store objects of providers"),
             (desk.defaults.keep_looking(), "look at stand-ins"),
             (PolicyExpiry(core, PolicyMoves(core)).keep_watching(), "expiry of policy entries"),
-            (RulesWatch(core, status).keep_looking(), "hub rules"),
+            *_watches(core, status),
         ):
             tasks.start(work, name=what)
         lifecycle = Lifecycle(core)

@@ -134,6 +134,32 @@ def _refuse_uplinks(found: tuple[rtnl.LinkFacts, ...]) -> None:
 # -- routing -------------------------------------------------------------------------------------
 
 
+def mend_routing(spec: HubSpec) -> tuple[str, ...]:
+    """Put routing right where it is not as `ensure_hub` left it; gives what was wrong.
+
+    Called inside the hub.
+
+    Raises:
+        HostFailed: the kernel refused.
+    """
+    with IPRoute() as ip:
+        standing = read_rules(ip)
+        default = _has_local_default(ip)
+    wrong = [f"ip rule {rule[0]} was missing" for rule in RULES if rule not in standing]
+    wrong += [f"ip rule {rule[0]} was foreign" for rule in standing if rule not in RULES]
+    wrong += [] if default else ["the local default route was missing"]
+    if wrong:
+        _ensure_routing(spec)
+    return tuple(wrong)
+
+
+def _has_local_default(ip: IPRoute) -> bool:
+    routes = retry_dump(
+        lambda: list(ip.get_routes(family=socket.AF_INET, table=rtnl.RT_TABLE_LOCAL))
+    )
+    return any(route["dst_len"] == 0 for route in routes)
+
+
 def _ensure_routing(spec: HubSpec) -> None:
     """lo up with the gateway's address, the local default, and exactly the rules of RULES."""
     with IPRoute() as ip:

@@ -167,6 +167,9 @@ class Kernel(Protocol):
     def survey(self) -> Survey:
         """Everything of this instance that stands in the kernel."""
 
+    def mend_routing(self) -> tuple[str, ...]:
+        """Put the hub's own routing rules and local default right; gives what was wrong."""
+
     def counters(self, lease: Lease) -> Counters:
         """The sandbox's numbers; zeros where it is not bound."""
 

@@ -249,6 +249,11 @@ class LinuxKernel:
             routes=self._hub.links.routes(),
         )
 
+    def mend_routing(self) -> tuple[str, ...]:
+        """The hub's own routing as it shall be."""
+        with netns.entered(self._hub.fd):
+            return hub.mend_routing(self.spec)
+
     def counters(self, lease: Lease) -> Counters:
         """The sandbox's numbers."""
         refused = self.refusals().get(lease)

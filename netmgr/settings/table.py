@@ -167,7 +167,7 @@ class Settings:
         "Processes", 5.0, (0.5, 60.0), "How long flows may go on after SIGTERM."
     )
     rules_check_s: float = seconds(
-        "Processes", 10.0, (0.5, 3600.0), "How often hub rules changed by hand are put right."
+        "Processes", 10.0, (0.5, 3600.0), "How often changes of the hub by hand are put right."
     )
 
     dns_servers: tuple[Nameserver, ...] = value(

@@ -276,24 +276,24 @@ class FakeKernel:
         """Everything of this instance."""
         self._need_hub()
         prefix = f"{self.spec.instance}-"
-        pins = {
-            SandboxName(path.name.removeprefix(prefix)): identity
+        netns = {
+            (name := SandboxName(path.name.removeprefix(prefix))): Netns(name, path, identity)
             for path, identity in self.world.pins.items()
             if path.parent == self.spec.netns_dir and path.name.startswith(prefix)
         }
         links = self.world.hub_links
         return Survey(
-            netns={
-                name: Netns(name, self.spec.netns_path(name), found) for name, found in pins.items()
-            },
-            links={
-                name: HubLink(name, index, up)
-                for index, (name, (up, _, _)) in enumerate(links.items(), 2)
-            },
+            netns=netns,
+            links={k: HubLink(k, at, up) for at, (k, (up, _, _)) in enumerate(links.items(), 2)},
             binds=frozenset(self.world.binds),
             allow=frozenset(self.world.allow),
             routes=frozenset(lease for up, _, lease in links.values() if up),
         )
+
+    def mend_routing(self) -> tuple[str, ...]:
+        """What the test says was wrong."""
+        wrong, self.world.misrouted = self.world.misrouted, ()
+        return wrong
 
     def counters(self, lease: Lease) -> Counters:
         """The sandbox's numbers."""

@@ -47,6 +47,7 @@ class FakeWorld:
         owners: what `find_owners` gives, by flow; tests add them.
         hashes: what `hash_program` gives, by file.
         muted: packets with a false source that were counted, by muted link.
+        misrouted: what is wrong with the hub's routing.
         stuck: destinations whose sockets cannot be destroyed (a kernel without the option).
         fail: verbs that raise HostFailed, for tests of undoing.
     """
@@ -63,6 +64,7 @@ class FakeWorld:
     hashes: dict[Content, str] = field(default_factory=dict)
     counted: dict[Lease, Counters] = field(default_factory=dict)
     muted: dict[str, int] = field(default_factory=dict)
+    misrouted: tuple[str, ...] = ()
     stuck: set[IPv4Address] = field(default_factory=set)
     fail: set[str] = field(default_factory=set)
     routes: tuple[IPv4Network, ...] = ()

@@ -32,6 +32,12 @@ SPOILT = {
         "sysctl -qw net.ipv4.conf.all.rp_filter=0",
     ],
 }
+REMOVALS = [
+    "ipset flush",
+    "ip route flush table main",
+    "ip route flush table local",
+    "ip rule flush",
+]
 POLICY = """\
 version: 1
 network_policies:
@@ -106,6 +112,31 @@ def test_rules_stand_again_and_it_is_a_finding(make_world: Callable[[], World]) 
     assert made.netmgr("status").returncode == 0
     assert box.run("curl", "-sk", "-o", "/dev/null", "https://again.test/").returncode == 0
     assert len(echo.connections) == 1
+
+
+def test_routing_and_sets_stand_again_and_each_is_a_finding(
+    make_world: Callable[[], World],
+) -> None:
+    made = make_world()
+    made.daemon(rules_check_s=0.5)
+    echo = made.internet.https("again.test")
+    box = made.sandbox(allow=["again.test:443"])
+    curl = ("curl", "-sk", "-m", "5", "-o", "/dev/null", "https://again.test/")
+    for number, command in enumerate(REMOVALS):
+        assert box.run(*curl).returncode == 0, command
+        assert len(echo.connections) == number + 1
+        seen = _findings(made)
+        assert bool(seen) is bool(number), "a finding before anybody did anything"
+        assert made.netmgrd.hub.run(*command.split()).returncode == 0
+        end = time.monotonic() + HEAL_S
+        while len(_findings(made)) == len(seen):
+            assert time.monotonic() < end, f"nobody noticed {command}"
+    assert box.run(*curl).returncode == 0
+
+
+def _findings(made: World) -> list[str]:
+    told = made.netmgr("observe", "--kind", "finding").stdout.splitlines()
+    return [line for line in told if "by hand" in line]
 
 
 def _hub_mac(box: Sandbox) -> bytes:

@@ -1,0 +1,84 @@
+"""Owns: noticing that routing or set entries of the hub were taken away, and putting them back.
+
+Fail closed meanwhile: what is missing lets nobody through. Only what is missing is looked for; what
+somebody adds leads to workers that decide again. Under the lock of changes, so that nothing that is
+under way is taken for missing. Rules of packet filters are rules_watch.py's.
+"""
+
+import asyncio
+import logging
+from functools import partial
+
+from netmgr.daemon.core import Core
+from netmgr.daemon.residents import Resident
+from netmgr.errors import NetmgrError
+from netmgr.kernel.facts import AllowEntry, Survey
+from netmgr.kernel.kernel import Kernel
+from netmgr.model import Lease
+from netmgr.reasons import Kind, Reason, Verdict
+
+log = logging.getLogger(__name__)
+
+_REMEDY = "find out who changes the hub's namespace"
+
+
+class HubWatch:
+    """Compares what stands in the hub with what the daemon put there, again and again."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def keep_looking(self) -> None:
+        """For ever."""
+        while True:
+            await asyncio.sleep(self._core.settings.rules_check_s)
+            await self.look()
+
+    async def look(self) -> None:
+        """Look once; put right what is missing. Each time is a finding."""
+        core = self._core
+        async with core.changing:
+            try:
+                mended = await core.on_kernel(core.kernel.mend_routing)
+                if mended:
+                    self._record(f"the hub's routing was changed by hand ({', '.join(mended)})")
+                survey = await core.on_kernel(core.kernel.survey)
+                for resident in core.residents.values():
+                    await self._mend(resident, survey)
+            except NetmgrError as failure:
+                log.error("the hub cannot be put right: %s", failure.message)
+                told = f"the hub was changed by hand and cannot be put right: {failure.message}"
+                outcome = (Verdict.FAILED, Reason.NOT_CONFIGURED)
+                core.record(Kind.FINDING, told, outcome=outcome, remedy=_REMEDY)
+
+    async def _mend(self, resident: Resident, survey: Survey) -> None:
+        core, lease = self._core, resident.lease
+        if lease.link not in survey.links:
+            return  # nothing of it can work: the next start builds it again
+        lost = core.entries(resident) - survey.allow
+        missing = [
+            what
+            for what, is_missing in (
+                ("its binding", lease not in survey.binds),
+                (f"{len(lost)} destinations", bool(lost)),
+                ("its route", lease not in survey.routes),
+            )
+            if is_missing
+        ]
+        if missing:
+            unrouted = lease not in survey.routes
+            await core.on_kernel(partial(_put_back, core.kernel, lease, lost, unrouted=unrouted))
+            told = f"{', '.join(missing)} in the hub had been removed by hand"
+            self._record(told, resident)
+
+    def _record(self, told: str, resident: Resident | None = None) -> None:
+        log.warning("%s; put right", told)
+        message = f"{told}; put right"
+        self._core.record(Kind.FINDING, message, resident=resident, remedy=_REMEDY)
+
+
+def _put_back(kernel: Kernel, lease: Lease, lost: frozenset[AllowEntry], *, unrouted: bool) -> None:
+    kernel.add_bind(lease)
+    kernel.add_allow(lost)
+    if unrouted:
+        kernel.link_up(lease)
