@@ -151,6 +151,17 @@ install_clients() {
   touch "$stamp"
 }
 
+# Proxies that we are measured beside, each in an environment of its own. Where the index has none,
+# the benchmark says so: nothing else needs them.
+install_peers() {
+  local version=1.106.2 home=.cache/litellm
+  if [ -x "$home/bin/litellm" ]; then return; fi
+  say "installing LiteLLM $version into $home"
+  "$python" -m venv --clear "$home"
+  "$home/bin/pip" install --quiet "litellm[proxy]==$version" >&2 ||
+    say "LiteLLM cannot be installed; its rows will be missing"
+}
+
 python=$(find_python)
 case $what in
   python) echo "$python" ;;
@@ -167,6 +178,7 @@ case $what in
   bench)
     install_packages "$needed_to_run$needed_to_test$needed_to_bench"
     install_netmgr -test
+    install_peers
     ;;
   vm)
     install_packages "$needed_for_vm"

@@ -39,16 +39,16 @@ WARM_CALLS: Final = 50
 POLICY: Final = "version: 1\nnetwork_policies: {}\n"
 
 
-def call(address: str, name: str, ca: str, count: int) -> None:
+def call(address: str, name: str, ca: str, count: int, port: int, key: str) -> None:
     """Runs inside: `count` calls; prints microseconds of each."""
     context = ssl.create_default_context(cafile=ca)
     body = QUESTION.encode()
     request = (
         f"POST /v1/chat/completions HTTP/1.1\r\nHost: {name}\r\n"
-        "Content-Type: application/json\r\nAuthorization: Bearer unused\r\n"
+        f"Content-Type: application/json\r\nAuthorization: Bearer {key}\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     ).encode() + body
-    raw = socket.create_connection((address, 443), DEADLINE_S)
+    raw = socket.create_connection((address, port), DEADLINE_S)
     raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     took = []
     with context.wrap_socket(raw, server_hostname=name) as connection:
@@ -77,11 +77,21 @@ def read_answer(connection: ssl.SSLSocket) -> None:
         left -= len(connection.recv(65536))
 
 
-def run(place: Namespace, address: str, name: str, ca: str, count: int) -> list[float]:
-    """The calls of one turn, from `place`."""
+def run(
+    place: Namespace,
+    address: str,
+    name: str,
+    ca: str,
+    count: int,
+    *,
+    port: int = 443,
+    key: str = "unused",
+) -> list[float]:
+    """Microseconds of each call of one turn, from `place`."""
     script = str(Path(__file__).resolve())
+    words = [address, name, ca, str(count), str(port), key]
     done = subprocess.run(
-        place.command(sys.executable, script, "--call", address, name, ca, str(count)),
+        place.command(sys.executable, script, "--call", *words),
         text=True,
         capture_output=True,
         timeout=RUN_DEADLINE_S,
@@ -146,8 +156,8 @@ def measure() -> None:
 def main() -> None:
     """Measure, or be the client."""
     if sys.argv[1:2] == ["--call"]:
-        address, name, ca, count = sys.argv[2:]
-        call(address, name, ca, int(count))
+        address, name, ca, count, port, key = sys.argv[2:]
+        call(address, name, ca, int(count), int(port), key)
     else:
         measure()
 

@@ -110,7 +110,13 @@ def private_address(sandbox: Sandbox, name: str) -> str:
 
 
 @contextmanager
-def started(place: Namespace, address: tuple[str, int], command: Sequence[str]) -> Iterator[int]:
+def started(
+    place: Namespace,
+    address: tuple[str, int],
+    command: Sequence[str],
+    *,
+    within: float = START_DEADLINE_S,
+) -> Iterator[int]:
     """The process id of a server in `place`, once something listens at `address` there."""
     process = subprocess.Popen(
         place.command(*command),
@@ -120,7 +126,7 @@ def started(place: Namespace, address: tuple[str, int], command: Sequence[str]) 
         env=clean_environment(),
     )
     try:
-        deadline = time.monotonic() + START_DEADLINE_S
+        deadline = time.monotonic() + within
         while not _listens(place, address):
             if process.poll() is not None or time.monotonic() > deadline:
                 process.kill()
