@@ -93,7 +93,7 @@ def test_a_candidate_that_is_refused_touches_none(
 ) -> None:
     wrong = {"text": policy("raw").replace("port:", "prot:"), "source": "wrong.yaml"}
     status, said = world.netmgrd.api("PUT", f"/v1/sandboxes/{box.name}/policy", wrong)
-    assert (status, "prot" in str(said)) == (400, True), said
+    assert (status, "prot" in str(said)) == (422, True), said
     assert_going_on(flows, servers, *KINDS)
 
 
