@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from netmgr.errors import BadInput, NotFound
-from netmgr_cli import accounts, render, screen
+from netmgr_cli import accounts, render_routes, screen
 from netmgr_cli.call_rules import call_rules, rules_given
 from netmgr_cli.options import Format, Session, need_root, parse_pairs, shows, speaks
 
@@ -73,7 +73,7 @@ def _timeouts(command: Any) -> Any:
 
 
 def _show_change(answer: Any, output: Format) -> None:
-    screen.show(answer, render.route_blocks(answer), output)
+    screen.show(answer, render_routes.route_blocks(answer), output)
 
 
 @inference.command(name="set")
@@ -177,7 +177,7 @@ def get(session: Session, sandbox: str | None, label: str | None, output: Format
     with session.client() as client:
         answer = client.send(calls.inference_get(sandbox, label))
     if answer["routes"] or output is not Format.TABLE:
-        screen.show(answer, render.inference(answer), output)
+        screen.show(answer, render_routes.inference(answer), output)
     if not answer["routes"]:
         raise NotFound(
             "inference.local is not configured: "

@@ -86,8 +86,8 @@ def create(session: Session, output: Format, **given: Any) -> None:
       netmgr provider create --name local --type openai \\
         --credential OPENAI_API_KEY=@key \\
         --config OPENAI_BASE_URL=http://host.openshell.internal:8000/v1
-      netmgr provider create --name vertex --type google-vertex-ai --from-existing \\
-        --config VERTEX_AI_PROJECT_ID=my-project-1
+      netmgr provider create --name vertex --type google-vertex-ai \\
+        --from-existing --config VERTEX_AI_PROJECT_ID=my-project-1
       netmgr provider create --name bedrock --type aws-bedrock \\
         --strategy aws-sts-assume-role \\
         --material role_arn=arn:aws:iam::123456789012:role/models \\

@@ -12,7 +12,7 @@ from world import World
 DOCUMENTS = ["README.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
 # Blocks that cannot run here, each with its reason above it. The number may only get smaller, or
 # larger with a reason that a reviewer reads first.
-NOT_RUN = 8
+NOT_RUN = 10
 
 
 @pytest.fixture(scope="module")

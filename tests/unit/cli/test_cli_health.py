@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from netmgr_cli import health, render, screen
+from netmgr_cli import health, render, render_routes, screen
 from netmgr_cli.render import Fields, Grid, Title
 
 WELL = {
@@ -83,7 +83,7 @@ def test_the_kernels_part_of_a_sandbox() -> None:
     ],
 )
 def test_a_route_for_people(route: dict[str, Any], pairs: tuple[tuple[str, str], ...]) -> None:
-    title, fields = render.route_blocks({"scope": "all", **route})
+    title, fields = render_routes.route_blocks({"scope": "all", **route})
     assert title == Title("inference.local (every sandbox)")
     assert fields == Fields(pairs)
 
