@@ -44,7 +44,7 @@ network_policies:
          enforcement: audit}}
       - {{host: site.explain.test, ports: [443, 8443]}}
       - {{host: plain.explain.test, port: 80, protocol: rest, access: read-only}}
-      - {{host: host.openshell.internal, port: 8000, protocol: rest, access: read-only}}
+      - {{host: host.openshell.internal, port: 8088, protocol: rest, access: read-only}}
       - {{host: {literal}, port: 8080}}
     binaries: [{{path: "/**"}}]
 """
@@ -54,7 +54,7 @@ HOSTS: Final = (
     "a.b.w.explain.test", "site.explain.test", "plain.explain.test", "elsewhere.explain.test",
     "host.openshell.internal", "host.docker.internal", "inference.local", "{literal}", "{another}",
 )  # fmt: skip
-PORTS: Final = (*[443] * 6, 8443, 80, 8000, 8080, 22)
+PORTS: Final = (*[443] * 6, 8443, 80, 8088, 8080, 22)
 METHODS: Final = ("GET", "GET", "HEAD", "POST", "DELETE", "OPTIONS")
 PATHS: Final = (
     "/", "/v1/items", "/v1/%69tems", "/v1//items", "/v1/x/../items", "/v1/secret/a",
@@ -115,8 +115,8 @@ def stage(world: World) -> Iterator[tuple[Sandbox, list[Question]]]:
             serve(host, port=port, address=address)
     literal, another = internet.address(), internet.address()
     internet.http("literal.explain.test", port=8080, address=literal)
-    web = internet.http("aliases.explain.test", port=8000).app
-    internet.listen_in(world.host, "127.0.0.1", 8000, web.handler)
+    web = internet.http("aliases.explain.test", port=8088).app
+    internet.listen_in(world.host, "127.0.0.1", 8088, web.handler)
     box = world.sandbox("explained", POLICY.format(literal=literal))
     draw = random.Random(SEED)
     drawn = (
