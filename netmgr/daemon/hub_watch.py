@@ -7,14 +7,11 @@ under way is taken for missing. Rules of packet filters are rules_watch.py's.
 
 import asyncio
 import logging
-from functools import partial
 
 from netmgr.daemon.core import Core
 from netmgr.daemon.residents import Resident
 from netmgr.errors import NetmgrError
-from netmgr.kernel.facts import AllowEntry, Survey
-from netmgr.kernel.kernel import Kernel
-from netmgr.model import Lease
+from netmgr.kernel.facts import Survey
 from netmgr.reasons import Kind, Reason, Verdict
 
 log = logging.getLogger(__name__)
@@ -42,34 +39,17 @@ class HubWatch:
                 mended = await core.on_kernel(core.kernel.mend_routing)
                 if mended:
                     self._record(f"the hub's routing was changed by hand ({', '.join(mended)})")
-                survey = await core.on_kernel(core.kernel.survey)
-                for resident in core.residents.values():
-                    await self._mend(resident, survey)
+                mended_of: list[tuple[Resident, str]] = []
+                try:
+                    await core.on_kernel(_mend_sandboxes, core, mended_of)
+                finally:  # what was put right before a failure is told all the same
+                    for resident, told in mended_of:
+                        self._record(told, resident)
             except NetmgrError as failure:
                 log.error("the hub cannot be put right: %s", failure.message)
                 told = f"the hub was changed by hand and cannot be put right: {failure.message}"
                 outcome = (Verdict.FAILED, Reason.NOT_CONFIGURED)
                 core.record(Kind.FINDING, told, outcome=outcome, remedy=_REMEDY)
-
-    async def _mend(self, resident: Resident, survey: Survey) -> None:
-        core, lease = self._core, resident.lease
-        if lease.link not in survey.links:
-            return  # nothing of it can work: the next start builds it again
-        lost = core.entries(resident) - survey.allow
-        missing = [
-            what
-            for what, is_missing in (
-                ("its binding", lease not in survey.binds),
-                (f"{len(lost)} destinations", bool(lost)),
-                ("its route", lease not in survey.routes),
-            )
-            if is_missing
-        ]
-        if missing:
-            unrouted = lease not in survey.routes
-            await core.on_kernel(partial(_put_back, core.kernel, lease, lost, unrouted=unrouted))
-            told = f"{', '.join(missing)} in the hub had been removed by hand"
-            self._record(told, resident)
 
     def _record(self, told: str, resident: Resident | None = None) -> None:
         log.warning("%s; put right", told)
@@ -77,8 +57,35 @@ class HubWatch:
         self._core.record(Kind.FINDING, message, resident=resident, remedy=_REMEDY)
 
 
-def _put_back(kernel: Kernel, lease: Lease, lost: frozenset[AllowEntry], *, unrouted: bool) -> None:
-    kernel.add_bind(lease)
-    kernel.add_allow(lost)
+def _mend_sandboxes(core: Core, mended: list[tuple[Resident, str]]) -> None:
+    """Put back what is missing, and add whose it was and what to `mended`. On the kernel's thread:
+    with a thousand sandboxes comparing takes longer than the daemon's loop may stand still."""
+    survey = core.kernel.survey()
+    for resident in core.residents.values():
+        told = _mend(core, resident, survey)
+        if told is not None:
+            mended.append((resident, told))
+
+
+def _mend(core: Core, resident: Resident, survey: Survey) -> str | None:
+    lease = resident.lease
+    if lease.link not in survey.links:
+        return None  # nothing of it can work: the next start builds it again
+    lost = core.entries(resident) - survey.allow
+    unbound, unrouted = lease not in survey.binds, lease not in survey.routes
+    missing = [
+        what
+        for what, is_missing in (
+            ("its binding", unbound),
+            (f"{len(lost)} destinations", bool(lost)),
+            ("its route", unrouted),
+        )
+        if is_missing
+    ]
+    if not missing:
+        return None
+    core.kernel.add_bind(lease)
+    core.kernel.add_allow(lost)
     if unrouted:
-        kernel.link_up(lease)
+        core.kernel.link_up(lease)
+    return f"{', '.join(missing)} in the hub had been removed by hand"
