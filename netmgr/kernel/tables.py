@@ -14,6 +14,7 @@ python-iptables 1.2.0 read and tried; each one below has a test.
 
 import ctypes
 import ctypes.util
+import sys
 import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -38,6 +39,9 @@ def _load() -> Any:
             f"shared libraries not found: {', '.join(missing)}; install the package iptables",
             missing=missing,
         )
+    # It asks distutils for a directory and, without one, sysconfig for the same. Where setuptools
+    # lends a distutils, that question alone loads 130 modules, 15 MiB in a root process.
+    sys.modules.setdefault("distutils", None)  # type: ignore[arg-type]  # None: "there is none"
     try:
         import iptc
     except ImportError as absent:

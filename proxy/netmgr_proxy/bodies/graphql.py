@@ -9,19 +9,18 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from graphql.error import GraphQLError
-from graphql.language import (
+from netmgr.policy.calls.call import Call, Calls, GraphqlCall, Operation, StoredCall
+from netmgr_proxy.bodies.graphql_grammar import (
     DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
+    GraphQLError,
     InlineFragmentNode,
     OperationDefinitionNode,
     SelectionSetNode,
     parse,
 )
-
-from netmgr.policy.calls.call import Call, Calls, GraphqlCall, Operation, StoredCall
 from netmgr_proxy.bodies.strict_json import BadBody, check_keys, read_json, show
 
 MAX_BATCH: Final = 50  # operations of one body; each is parsed and judged
