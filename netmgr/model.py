@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any, Final, NewType
 
 from netmgr.errors import BadInput
@@ -143,3 +144,19 @@ class Lease:
 
     address: IPv4Address
     link: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartingPid:
+    """A container runtime's process in the namespace that it made for a container. It still holds
+    every capability, and gives up what the container's configuration does not name before it
+    becomes the container: whoever attaches it has judged that configuration instead."""
+
+    pid: int
+
+    def __str__(self) -> str:
+        return str(self.pid)
+
+
+# Where a namespace is that others made: its path, or a process in it.
+NetnsSource = Path | int | StartingPid

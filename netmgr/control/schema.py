@@ -43,10 +43,15 @@ class PolicyText(Body):
 
 
 class Attach(Body):
-    """An existing namespace: by path, or by a process in it."""
+    """An existing namespace: by path, or by a process in it.
+
+    `starting`: the process is a container runtime's that has yet to give up its privileges; the
+    caller has judged what the container will hold, so the process is not judged by what it holds.
+    """
 
     netns: Annotated[str, Field(max_length=4096, pattern="^[^\\x00]+$")] | None = None
     pid: Annotated[int, Field(gt=0)] | None = None
+    starting: bool = False
 
 
 class CreateSandbox(Body):

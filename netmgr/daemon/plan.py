@@ -8,13 +8,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from pathlib import Path
 from typing import assert_never
 
 from netmgr.errors import HostFailed, NetmgrError
 from netmgr.kernel.facts import AllowEntry, Netns
 from netmgr.kernel.kernel import Kernel
-from netmgr.model import Lease, SandboxName
+from netmgr.model import Lease, NetnsSource, SandboxName
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +23,7 @@ class MakeNetns:
     """A namespace of our own, or (with `source`) one that a runtime made, pinned."""
 
     sandbox: SandboxName
-    source: Path | int | None = None
+    source: NetnsSource | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ def plan_birth(
     sandbox: SandboxName,
     lease: Lease,
     entries: frozenset[AllowEntry],
-    source: Path | int | None = None,
+    source: NetnsSource | None = None,
 ) -> Plan:
     """The steps that bring a sandbox into the kernel."""
     return (

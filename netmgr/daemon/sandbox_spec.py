@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from netmgr.errors import BadInput
-from netmgr.model import SandboxName, parse_sandbox_name
+from netmgr.model import NetnsSource, SandboxName, StartingPid, parse_sandbox_name
 from netmgr.policy.policy import EMPTY_POLICY, Policy, parse_policy
 from netmgr.policy.update import policy_from_allow
 
@@ -24,7 +24,7 @@ class SandboxSpec:
 
     Attributes:
         policy_text: what the policy's history keeps.
-        attach: path of a namespace, or pid of a process in it; None: a new one is made.
+        attach: path of a namespace, or a process in it; None: a new one is made.
     """
 
     name: SandboxName
@@ -33,7 +33,7 @@ class SandboxSpec:
     policy_source: str
     tenant: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
-    attach: Path | int | None = None
+    attach: NetnsSource | None = None
     idempotency_key: str | None = None
 
     @classmethod
@@ -99,7 +99,7 @@ def _policy(text: str | None, source: str | None, allow: tuple[str, ...]) -> _Wa
     return _Wanted(policy, policy.to_yaml(), f"{source} and --allow")
 
 
-def _attachment(attach: Mapping[str, Any] | None) -> Path | int | None:
+def _attachment(attach: Mapping[str, Any] | None) -> NetnsSource | None:
     if attach is None:
         return None
     path, pid = attach.get("netns"), attach.get("pid")
@@ -107,7 +107,9 @@ def _attachment(attach: Mapping[str, Any] | None) -> Path | int | None:
         raise BadInput("attach: expected exactly one of netns (a path) and pid")
     if path is None:
         assert isinstance(pid, int)
-        return pid
+        return StartingPid(pid) if attach.get("starting") else pid
+    if attach.get("starting"):
+        raise BadInput("attach.starting: goes with pid, the process that is starting")
     if not path.startswith("/"):
         raise BadInput(f"attach.netns: {path!r}: expected an absolute path")
     return Path(path)

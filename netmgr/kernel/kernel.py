@@ -8,7 +8,6 @@ of policies, names, stores or workers.
 from collections.abc import Iterable
 from concurrent.futures import Future
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
 from typing import Protocol
 
 from netmgr.kernel.facts import (
@@ -26,7 +25,7 @@ from netmgr.kernel.facts import (
     Wants,
 )
 from netmgr.kernel.pictures import HubPicture, SandboxPicture
-from netmgr.model import Lease, SandboxName
+from netmgr.model import Lease, NetnsSource, SandboxName
 
 
 class Kernel(Protocol):
@@ -80,7 +79,7 @@ class Kernel(Protocol):
             Conflict: the name is taken.
         """
 
-    def pin_netns(self, sandbox: SandboxName, source: Path | int) -> Netns:
+    def pin_netns(self, sandbox: SandboxName, source: NetnsSource) -> Netns:
         """Pin a namespace that others made, given by path or pid, under a name of ours.
 
         It is opened once and judged by device and inode.

@@ -11,7 +11,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
 
 from pyroute2 import IPRoute
 
@@ -57,7 +56,7 @@ from netmgr.kernel.sets import (
     parse_lease,
 )
 from netmgr.kernel.sockdiag import DiagSocket, SockDiag
-from netmgr.model import Lease, SandboxName
+from netmgr.model import Lease, NetnsSource, SandboxName
 
 
 class _Hub:
@@ -145,7 +144,7 @@ class LinuxKernel:
         """A namespace of our own."""
         return self._pins.make(sandbox)
 
-    def pin_netns(self, sandbox: SandboxName, source: Path | int) -> Netns:
+    def pin_netns(self, sandbox: SandboxName, source: NetnsSource) -> Netns:
         """A namespace that others made."""
         known = {self._host_identity: "the host's own", self._hub.identity: "the hub's"}
         return self._pins.pin(sandbox, source, known)

@@ -14,7 +14,7 @@ from netmgr.kernel import netns
 from netmgr.kernel.facts import NO_NETNS, HubSpec, Netns, NetnsId
 from netmgr.kernel.links import foreign_links_in
 from netmgr.kernel.powers import refuse_powers
-from netmgr.model import SandboxName, parse_sandbox_name
+from netmgr.model import NetnsSource, SandboxName, StartingPid, parse_sandbox_name
 
 
 class Pins:
@@ -32,7 +32,7 @@ class Pins:
         path = self._free_path(sandbox)
         return Netns(sandbox, path, netns.create(path))
 
-    def pin(self, sandbox: SandboxName, source: Path | int, known: Mapping[NetnsId, str]) -> Netns:
+    def pin(self, sandbox: SandboxName, source: NetnsSource, known: Mapping[NetnsId, str]) -> Netns:
         """Pin a namespace given by path or pid; it is opened once and judged by what it is.
 
         Args:
@@ -45,7 +45,7 @@ class Pins:
             Refused: a process in it could reach past its door (powers.py).
         """
         path = self._free_path(sandbox)
-        origin = Path(f"/proc/{source}/ns/net") if isinstance(source, int) else source
+        origin = source if isinstance(source, Path) else Path(f"/proc/{source}/ns/net")
         fd = netns.open_path(origin)
         try:
             identity = netns.identity(fd)
@@ -53,7 +53,7 @@ class Pins:
                 raise Conflict(f"{origin} is {known[identity]} network namespace")
             self._refuse_taken(origin, identity)
             _refuse_doors(origin, foreign_links_in(fd))
-            refuse_powers(origin, identity)
+            refuse_powers(origin, identity, source if isinstance(source, StartingPid) else None)
             netns.pin(fd, path)
             return Netns(sandbox, path, identity)
         finally:
@@ -62,7 +62,9 @@ class Pins:
     def _refuse_taken(self, origin: Path, identity: NetnsId) -> None:
         for other in self.all().values():
             if other.identity == identity:
-                raise Conflict(f"{origin} belongs to sandbox {other.sandbox!r}")
+                raise Conflict(
+                    f"{origin} belongs to sandbox {other.sandbox!r}", sandbox=other.sandbox
+                )
 
     def _free_path(self, sandbox: SandboxName) -> Path:
         """Where the sandbox's pin goes; what a killed creation left there is removed."""

@@ -14,6 +14,7 @@ from typing import Final
 
 from netmgr.errors import Refused
 from netmgr.kernel.facts import NetnsId
+from netmgr.model import StartingPid
 
 DANGEROUS: Final = {12: "CAP_NET_ADMIN", 21: "CAP_SYS_ADMIN"}
 _HELD: Final = ("CapInh", "CapPrm", "CapEff", "CapAmb")  # proc_pid_status(5)
@@ -21,14 +22,21 @@ _HELD: Final = ("CapInh", "CapPrm", "CapEff", "CapAmb")  # proc_pid_status(5)
 Identity = tuple[int, int]
 
 
-def refuse_powers(origin: Path, netns: NetnsId, root: str = "/proc") -> None:
+def refuse_powers(
+    origin: Path, netns: NetnsId, starting: StartingPid | None = None, root: str = "/proc"
+) -> None:
     """Let a namespace pass whose processes cannot reach past their door.
+
+    Args:
+        starting: the one process that is not judged by what it holds now.
 
     Raises:
         Refused: names the process and the capability, and what to do.
     """
     own = _identity(f"{root}/self/ns/user")
     for pid in _processes_in(netns, root):
+        if starting is not None and pid == starting.pid:
+            continue
         held = _power(pid, own, root)
         if held is not None:
             raise Refused(

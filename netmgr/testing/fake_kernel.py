@@ -39,7 +39,7 @@ from netmgr.kernel.pictures import (
     SetPicture,
 )
 from netmgr.kernel.sets import MAX_MUTED, SetNames
-from netmgr.model import Lease, SandboxName
+from netmgr.model import Lease, NetnsSource, SandboxName, StartingPid
 from netmgr.testing.fake_world import (
     FakeSocket,
     FakeWorld,
@@ -123,7 +123,7 @@ class FakeKernel:
         self.world.pins[path] = self.world.new_netns()
         return Netns(sandbox, path, self.world.pins[path])
 
-    def pin_netns(self, sandbox: SandboxName, source: Path | int) -> Netns:
+    def pin_netns(self, sandbox: SandboxName, source: NetnsSource) -> Netns:
         """A namespace that others made."""
         self._may_fail("pin_netns")
         path = self._free_path(sandbox)
@@ -139,14 +139,14 @@ class FakeKernel:
         self.world.pins[path] = found
         return Netns(sandbox, path, found)
 
-    def _source(self, source: Path | int) -> NetnsId:
+    def _source(self, source: NetnsSource) -> NetnsId:
         hub_path = self.spec.netns_dir / self.spec.hub_netns
         if source == hub_path and self.world.hub is not None:
             return self.world.hub
         if isinstance(source, Path) and source in self.world.pins:
             return self.world.pins[source]
         try:
-            return self.world.foreign[source]
+            return self.world.foreign[source.pid if isinstance(source, StartingPid) else source]
         except KeyError:
             raise NotFound(f"{source}: no such network namespace") from None
 

@@ -61,3 +61,34 @@ def test_powers_decide(world: World, argv: tuple[str, ...], refused: bool) -> No
         finally:
             if done.returncode == 0:
                 world.netmgr("sandbox", "delete", "powers")
+
+
+def test_a_runtime_that_still_holds_all_is_taken_at_its_callers_word(world: World) -> None:
+    with container("unshare", "-n", *WAIT) as pid:
+        wanted = {"name": "starting", "attach": {"pid": pid, "starting": True}}
+        status, answer = world.netmgrd.api("POST", "/v1/sandboxes", wanted)
+        assert status == 201, answer
+        try:
+            again = wanted | {"name": "second"}
+            status, answer = world.netmgrd.api("POST", "/v1/sandboxes", again)
+            assert status == 409
+            assert answer["error"]["details"] == {"sandbox": "starting"}
+        finally:
+            world.netmgr("sandbox", "delete", "starting")
+
+
+def test_nobody_else_in_the_namespace_is_taken_at_that_word(world: World) -> None:
+    with container("unshare", "-n", *WAIT) as pid:
+        enter = ("nsenter", "--net", f"--target={pid}")
+        with container(*enter, *DROP, *WAIT) as second:
+            wanted = {"name": "starting", "attach": {"pid": second, "starting": True}}
+            status, answer = world.netmgrd.api("POST", "/v1/sandboxes", wanted)
+            assert status == 403
+            assert f"pid {pid} holds CAP_" in answer["error"]["message"]
+
+
+def test_only_a_process_can_be_starting(world: World) -> None:
+    wanted = {"name": "starting", "attach": {"netns": "/run/netns/x", "starting": True}}
+    status, answer = world.netmgrd.api("POST", "/v1/sandboxes", wanted)
+    assert status == 422
+    assert "goes with pid" in answer["error"]["message"]
