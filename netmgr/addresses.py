@@ -149,6 +149,8 @@ class NamePool:
         self._names = {row.name: row for row in kept if row.released_at is None}
         self._resting = {row.name: row for row in kept if row.released_at is not None}
         self._fixed = fixed_addresses(network)
+        self._shown = {name: str(ip) for name, ip in self._fixed.items()}
+        self._shown |= {row.name: str(row.ip) for row in self._names.values()}
         self._name_at: dict[IPv4Address, str] = {ip: name for name, ip in self._fixed.items()}
         self._name_at |= {row.ip: row.name for row in kept}
         self._wildcards = sum(row.wildcard for row in self._names.values())
@@ -166,6 +168,10 @@ class NamePool:
     def __iter__(self) -> Iterator[NameAddress]:
         """The names that are alive, without the fixed ones."""
         return iter(self._names.values())
+
+    def shown(self) -> dict[str, str]:
+        """Every name that has an address now, the fixed ones included, and the address as text."""
+        return dict(self._shown)
 
     def get(self, name: str) -> IPv4Address | None:
         """The address that stands for a name now."""
@@ -206,6 +212,7 @@ class NamePool:
         before = self._names.get(row.name)
         self._wildcards += row.wildcard - (before.wildcard if before else False)
         self._names[row.name] = row
+        self._shown[row.name] = str(row.ip)
         self._pool.take(row.ip)
         self._resting.pop(row.name, None)
         previous, self._name_at[row.ip] = self._name_at.get(row.ip), row.name
@@ -219,6 +226,7 @@ class NamePool:
         row = self._names.pop(name, None)
         if row is None:
             return None
+        del self._shown[name]
         self._wildcards -= row.wildcard
         self._pool.release(row.ip, now)
         rests = NameAddress(name, row.ip, row.wildcard, now)

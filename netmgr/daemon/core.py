@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, TypeVar
 
-from netmgr.addresses import AddressPool, NamePool, fixed_addresses
+from netmgr.addresses import AddressPool
 from netmgr.daemon.fence import Side, allow_entries
 from netmgr.daemon.residents import Resident, Residents
 from netmgr.daemon.roster import Member, Op, Roster, ops_for
@@ -166,20 +166,13 @@ class Core:
             labels=dict(resident.row.labels),
             policy=policy,
             revision=revision,
-            names=self.name_map(resident.names),
+            names=resident.names.shown(),
         )
-
-    def name_map(self, names: NamePool) -> dict[str, str]:
-        """Every name that has a private address in a sandbox, the two fixed ones included."""
-        fixed = fixed_addresses(self.settings.name_pool)
-        return {name: str(ip) for name, ip in fixed.items()} | {
-            row.name: str(row.ip) for row in names
-        }
 
     def side(self, resident: Resident) -> Side:
         """What holds in a sandbox, as far as the kernel knows."""
         policy, _ = self.effective(resident)
-        return Side(self.name_map(resident.names), policy.at(resident.judged_at))
+        return Side(resident.names.shown(), policy.at(resident.judged_at))
 
     def entries(self, resident: Resident) -> frozenset[AllowEntry]:
         """What the kernel's allow sets hold of a sandbox."""

@@ -37,7 +37,7 @@ class Inspection:
             NotFound: no such sandbox.
         """
         core, resident = self._core, self._core.resident(name)
-        shown = self._lifecycle.describe(resident) | {"names": core.name_map(resident.names)}
+        shown = self._lifecycle.describe(resident) | {"names": resident.names.shown()}
         found = await self._find(resident)
         if found is None:
             return shown | {"kernel": None}

@@ -217,7 +217,7 @@ class Lifecycle:
                     digest=spec.policy.digest,
                     text=spec.policy_text,
                     source=spec.policy_source,
-                    doc=spec.policy.to_doc(),
+                    doc=spec.policy.doc,
                     created=row.created,
                 ),
                 keep=core.settings.policy_history,

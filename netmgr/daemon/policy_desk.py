@@ -190,7 +190,7 @@ class PolicyDesk:
                 digest=policy.digest,
                 text=text,
                 source=source,
-                doc=policy.to_doc(),
+                doc=policy.doc,
                 created=time.time(),
             )
             result["revision"] = await self._put_in_force(change.scope, candidate, policy)

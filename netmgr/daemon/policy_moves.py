@@ -87,7 +87,7 @@ class PolicyMoves:
                 chosen = names.choose(name, now, wildcard=False)
                 names.take(chosen)
                 added.append(chosen)
-        kept = {name: ip for name, ip in core.name_map(names).items() if name not in gone}
+        kept = {name: ip for name, ip in names.shown().items() if name not in gone}
         entries = entry_change(resident.row.address, before, Side(kept, policy.at(now)))
         return Move(resident, policy, now, entries, added, dropped)
 

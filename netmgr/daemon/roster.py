@@ -152,7 +152,7 @@ def _without_credential(route: Op | None) -> Op | None:
 
 def _policy_op(policy: Policy, before: Policy | None = None) -> Op:
     like = {"like": before.digest} if before else {}
-    return {"op": "policy", "digest": policy.digest, "doc": policy.to_doc(), **like}
+    return {"op": "policy", "digest": policy.digest, "doc": policy.doc, **like}
 
 
 def _sandbox_op(member: Member) -> Op:

@@ -38,18 +38,21 @@ class Earlier:
 
     Args:
         entries: of a policy that was accepted.
+        docs: key of an entry -> its document.
         warned: places of endpoints whose reading had something to tell.
     """
 
-    def __init__(self, entries: Iterable[Entry] = (), warned: Collection[str] = ()) -> None:
+    def __init__(
+        self, entries: Iterable[Entry], docs: dict[str, Any], warned: Collection[str]
+    ) -> None:
         self._programs: dict[Programs, Programs] = {}
         self._by_place: dict[str, _Said] = {}
         self._by_host: dict[str, _Said] = {}  # one of each host: what is inserted moves the others
         for entry in entries:
             self._programs.setdefault(entry.programs, entry.programs)
-            for endpoint in entry.endpoints:
+            for endpoint, doc in zip(entry.endpoints, docs[entry.key]["endpoints"], strict=True):
                 if endpoint.place not in warned:
-                    said = _Said(endpoint.to_doc(entry.observe), entry.observe, endpoint)
+                    said = _Said(doc, entry.observe, endpoint)
                     self._by_place[endpoint.place] = said
                     self._by_host[endpoint.host.text] = said
 

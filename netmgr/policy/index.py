@@ -14,6 +14,13 @@ from netmgr.policy.rules import Endpoint
 NOTHING: Final[tuple[Endpoint, ...]] = ()
 
 
+def ports_in(endpoints: tuple[Endpoint, ...]) -> frozenset[int]:
+    """The ports of all of them."""
+    if len(endpoints) == 1:  # nearly every name: a reload asks for all of a policy's
+        return frozenset(endpoints[0].ports)
+    return frozenset(port for endpoint in endpoints for port in endpoint.ports)
+
+
 class Index:
     """Endpoints by host. Order within a host: exact ones first, then by entry and place.
 

@@ -31,7 +31,7 @@ from netmgr.policy.hosts import (
     parse_host,
 )
 from netmgr.policy.http_rules import Access
-from netmgr.policy.index import NOTHING, Index
+from netmgr.policy.index import NOTHING, Index, ports_in
 from netmgr.policy.match import BadPattern
 from netmgr.policy.nearest import Nearest
 from netmgr.policy.owner import UNKNOWN, Owner
@@ -70,7 +70,7 @@ class Judge:
 
     def ports_of(self, name: str) -> frozenset[int]:
         """The TCP ports of the canonical `name`; none where it is not answered."""
-        return frozenset(port for endpoint in self._for_name(name) for port in endpoint.ports)
+        return ports_in(self._for_name(name))
 
     # -- connections -----------------------------------------------------------------------
 

@@ -21,14 +21,14 @@ from netmgr.policy.decision import (
     Target,
 )
 from netmgr.policy.expiry import TimedJudge
-from netmgr.policy.index import Index
+from netmgr.policy.index import Index, ports_in
 from netmgr.policy.judge import Judge
 from netmgr.policy.limits import NO_LIMITS, EntryLimits
 from netmgr.policy.owner import UNKNOWN, Owner
 from netmgr.policy.problems import PolicyError
 from netmgr.policy.programs import ProgramPattern
 from netmgr.policy.render import render_yaml
-from netmgr.policy.rules import Endpoint, Entry, Expiry, entry_of
+from netmgr.policy.rules import Entry, Expiry, entry_of
 from netmgr.policy.schema import Document, read_text, read_value
 
 
@@ -83,7 +83,7 @@ class Policy:
         Made for who asks first: workers are told it, and need not.
         """
         if self._digest is None:
-            canonical = json.dumps(self.to_doc(), sort_keys=True, separators=(",", ":"))
+            canonical = json.dumps(self.doc, sort_keys=True, separators=(",", ":"))
             self._digest = hashlib.sha256(canonical.encode()).hexdigest()
         return self._digest
 
@@ -125,6 +125,11 @@ class Policy:
         """The canonical document as JSON values; `from_doc` gives an equal policy back."""
         return self._document.to_doc()
 
+    @property
+    def doc(self) -> dict[str, Any]:
+        """What `to_doc` gives, made once: for who only reads it."""
+        return self._document.doc
+
     def to_yaml(self) -> str:
         """The canonical document as YAML. Comments of the original are not in it."""
         return render_yaml(self.to_doc())
@@ -150,14 +155,14 @@ class Policy:
     def exact_names(self) -> dict[str, frozenset[int]]:
         """Names without wildcards, and the ports that are named for each, also in entries that
         have expired."""
-        return {name: _ports(found) for name, found in self._index.exact.items()}
+        return {name: ports_in(found) for name, found in self._index.exact.items()}
 
     def literals(self) -> dict[IPv4Network, frozenset[int]]:
         """Addresses and networks that the policy names itself, and the ports allowed on each."""
         index = self.timed.index if self.timed else self._index
         named: dict[IPv4Network, set[int]] = {}
         for ip, found in index.literal.items():
-            named.setdefault(IPv4Network(ip), set()).update(_ports(found))
+            named.setdefault(IPv4Network(ip), set()).update(ports_in(found))
         for endpoint in index.anywhere:
             for network in endpoint.networks:
                 if isinstance(network, IPv4Network):
@@ -237,10 +242,6 @@ def parse_policy(text: str, source: str, like: Policy | None = None) -> Policy:
     policy = Policy(read_text(text, source, like._document if like else None))
     policy.require_cases(source)
     return policy
-
-
-def _ports(endpoints: tuple[Endpoint, ...]) -> frozenset[int]:
-    return frozenset(port for endpoint in endpoints for port in endpoint.ports)
 
 
 EMPTY_POLICY = Policy(Document())  # of a sandbox for which nothing was said: all is denied

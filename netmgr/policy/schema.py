@@ -6,6 +6,7 @@ but does not enforce is refused, never ignored.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 from netmgr.policy.cases import Case, parse_cases
@@ -65,7 +66,7 @@ class _Reading:
     warned: set[str] = field(default_factory=set)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Document:
     """A policy file that has been read.
 
@@ -85,7 +86,12 @@ class Document:
 
     def earlier(self) -> Earlier:
         """Its endpoints, for the reading of its successor."""
-        return Earlier(self.entries, self.warned)
+        return Earlier(self.entries, self.doc["network_policies"], self.warned)
+
+    @cached_property
+    def doc(self) -> dict[str, Any]:
+        """What `to_doc` gives, made once: to be read only."""
+        return self.to_doc()
 
     def to_doc(self) -> dict[str, Any]:
         """The canonical document: JSON values, in the order of the file, without defaults."""
