@@ -1,0 +1,1 @@
+"""The routing room: which model endpoints may answer a call, and in what order."""
