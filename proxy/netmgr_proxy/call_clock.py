@@ -24,6 +24,15 @@ class CallClock:
         self._limit = 0.0
         self.first_byte_at: float | None = None
 
+    def turn_to(self, route: InferenceRoute) -> None:
+        """A further attempt, by another route: its own limits count, the call's bound stays."""
+        self._route = route
+
+    @property
+    def ends_at(self) -> float:
+        """When the whole call is late, unless a stream has begun by then."""
+        return min(self._timeout, self._total)
+
     def connecting(self, now: float) -> float:
         """The deadline while a connection is made."""
         limit = self._route.connect_timeout_s

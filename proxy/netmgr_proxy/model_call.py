@@ -1,50 +1,39 @@
-"""Owns: one request to inference.local: admitted, its model set, sent with the operator's key,
-its answer relayed chunk by chunk, counted, and ended in the protocol's own words when it breaks.
+"""Owns: one request to inference.local, from its head to its record: admitted, read, planned, sent
+to one endpoint of the plan after the other until one has answered, counted and told.
 
-All rules are in netmgr_proxy.inference; here is only the I/O and the order of it.
+All rules are in netmgr_proxy.inference and netmgr_proxy.routing; here is only the order of it.
 """
 
 import time
 from typing import Any, Final
 
 from netmgr.inference.protocols import Shape
-from netmgr.inference.route import InferenceRoute
 from netmgr.reasons import Kind, Reason
 from netmgr_proxy.account import ALLOWED, Account
 from netmgr_proxy.admission import Admission, Admissions, ModelRefused
-from netmgr_proxy.call_clock import CallClock
-from netmgr_proxy.client import ClientConnection, DeadlinePassed
-from netmgr_proxy.exchange import CutShort, Exchange
+from netmgr_proxy.answering import REFUSED_FROM
+from netmgr_proxy.attempts import Attempts
+from netmgr_proxy.client import ClientConnection
+from netmgr_proxy.exchange import Exchange
 from netmgr_proxy.inference import errors
 from netmgr_proxy.inference.admit import Admitted, expired
-from netmgr_proxy.inference.answer import AnswerHead, judge_answer
-from netmgr_proxy.inference.answer_here import answer_here, model_lines
-from netmgr_proxy.inference.broken_stream import render_stream_error
+from netmgr_proxy.inference.answer_here import answer_here
 from netmgr_proxy.inference.coding import plain_body
-from netmgr_proxy.inference.echo import EchoGuard
-from netmgr_proxy.inference.errors import outward_message
-from netmgr_proxy.inference.frame_usage import FrameMeter
-from netmgr_proxy.inference.object_ids import ObjectIds
 from netmgr_proxy.inference.outgoing import NotPermitted, outgoing_body
 from netmgr_proxy.inference.patterns import shape_of_path
 from netmgr_proxy.inference.rewrite import MalformedBody, PinnedBody
-from netmgr_proxy.inference.sse import SseTracker
 from netmgr_proxy.inference.usage import UsageMeter
 from netmgr_proxy.metering import Permit
-from netmgr_proxy.objects import check_own, named_objects, tell_own
+from netmgr_proxy.objects import check_own, named_objects
 from netmgr_proxy.recorder import Measures
 from netmgr_proxy.room import Room
 from netmgr_proxy.routes import LiveRoute
-from netmgr_proxy.upstreams import Origin
+from netmgr_proxy.routing.plan import CallPlan, Endpoint, Ready
 from netmgr_proxy.wire.face import Refusal, Refused, render_status_line
 from netmgr_proxy.wire.request import Head
-from netmgr_proxy.wire.response import Framing, ResponseHead, ResponseReader
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-HEARTBEAT: Final = b": the model is still at work\n\n"
 _AUTH_FAILURES: Final = (401, 403)
-_OK: Final = 200
-_REFUSED_FROM: Final = 400  # a provider charges nothing for what it refuses
 
 
 class ModelCall(Exchange):
@@ -67,22 +56,10 @@ class ModelCall(Exchange):
         self.shape = Shape.OPENAI
         self._admissions = admissions
         self._scheme = scheme
-        self._admitted: Admitted | None = None
-        self._live: LiveRoute | None = None
+        self._admission: Admission | None = None
         self._pinned: PinnedBody | None = None
-        self._clock: CallClock | None = None
-        self._answer: AnswerHead | None = None
-        self._refused: errors.Refusal | None = None
-        self._chunked = False
-        self._pending = b""
-        self._meter = UsageMeter()
-        self._tracker = SseTracker(Shape.OPENAI)
-        self._attempts = 0
+        self._attempts: Attempts | None = None
         self._permit: Permit | None = None
-        self._ids: ObjectIds | None = None
-        self._guard = EchoGuard((), error=False)
-        self._head_at = 0.0
-        self._sent_at = 0.0  # the last chunk of a stream
 
     async def run(self) -> bool:
         coding = self._admit().coding
@@ -92,17 +69,13 @@ class ModelCall(Exchange):
         if admission.admitted.answered_here:
             self._answer_here(admission.admitted)
             return self.keep_client
-        self._tracker = SseTracker(self.shape)
         await self._check_objects(admission.admitted)
         await self._reserve(admission.admitted)
+        self._attempts = Attempts(self, self._plan(admission), self._settle, self._check_in_force)
         try:
-            request = admission.render(self._pinned, time.time())
-            await self._call(admission.live, admission.origin, request)
-        except DeadlinePassed:
-            raise self._late() from None
+            await self._attempts.run()
         finally:
             self._settle()
-            self.release(admission.origin)
             if self.progress.status is not None and self.failure is None:
                 self._record()
         return self.keep_client
@@ -110,7 +83,12 @@ class ModelCall(Exchange):
     def judge_again(self) -> Refusal | None:
         """A change of route leaves calls under way alone; a revocation does not."""
         revoked = self.room.routes.revoked
-        if revoked is None or self._live is None or not revoked.covers(self._live):
+        if revoked is None or self._admission is None:
+            return None
+        if self._attempts is not None:
+            if not self._attempts.drop(revoked):
+                return None
+        elif not revoked.covers(self._admission.live):
             return None
         return Refusal(Reason.NOT_CONFIGURED, "the operator revoked the route of this call")
 
@@ -126,11 +104,9 @@ class ModelCall(Exchange):
         self.shape = shape_of_path(path)
         sandbox = self.sandbox()
         admission = self._admissions.admit(self.head, self.room.routes.get(sandbox), self._scheme)
-        self._live = admission.live
-        self._admitted = admission.admitted
+        self._admission = admission
         self.shape = admission.admitted.shape
-        if (ends := admission.live.route.expires_at) is not None and ends <= time.time():
-            raise ModelRefused(expired(self.shape))
+        refuse_expired(admission)
         return admission
 
     async def _read_body(self, coding: bytes) -> bytes:
@@ -170,8 +146,31 @@ class ModelCall(Exchange):
             lines.append(b"connection: close")
         self.progress.status = made.status
         self.progress.bytes_in = len(made.body)
-        self._send(b"\r\n".join(lines) + b"\r\n\r\n" + made.body)
+        self.client.write(b"\r\n".join(lines) + b"\r\n\r\n" + made.body)
+        self.progress.answered = True
         self._record()
+
+    # -- the plan ----------------------------------------------------------------------------
+
+    def _plan(self, admission: Admission) -> CallPlan:
+        """What `inference set` wrote is a plan of one endpoint."""
+        endpoint = Endpoint(admission.live.route.id, admission.live)
+        ready = Ready(endpoint, admission, self._pinned)
+
+        async def prepare(_: Endpoint) -> Ready:
+            return ready
+
+        return CallPlan((endpoint,), self.shape, prepare)
+
+    def _check_in_force(self, live: LiveRoute) -> None:
+        """Before the first byte: no key and no model is used that was taken away meanwhile.
+
+        Raises:
+            Refused: policy_stale; or the sandbox is gone.
+        """
+        if self.room.routes.get(self.sandbox()) is not live:
+            why = "the inference route was changed while the provider was connected to; try again"
+            raise Refused(Refusal(Reason.POLICY_STALE, why))
 
     # -- the limits --------------------------------------------------------------------------
 
@@ -188,171 +187,23 @@ class ModelCall(Exchange):
         permit, self._permit = self._permit, None
         if permit is not None:
             progress = self.progress
-            well = progress.status is not None and progress.status < _REFUSED_FROM
+            well = progress.status is not None and progress.status < REFUSED_FROM
             received = progress.bytes_in if well else 0
             permit.settle(self._meter, sent=progress.bytes_out, received=received)
 
-    # -- the call --------------------------------------------------------------------------
-
-    async def _call(self, live: LiveRoute, origin: Origin, request: bytes) -> None:
-        self._clock = clock = CallClock(live.route, self.room.now())
-        revision = self.sandbox().revision
-        fresh = False
-        while True:
-            self._attempts += 1
-            self.client.deadline = clock.connecting(self.room.now())
-            connect = self.connect_anew if fresh else self.connect
-            self.upstream = upstream = await connect(origin, revision, live.context)
-            self._check_still_in_force(live)
-            upstream.begin(self, bodyless=self.head.method == "HEAD")
-            upstream.write(request)
-            self.client.deadline = clock.sent(self.room.now())
-            while not self.over:
-                await self.client.wait()
-            # A pooled connection that the provider had closed meanwhile: nothing was answered,
-            # and a model call changes nothing at the provider, so it may be sent again.
-            fresh = bool(upstream.used) and not upstream.heard and self.failure is not None
-            if not fresh:
-                break
-            self.failure, self.over = None, False
-        if self._refused is not None:
-            raise ModelRefused(self._refused)
-        await self.until_over()
-
-    def _check_still_in_force(self, live: LiveRoute) -> None:
-        """Before the first byte: no key and no model is used that was taken away meanwhile.
-
-        Raises:
-            Refused: policy_stale; or the sandbox is gone.
-        """
-        if self.room.routes.get(self.sandbox()) is not live:
-            why = "the inference route was changed while the provider was connected to; try again"
-            raise Refused(Refusal(Reason.POLICY_STALE, why))
-
-    def _late(self) -> Refused | CutShort:
-        assert self._clock is not None
-        self.failure = refusal = self._clock.explain()
-        return CutShort(refusal) if self.progress.answered else Refused(refusal)
-
-    # -- ResponseSink ----------------------------------------------------------------------
-
-    def take_head(self, head: ResponseHead) -> None:
-        if head.interim:
-            return
-        self.progress.status = head.status
-        self.keep_upstream = head.keep_alive
-        answer = judge_answer(head.status, head.fields, self.shape)
-        if isinstance(answer, errors.Refusal):
-            self._refused = answer
-            self.keep_upstream = False
-            super().finish()
-            return
-        self._answer = answer
-        if self._live is not None:
-            self._guard = EchoGuard(self._live.keys, error=head.status >= _REFUSED_FROM)
-        self._head_at = self.room.now()
-        self._meter = FrameMeter() if answer.frames else UsageMeter(answer.coding)
-        if _OK <= head.status < _REFUSED_FROM and self._admitted is not None:
-            protocol = self._admitted.pattern.protocol
-            self._ids = ObjectIds(protocol, stream=answer.streaming and not answer.frames)
-        self._chunked = head.framing in (Framing.CHUNKED, Framing.CLOSE) and not self.head.http10
-        self._pending = self._render_head(answer, head)
-        assert self._clock is not None
-        self.client.deadline = self._clock.head(streaming=answer.streaming)
-
-    def _render_head(self, answer: AnswerHead, head: ResponseHead) -> bytes:
-        lines = [render_status_line(answer.status)]
-        lines += [name + b": " + self._guard.value(value) for name, value in answer.headers]
-        lines += model_lines(self._pinned)
-        if self._chunked:
-            lines.append(b"transfer-encoding: chunked")
-        elif head.framing is Framing.LENGTH:
-            lines.append(b"content-length: %d" % head.length)
-        elif head.framing is Framing.NONE and head.status not in (204, 304):
-            lines.append(b"content-length: 0")
-        if not self.keep_client:
-            lines.append(b"connection: close")
-        return b"\r\n".join(lines) + b"\r\n\r\n"
-
-    def take_body(self, data: bytes, reader: ResponseReader) -> None:
-        if reader.head is not None and reader.head.framing is Framing.CHUNKED:
-            data = reader.bare()
-        if not data:
-            return
-        assert self._clock is not None
-        assert self._answer is not None
-        now = self.room.now()
-        if self._answer.streaming:
-            self._sent_at = now
-            self.client.deadline = self._clock.chunk(now)
-        self._clock.note_first_byte(now)
-        self._meter.feed(data)
-        self._note_objects(data, last=reader.done)
-        self.progress.bytes_in += len(data)
-        self._hand_on(self._guard.feed(data))
-        if self.client.blocked:
-            self.hold_back()
-
-    def _hand_on(self, data: bytes) -> None:
-        """Send what the client may have of the body."""
-        if not data:
-            return
-        if self._answer is not None and self._answer.streaming and not self._answer.frames:
-            self._tracker.feed(data)
-        self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
-
-    def _note_objects(self, data: bytes, *, last: bool) -> None:
-        """Told before the client can have the ids: it may ask another worker with them."""
-        ids = self._ids
-        if ids is not None and (ids.feed(data) | (last and ids.finish())) and self._admitted:
-            address, provider = self.account.caller.address, self._admitted.route.provider
-            tell_own(self.room.daemon, address, provider, ids.take())
-
-    def flush(self) -> None:
-        self._send(b"")
-
-    def finish(self) -> None:
-        self._settle()  # before the client can have all of the answer, and ask again elsewhere
-        if self._answer is not None:
-            self._hand_on(self._guard.rest())
-            self._send(b"0\r\n\r\n" if self._chunked else b"")
-        super().finish()
-
-    def _send(self, data: bytes) -> None:
-        data, self._pending = self._pending + data, b""
-        if data:
-            self.client.write(data)
-            self.progress.answered = True
+    # -- while it lasts ----------------------------------------------------------------------
 
     def beat(self, now: float) -> None:
-        """A comment keeps a silent stream alive where the route wants that; between events only."""
-        answer, admitted = self._answer, self._admitted
-        if answer is None or admitted is None or not self._chunked:
-            return
-        every = admitted.route.rules.heartbeat_s
-        if every is None or answer.frames or not answer.takes_error_event:
-            return
-        quiet = now - max(self._sent_at, self._head_at) >= every
-        if quiet and self._tracker.at_boundary and not (self.over or self.client.blocked):
-            self._sent_at = now
-            self._send(b"%x\r\n%b\r\n" % (len(HEARTBEAT), HEARTBEAT))
-
-    # -- endings ---------------------------------------------------------------------------
+        """See Exchange."""
+        if self._attempts is not None and self._attempts.answering is not None:
+            self._attempts.answering.beat(now)
 
     def end_stream(self, refusal: Refusal) -> None:
         """Tell a client in the middle of an event stream why it ends, in its protocol's words."""
-        if isinstance(self._meter, FrameMeter) and not self._meter.at_boundary:
-            return  # half a frame cannot be ended: nothing behind it would be read
-        if self._answer is not None and self._answer.takes_error_event and self._chunked:
-            told = outward_message(refusal.reason, refusal.message)
-            event = render_stream_error(
-                self.shape,
-                refusal.reason,
-                told,
-                half=self._tracker.half,
-                sequence_number=self._tracker.next_number,
-            )
-            self._send(b"%x\r\n%b\r\n" % (len(event), event))
+        if self._attempts is not None and self._attempts.answering is not None:
+            self._attempts.answering.end_stream(refusal)
+
+    # -- records -----------------------------------------------------------------------------
 
     def _record(self) -> None:
         status = self.progress.status
@@ -367,7 +218,7 @@ class ModelCall(Exchange):
     def record_failure(self, refusal: Refusal) -> None:
         """A denial or failure of this call."""
         # One that was sent is told by itself: its tokens are counted.
-        single = self._attempts > 0
+        single = self._attempts is not None
         self.account.refused(
             Kind.INFERENCE, refusal, self._measures(), single=single, **self._parts()
         )
@@ -375,21 +226,39 @@ class ModelCall(Exchange):
     def _measures(self) -> Measures:
         return self.progress.measures(self.room.now())
 
+    @property
+    def _meter(self) -> UsageMeter:
+        answering = self._attempts.answering if self._attempts else None
+        return answering.meter if answering is not None else UsageMeter()
+
     def _parts(self) -> dict[str, Any]:
         """The record's parts that a model call has."""
-        route: InferenceRoute | None = self._admitted.route if self._admitted else None
-        ttfb = self._clock.ttfb_ms if self._clock else None
+        admitted = self._admission.admitted if self._admission else None
+        route = admitted.route if admitted else None
+        attempts, meter = self._attempts, self._meter
+        tries = attempts.tries if attempts else []
         call = {
-            "protocol": self._admitted.pattern.protocol.value if self._admitted else None,
+            "protocol": admitted.pattern.protocol.value if admitted else None,
             "requested_model": self._pinned.requested_model if self._pinned else None,
             "model": self._pinned.model if self._pinned else route.model if route else None,
             "provider": route.provider if route else None,
             "route": route.id if route else None,
-            "attempts": self._attempts,
-            "ttfb_ms": ttfb,
-            "tokens_in": self._meter.tokens_in,
-            "tokens_out": self._meter.tokens_out,
-            "tokens_cache_read": self._meter.cache_read,
-            "tokens_cache_write": self._meter.cache_write,
+            "attempts": len(tries),
+            "ttfb_ms": attempts.clock.ttfb_ms if attempts else None,
+            "tokens_in": meter.tokens_in,
+            "tokens_out": meter.tokens_out,
+            "tokens_cache_read": meter.cache_read,
+            "tokens_cache_write": meter.cache_write,
         }
         return {"http": self.http, "inference": call}
+
+
+def refuse_expired(admission: Admission) -> None:
+    """The operator's key has ended: it is not sent on to be refused elsewhere.
+
+    Raises:
+        ModelRefused: so it is.
+    """
+    ends = admission.live.route.expires_at
+    if ends is not None and ends <= time.time():
+        raise ModelRefused(expired(admission.admitted.shape))

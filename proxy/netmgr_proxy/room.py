@@ -25,6 +25,7 @@ from netmgr_proxy.rations import Rations
 from netmgr_proxy.recorder import Recorder
 from netmgr_proxy.relay import Pipes
 from netmgr_proxy.routes import Routes
+from netmgr_proxy.routing.availability import Availability
 from netmgr_proxy.upstreams import Upstreams
 from netmgr_proxy.wire.face import Refusal
 
@@ -50,6 +51,7 @@ class Room:
     holdings: Holdings
     pipes: Pipes
     rations: Rations
+    availability: Availability
     tasks: TaskSet
     id_prefix: str
     numbers: "count[int]"

@@ -34,6 +34,7 @@ from netmgr_proxy.recorder import Recorder
 from netmgr_proxy.relay import Pipes
 from netmgr_proxy.room import Room
 from netmgr_proxy.routes import Revoked, Routes
+from netmgr_proxy.routing.availability import Availability
 from netmgr_proxy.shelf import Shelf
 from netmgr_proxy.sockets import reset
 from netmgr_proxy.tally import Tally
@@ -67,6 +68,7 @@ class ProxyRole:
         self._view = View()
         self._routes = Routes()
         self._metered = Metered()
+        self._availability = Availability()
         self._tasks = TaskSet()
         self._room: Room | None = None
         self._listener: socket.socket | None = None
@@ -102,6 +104,7 @@ class ProxyRole:
             holdings=Holdings(limits.judged_bytes_per_sandbox, limits.judged_bytes),
             pipes=Pipes(),
             rations=Rations(self._tally),
+            availability=self._availability,
             tasks=self._tasks,
             id_prefix=secrets.token_hex(4),
             numbers=count(1),
@@ -274,6 +277,7 @@ class ProxyRole:
             flow.end(at_once=True)
         room.upstreams.forget(address)
         room.leaves.forget(address)
+        room.availability.forget_sandbox(address)
 
     async def _sweep(self) -> None:
         room = self._opened

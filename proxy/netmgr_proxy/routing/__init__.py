@@ -1,0 +1,1 @@
+"""How a routing plan is carried out: failures, breakers, health. Decisions, no I/O."""

@@ -1,0 +1,81 @@
+"""Owns: what one call may try, in which order, frozen when the call was planned. Pure.
+
+What `inference set` writes is a plan of one endpoint without failure rules: one attempt, whose
+answer is relayed as it is, failures and all.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from netmgr.inference.protocols import Shape
+from netmgr.routing.contract import Plan
+from netmgr.routing.language import Failure
+from netmgr_proxy.admission import Admission
+from netmgr_proxy.inference.rewrite import PinnedBody
+from netmgr_proxy.routes import LiveRoute
+
+
+class Endpoint(NamedTuple):
+    """One place where a call may be answered."""
+
+    id: str
+    live: LiveRoute
+
+
+class Ready(NamedTuple):
+    """A call as one endpoint gets it: its model, its credentials, nothing of another's.
+
+    Attributes:
+        pinned: None for a call without a body. Views of the client's bytes, which nothing changes:
+            every attempt begins with the body as the client wrote it.
+    """
+
+    endpoint: Endpoint
+    admission: Admission
+    pinned: PinnedBody | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallPlan:
+    """What one call may try.
+
+    Attributes:
+        shape: how errors are worded.
+        prepare: makes the call ready for one of the endpoints; may refuse it.
+        rules: None: a single attempt.
+        decided: how the plan came about; None where no routing file was asked.
+    """
+
+    endpoints: tuple[Endpoint, ...]
+    shape: Shape
+    prepare: Callable[[Endpoint], Awaitable[Ready]]
+    rules: Failure | None = None
+    decided: Plan | None = None
+
+
+@dataclass(slots=True)
+class Try:
+    """One attempt, as the record tells it.
+
+    Attributes:
+        status: of the upstream's answer; None where there was none.
+        reason: why it failed; None: it did not.
+        ms: until it was answered whole, or failed.
+    """
+
+    endpoint: str
+    provider: str
+    status: int | None = None
+    reason: str | None = None
+    ms: int = 0
+
+    def to_doc(self) -> dict[str, object]:
+        """As JSON."""
+        return {
+            "endpoint": self.endpoint,
+            "provider": self.provider,
+            "status": self.status,
+            "reason": self.reason,
+            "ms": self.ms,
+        }
