@@ -17,7 +17,9 @@ Op = dict[str, Any]
 DECIDERS: Final = frozenset({"dns", "proxy", "dialer"})
 # Operations that one kind alone understands. `inference` is for the dialer, too, without the key.
 _ONLY: Final = {
-    "proxy": frozenset({"leaf.forget", "flow.judge", "inference", "inference.revoke", "meter"}),
+    "proxy": frozenset(
+        {"leaf.forget", "flow.judge", "inference", "inference.revoke", "meter", "routing"}
+    ),
     "dialer": frozenset({"origin"}),
 }
 
@@ -49,6 +51,7 @@ class Roster:
         self._routes: dict[str | None, Op] = {}
         self._journal_available = True
         self._metered: Op = {"all": False, "sandboxes": [], "tenants": []}
+        self._routing: Op = {"live": None, "shadow": None}
 
     # -- changes: each returns the operations that bring workers along ----------------------
 
@@ -100,6 +103,11 @@ class Roster:
         self._metered = metered
         return [{"op": "meter", **metered}]
 
+    def set_routing(self, live: Op | None, shadow: Op | None) -> list[Op]:
+        """The routing files in force and on trial, see netmgr.routing.wire."""
+        self._routing = {"live": live, "shadow": shadow}
+        return [{"op": "routing", **self._routing}]
+
     def set_journal(self, available: bool) -> list[Op]:
         """Whether decisions can be recorded."""
         self._journal_available = available
@@ -118,6 +126,7 @@ class Roster:
         ]
         ops.append({"op": "journal", "available": self._journal_available})
         ops.append({"op": "meter", **self._metered})
+        ops.append({"op": "routing", **self._routing})
         return ops_for(kind, ops)
 
     def _refer(self, policy: Policy, before: Policy | None) -> list[Op]:

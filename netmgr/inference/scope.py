@@ -57,3 +57,9 @@ def parse_scope(sandbox: str | None, label: str | None) -> Scope:
 def narrowest_first(sandbox: str, labels: Mapping[str, str]) -> tuple[str | None, ...]:
     """The keys of all scopes that a sandbox is in, the one that holds first."""
     return (sandbox, *sorted(f"{key}={value}" for key, value in labels.items()), None)
+
+
+def endpoint_scope(endpoint: str) -> str:
+    """The key of a routing file's endpoint, whose route is in force for no sandbox by itself. No
+    sandbox can be called so, and no label."""
+    return f"?endpoint-{endpoint}"

@@ -16,6 +16,7 @@ from netmgr_proxy.account import Account, find_owner
 from netmgr_proxy.dial import Dialer
 from netmgr_proxy.flows import Flows
 from netmgr_proxy.gate import Decided, Gate, judge_caller, judge_new
+from netmgr_proxy.generations import Generations
 from netmgr_proxy.holdings import Holdings
 from netmgr_proxy.leaves import Leaves
 from netmgr_proxy.limits import Limits
@@ -48,6 +49,7 @@ class Room:
     leaves: Leaves
     routes: Routes
     metered: Metered
+    generations: Generations
     holdings: Holdings
     pipes: Pipes
     rations: Rations

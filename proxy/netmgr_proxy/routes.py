@@ -12,7 +12,7 @@ from typing import Any
 from netmgr.inference.dialect import AuthStyle
 from netmgr.inference.options import CLIENT_KEY, PROXY_CREDENTIAL
 from netmgr.inference.route import InferenceRoute
-from netmgr.inference.scope import narrowest_first
+from netmgr.inference.scope import endpoint_scope, narrowest_first
 from netmgr.inference.sigv4 import Signer
 from netmgr.keys.client_pair import client_pair
 from netmgr.process.view import SandboxView
@@ -119,6 +119,10 @@ class Routes:
             if (found := self._by_scope.get(scope)) is not None:
                 return found
         return None
+
+    def endpoint(self, endpoint: str) -> LiveRoute | None:
+        """The route to an endpoint of the routing file."""
+        return self._by_scope.get(endpoint_scope(endpoint))
 
     def by_id(self, route_id: str) -> LiveRoute | None:
         """The route in force with that id."""

@@ -21,6 +21,7 @@ from netmgr.process.view import VIEW_OPS, View
 from netmgr_proxy.dial import Dialer
 from netmgr_proxy.door import serve
 from netmgr_proxy.flows import SWEEP_S, Flows
+from netmgr_proxy.generations import Generations
 from netmgr_proxy.holdings import Holdings
 from netmgr_proxy.inbox import keep_large_blocks_apart
 from netmgr_proxy.inference.urls import urls_of
@@ -69,6 +70,7 @@ class ProxyRole:
         self._routes = Routes()
         self._metered = Metered()
         self._availability = Availability()
+        self._generations = Generations()
         self._tasks = TaskSet()
         self._room: Room | None = None
         self._listener: socket.socket | None = None
@@ -101,6 +103,7 @@ class ProxyRole:
             leaves=Leaves(daemon, self._shelf, limits.leaf_contexts),
             routes=self._routes,
             metered=self._metered,
+            generations=self._generations,
             holdings=Holdings(limits.judged_bytes_per_sandbox, limits.judged_bytes),
             pipes=Pipes(),
             rations=Rations(self._tally),
@@ -123,6 +126,8 @@ class ProxyRole:
                 self._routes.apply(op)
             case "meter":
                 self._metered.apply(op)
+            case "routing":
+                self._generations.apply(op)
             case "inference.revoke":
                 self._revoke(Revoked(op["provider"], op["scope"]))
             case "leaf.forget":

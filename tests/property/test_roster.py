@@ -37,7 +37,7 @@ def know(view: View, ops: list[dict], known_routes: dict) -> None:
     for op in ops:
         if op["op"] == "inference":
             known_routes[op["scope"]] = op["route"]
-        elif op["op"] not in ("leaf.forget", "flow.judge", "meter"):
+        elif op["op"] not in ("leaf.forget", "flow.judge", "meter", "routing"):
             view.apply(op)
 
 

@@ -1,0 +1,48 @@
+"""Owns: a generation between processes: document, number, and what is known of its providers.
+
+Whoever receives it reads the document with the schema that judged it, so both sides decide alike.
+No credential and no URL is in it: those go with the endpoint's own inference route.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from netmgr.routing.contract import EndpointId
+from netmgr.routing.generation import Binding, Generation
+from netmgr.routing.plugins import NO_PLUGINS, Plugins, make_router
+from netmgr.routing.schema import routing_from_doc
+
+
+def generation_to_wire(
+    doc: Mapping[str, Any], number: int, bindings: Mapping[EndpointId, Binding]
+) -> dict[str, Any]:
+    """As one of the parts of a `routing` operation."""
+    return {
+        "number": number,
+        "doc": dict(doc),
+        "bindings": {
+            name: {
+                "protocols": None if each.protocols is None else sorted(each.protocols),
+                "credential": each.credential,
+            }
+            for name, each in bindings.items()
+        },
+    }
+
+
+def generation_from_wire(body: Mapping[str, Any], plugins: Plugins = NO_PLUGINS) -> Generation:
+    """The generation that `generation_to_wire` described.
+
+    Raises:
+        PolicyError: the document is no routing file, or its router is not enabled here.
+        KeyError: a part is missing.
+    """
+    file = routing_from_doc(body["doc"])
+    bindings = {
+        name: Binding(
+            None if each["protocols"] is None else frozenset(each["protocols"]),
+            each["credential"],
+        )
+        for name, each in body["bindings"].items()
+    }
+    return Generation(file, body["number"], bindings, make_router(file, body["number"], plugins))
