@@ -35,6 +35,8 @@ class Sandbox(TypedDict):
     tenant: str | None
     labels: dict[str, str]
     address: str
+    gateway: str
+    mac: str
     link: str
     netns: str
     attached: bool
@@ -103,10 +105,11 @@ class PolicyFile(TypedDict):
 
 
 class Attachment(TypedDict, total=False):
-    """An existing namespace: exactly one of the two."""
+    """An existing namespace: exactly one of the first two. See `--replace-links`."""
 
     netns: str
     pid: int
+    replace_links: bool
 
 
 @dataclass(frozen=True)  # no slots: Python 3.11 cannot make Call[T](...) with them
@@ -192,9 +195,10 @@ def sandbox_plan(create: Call[Sandbox]) -> Call[Json]:
     return Call(create.method, create.path, body={**create.body, "dry_run": True})
 
 
-def sandbox_list() -> Call[Json]:
-    """`{"sandboxes": [Sandbox, ...]}`."""
-    return Call("GET", "/v1/sandboxes")
+def sandbox_list(labels: Sequence[str] = ()) -> Call[Json]:
+    """`{"sandboxes": [Sandbox, ...]}`: those that have all these labels (`K=V`)."""
+    words = "&".join(f"label={quote(label, safe='')}" for label in labels)
+    return Call("GET", f"/v1/sandboxes?{words}" if words else "/v1/sandboxes")
 
 
 def sandbox_show(name: str) -> Call[Sandbox]:

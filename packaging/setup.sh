@@ -55,6 +55,7 @@ readonly needed_to_test='
 bind9-dnsutils        command:dig
 bubblewrap            command:bwrap
 busybox-static        command:busybox
+containernetworking-plugins  file:/usr/lib/cni/bridge
 dnsmasq-base          command:dnsmasq
 git                   command:git
 netcat-openbsd        command:nc
@@ -64,12 +65,13 @@ npm                   command:npm
 openssh-client        command:ssh
 openssh-server        file:/usr/sbin/sshd
 openssl               command:openssl
+podman                command:podman
 postgresql            command:pg_ctlcluster
 postgresql-client     command:psql
+runc                  command:runc
 util-linux            command:nsenter'
 
 readonly needed_to_bench='
-containernetworking-plugins  file:/usr/lib/cni/bridge
 dnsperf                      command:dnsperf
 wrk                          command:wrk'
 

@@ -4,7 +4,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-readonly layers=(contract netns acceptance clients attacks chaos docs)
+readonly layers=(contract netns acceptance runtimes clients attacks chaos docs)
 
 if [ "$(id -u)" != 0 ]; then
   echo "make test: needs root for network namespaces and packet filters: sudo make test" >&2

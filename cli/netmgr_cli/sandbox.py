@@ -44,6 +44,9 @@ def creates(command: Any) -> Any:
 @creates
 @click.option("--netns", metavar="PATH", help="Attach this network namespace.")
 @click.option("--pid", type=click.IntRange(min=1), help="Attach this process's network namespace.")
+@click.option(
+    "--replace-links", is_flag=True, help="Remove the links that an attached namespace has."
+)
 @click.option("--dry-run", is_flag=True, help="Print the steps, do nothing.")
 @shows
 @speaks
@@ -66,6 +69,10 @@ def create(session: Session, name: str, output: Format, **given: Any) -> None:
         attach = {"netns": given["netns"]}
     elif given["pid"]:
         attach = {"pid": given["pid"]}
+    if given["replace_links"]:
+        if attach is None:
+            raise BadInput("--replace-links is for an existing namespace: give --netns or --pid")
+        attach["replace_links"] = True
     call = calls.sandbox_create(
         name,
         policy=read_policy(given["policy"]) if given["policy"] else None,
@@ -84,20 +91,22 @@ def create(session: Session, name: str, output: Format, **given: Any) -> None:
 
 
 @sandbox.command(name="list")
+@click.option("--label", "labels", metavar="K=V", multiple=True, help="Only those that have it.")
 @shows
 @speaks
-def list_(session: Session, output: Format) -> None:
-    """List all sandboxes.
+def list_(session: Session, labels: tuple[str, ...], output: Format) -> None:
+    """List sandboxes.
 
     \b
     Examples:
       netmgr sandbox list
+      netmgr sandbox list --label cni.network=sandboxes
       netmgr sandbox list -o json | jq -r '.sandboxes[].name'
     """
     from netmgr import calls
 
     with session.client() as client:
-        answer = client.send(calls.sandbox_list())
+        answer = client.send(calls.sandbox_list(labels))
     screen.show(answer, render.sandbox_list(answer, time.time()), output)
 
 

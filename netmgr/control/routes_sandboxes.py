@@ -10,6 +10,7 @@ from netmgr.control.access import Need
 from netmgr.control.office import Office
 from netmgr.daemon.policy_desk import Change
 from netmgr.daemon.sandbox_spec import SandboxSpec
+from netmgr.inference.scope import parse_scope
 
 JsonObject = dict[str, Any]
 
@@ -38,8 +39,8 @@ def _add_life(router: APIRouter, office: Office) -> None:
         return JSONResponse(sandbox, status_code=201 if created else 200)
 
     @router.get("/sandboxes")
-    async def listing() -> JsonObject:
-        return {"sandboxes": life.listing()}
+    async def listing(label: schema.LabelWords = ()) -> JsonObject:
+        return {"sandboxes": life.listing(parse_scope(None, word).label for word in label)}
 
     @router.delete("/sandboxes")
     async def delete_all(request: Request) -> JsonObject:

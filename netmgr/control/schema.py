@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Final
 
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from netmgr.accounts.limits import Measure
@@ -23,6 +24,7 @@ MAX_NUMBER: Final = 2**53  # what JSON holds exactly, and SQLite anyhow
 
 Text256 = Annotated[str, Field(max_length=256)]
 Label = Annotated[str, Field(max_length=MAX_LABEL)]
+LabelWords = Annotated[tuple[Label, ...], Query(max_length=MAX_LABELS)]
 Number = Annotated[int, Field(ge=0, le=MAX_NUMBER)]  # a revision, a record's number
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Credential = Annotated[str, Field(max_length=MAX_CREDENTIAL)]
@@ -47,11 +49,14 @@ class Attach(Body):
 
     `starting`: the process is a container runtime's that has yet to give up its privileges; the
     caller has judged what the container will hold, so the process is not judged by what it holds.
+    `replace_links`: links that somebody made in it before are removed; otherwise they are a reason
+    to refuse it.
     """
 
     netns: Annotated[str, Field(max_length=4096, pattern="^[^\\x00]+$")] | None = None
     pid: Annotated[int, Field(gt=0)] | None = None
     starting: bool = False
+    replace_links: bool = False
 
 
 class CreateSandbox(Body):

@@ -22,10 +22,12 @@ from netmgr.daemon.residents import Resident
 from netmgr.daemon.sandbox_spec import SandboxSpec
 from netmgr.errors import Conflict, HostFailed, LimitExceeded, TryLater
 from netmgr.kernel.facts import Netns
+from netmgr.kernel.links import sandbox_mac
 from netmgr.keys.authority import Authority
 from netmgr.keys.trust import trust_env
 from netmgr.model import HOST_NAME, Lease, SandboxName, parse_sandbox_name
 from netmgr.reasons import Kind
+from netmgr.settings.table import GATEWAY
 from netmgr.store import PolicyRevision, Sandbox
 
 log = logging.getLogger(__name__)
@@ -156,9 +158,9 @@ class Lifecycle:
         for name in sorted(policy.exact_names()):
             if name != HOST_NAME:
                 names.take(names.choose(name, now, wildcard=False))
-        return _Birth(
-            spec, resident, plan_birth(spec.name, lease, core.entries(resident), spec.attach)
-        )
+        entries = core.entries(resident)
+        plan = plan_birth(spec.name, lease, entries, spec.attach, replace_links=spec.replace_links)
+        return _Birth(spec, resident, plan)
 
     async def _bear(self, birth: _Birth) -> None:
         """Kernel, disk and workers at the same time: none of them needs the others' work, and each
@@ -311,10 +313,14 @@ class Lifecycle:
 
     # -- looking ---------------------------------------------------------------------------
 
-    def listing(self) -> list[JsonObject]:
-        """Every sandbox's record, by name."""
-        residents = self._core.residents
-        return [self.describe(residents[name]) for name in sorted(residents)]
+    def listing(self, labels: Iterable[str | None] = ()) -> list[JsonObject]:
+        """The record of every sandbox that has all these labels (`K=V`), by name."""
+        wanted, residents = set(labels), self._core.residents
+        return [
+            self.describe(residents[name])
+            for name in sorted(residents)
+            if wanted <= {f"{key}={value}" for key, value in residents[name].row.labels.items()}
+        ]
 
     def owns_netns(self, identity: tuple[int, int]) -> bool:
         """Whether a network namespace (device, inode) is a sandbox's."""
@@ -332,6 +338,8 @@ class Lifecycle:
             "tenant": row.tenant,
             "labels": dict(row.labels),
             "address": str(row.address),
+            "gateway": str(GATEWAY),
+            "mac": sandbox_mac(row.address),
             "link": row.link,
             "netns": row.netns,
             "attached": row.attached,

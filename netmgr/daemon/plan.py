@@ -20,10 +20,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class MakeNetns:
-    """A namespace of our own, or (with `source`) one that a runtime made, pinned."""
+    """A namespace of our own, or (with `source`) one that a runtime made, pinned; with
+    `replace_links` rid of the links that it had. Those do not come back when it is undone."""
 
     sandbox: SandboxName
     source: NetnsSource | None = None
+    replace_links: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,12 @@ def plan_birth(
     lease: Lease,
     entries: frozenset[AllowEntry],
     source: NetnsSource | None = None,
+    *,
+    replace_links: bool = False,
 ) -> Plan:
     """The steps that bring a sandbox into the kernel."""
     return (
-        MakeNetns(sandbox, source),
+        MakeNetns(sandbox, source, replace_links),
         AddBind(lease),
         AddAllow(entries),
         AttachLink(lease),
@@ -79,8 +83,9 @@ def describe(step: Step) -> str:
     match step:
         case MakeNetns(sandbox, None):
             return f"make the network namespace of {sandbox}"
-        case MakeNetns(sandbox, source):
-            return f"pin the network namespace {source} as {sandbox}'s"
+        case MakeNetns(sandbox, source, replace_links):
+            bare = ", without the links in it" if replace_links else ""
+            return f"pin the network namespace {source} as {sandbox}'s{bare}"
         case AddBind(lease):
             return f"take {lease.address} from link {lease.link} only"
         case AddAllow(entries):
@@ -174,9 +179,9 @@ def _do(kernel: Kernel, step: Step, netns: Netns | None) -> Netns | None:
     match step:
         case MakeNetns(sandbox, None):
             return kernel.make_netns(sandbox)
-        case MakeNetns(sandbox, source):
+        case MakeNetns(sandbox, source, replace_links):
             assert source is not None
-            return kernel.pin_netns(sandbox, source)
+            return kernel.pin_netns(sandbox, source, replace_links=replace_links)
         case AddBind(lease):
             kernel.add_bind(lease)
         case AddAllow(entries):

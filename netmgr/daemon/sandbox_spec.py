@@ -25,6 +25,7 @@ class SandboxSpec:
     Attributes:
         policy_text: what the policy's history keeps.
         attach: path of a namespace, or a process in it; None: a new one is made.
+        replace_links: remove the links that an attached namespace has.
     """
 
     name: SandboxName
@@ -34,6 +35,7 @@ class SandboxSpec:
     tenant: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     attach: NetnsSource | None = None
+    replace_links: bool = False
     idempotency_key: str | None = None
 
     @classmethod
@@ -55,6 +57,7 @@ class SandboxSpec:
             tenant=body.get("tenant"),
             labels=dict(body.get("labels") or {}),
             attach=_attachment(body.get("attach")),
+            replace_links=bool((body.get("attach") or {}).get("replace_links")),
             idempotency_key=body.get("idempotency_key"),
         )
 

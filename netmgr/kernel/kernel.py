@@ -79,10 +79,15 @@ class Kernel(Protocol):
             Conflict: the name is taken.
         """
 
-    def pin_netns(self, sandbox: SandboxName, source: NetnsSource) -> Netns:
+    def pin_netns(
+        self, sandbox: SandboxName, source: NetnsSource, *, replace_links: bool = False
+    ) -> Netns:
         """Pin a namespace that others made, given by path or pid, under a name of ours.
 
         It is opened once and judged by device and inode.
+
+        Args:
+            replace_links: remove the links besides lo, last of all, instead of refusing them.
 
         Raises:
             NotFound: no such path or process.

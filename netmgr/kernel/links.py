@@ -52,6 +52,25 @@ def foreign_links_in(netns_fd: int) -> tuple[str, ...]:
         return foreign_links(_read_own())
 
 
+def remove_links_in(netns_fd: int) -> tuple[str, ...]:
+    """Remove what others put into the namespace behind a descriptor; names of what cannot be
+    removed (a physical device).
+
+    Raises:
+        HostFailed: the kernel refused otherwise.
+    """
+    with netns.entered(netns_fd), kernel_errors("remove links"):
+        sock = NetlinkSocket(rtnl.NETLINK_ROUTE)
+        try:
+            names = foreign_links(rtnl.get_links(sock))
+            # Some refuse (a physical device) and some are gone with another one: what counts is
+            # what is left.
+            sock.send_batch([rtnl.del_link(name) for name in names])
+            return foreign_links(rtnl.get_links(sock))
+        finally:
+            sock.close()
+
+
 def _read_own() -> tuple[rtnl.LinkFacts, ...]:
     with kernel_errors("list links"):
         sock = NetlinkSocket(rtnl.NETLINK_ROUTE)

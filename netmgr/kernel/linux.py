@@ -144,10 +144,12 @@ class LinuxKernel:
         """A namespace of our own."""
         return self._pins.make(sandbox)
 
-    def pin_netns(self, sandbox: SandboxName, source: NetnsSource) -> Netns:
+    def pin_netns(
+        self, sandbox: SandboxName, source: NetnsSource, *, replace_links: bool = False
+    ) -> Netns:
         """A namespace that others made."""
         known = {self._host_identity: "the host's own", self._hub.identity: "the hub's"}
-        return self._pins.pin(sandbox, source, known)
+        return self._pins.pin(sandbox, source, known, replace_links=replace_links)
 
     def find_netns(self, sandbox: SandboxName) -> Netns | None:
         """The sandbox's namespace, if there is one."""

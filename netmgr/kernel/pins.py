@@ -12,7 +12,7 @@ from pathlib import Path
 from netmgr.errors import BadInput, Conflict, NotFound
 from netmgr.kernel import netns
 from netmgr.kernel.facts import NO_NETNS, HubSpec, Netns, NetnsId
-from netmgr.kernel.links import foreign_links_in
+from netmgr.kernel.links import foreign_links_in, remove_links_in
 from netmgr.kernel.powers import refuse_powers
 from netmgr.model import NetnsSource, SandboxName, StartingPid, parse_sandbox_name
 
@@ -32,11 +32,19 @@ class Pins:
         path = self._free_path(sandbox)
         return Netns(sandbox, path, netns.create(path))
 
-    def pin(self, sandbox: SandboxName, source: NetnsSource, known: Mapping[NetnsId, str]) -> Netns:
+    def pin(
+        self,
+        sandbox: SandboxName,
+        source: NetnsSource,
+        known: Mapping[NetnsId, str],
+        *,
+        replace_links: bool = False,
+    ) -> Netns:
         """Pin a namespace given by path or pid; it is opened once and judged by what it is.
 
         Args:
             known: namespaces that are nobody's to take, and whose they are.
+            replace_links: remove its links when everything else has been judged.
 
         Raises:
             NotFound: no such path or process.
@@ -52,8 +60,11 @@ class Pins:
             if identity in known:
                 raise Conflict(f"{origin} is {known[identity]} network namespace")
             self._refuse_taken(origin, identity)
-            _refuse_doors(origin, foreign_links_in(fd))
+            if not replace_links:
+                _refuse_doors(origin, foreign_links_in(fd))
             refuse_powers(origin, identity, source if isinstance(source, StartingPid) else None)
+            if replace_links:
+                _refuse_doors(origin, remove_links_in(fd))
             netns.pin(fd, path)
             return Netns(sandbox, path, identity)
         finally:

@@ -123,19 +123,18 @@ class FakeKernel:
         self.world.pins[path] = self.world.new_netns()
         return Netns(sandbox, path, self.world.pins[path])
 
-    def pin_netns(self, sandbox: SandboxName, source: NetnsSource) -> Netns:
+    def pin_netns(
+        self, sandbox: SandboxName, source: NetnsSource, *, replace_links: bool = False
+    ) -> Netns:
         """A namespace that others made."""
         self._may_fail("pin_netns")
         path = self._free_path(sandbox)
         found = self._source(source)
-        if found == self.world.host:
-            raise Conflict(f"{source} is the host's own network namespace")
-        if found == self._need_hub():
-            raise Conflict(f"{source} is the hub's network namespace")
-        if found in self.world.pins.values():
-            raise Conflict(f"{source} belongs to another sandbox")
-        if self.world.inside[found]:
+        if found in (self.world.host, self._need_hub(), *self.world.pins.values()):
+            raise Conflict(f"{source} is the host's, the hub's or another sandbox's")
+        if self.world.inside[found] and not replace_links:
             raise Conflict(f"{source} has links besides lo")
+        self.world.inside[found].clear()
         self.world.pins[path] = found
         return Netns(sandbox, path, found)
 

@@ -208,6 +208,13 @@ def test_pin_refuses_a_second_door(bench: Bench) -> None:
     assert bench.kernel.find_netns(ONE) is None
 
 
+def test_pin_replaces_the_doors_of_others_where_asked(bench: Bench) -> None:
+    path = bench.foreign("other", "eth7")
+    pinned = bench.kernel.pin_netns(ONE, path, replace_links=True)
+    bench.kernel.delete_netns(ONE)
+    assert bench.kernel.pin_netns(TWO, path).identity == pinned.identity
+
+
 def test_pin_refuses_what_is_not_there(bench: Bench) -> None:
     with pytest.raises(NotFound):
         bench.kernel.pin_netns(ONE, bench.spec.netns_dir / "absent")

@@ -1,0 +1,81 @@
+"""Owns: `netmgr cni`: the plugin as a command, and the small program that stands for it in a
+directory of CNI plugins. What the plugin does is `netmgr_cli.shim.cni`'s.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from netmgr_cli import programs, screen
+
+BIN_DIR: Final = Path("/opt/cni/bin")  # of containerd, CRI-O and Kubernetes; Debian: /usr/lib/cni
+MODULE: Final = "netmgr_cli.shim.cni.plugin"
+
+bin_dir = click.option(
+    "--bin-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=BIN_DIR,
+    show_default=True,
+    help="Where the runtime looks for plugins.",
+)
+plugin_name = click.option(
+    "--name", default="netmgr", show_default=True, help="The `type` in network configurations."
+)
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def cni(ctx: click.Context) -> int:
+    """Act as a CNI plugin: environment and standard input as the specification has them.
+
+    Runtimes start the program that `netmgr cni install` writes: it does the same and starts in a
+    fraction of the time.
+
+    \b
+    Example:
+      sudo netmgr cni install --bin-dir /opt/cni/bin
+    """
+    if ctx.invoked_subcommand is not None:
+        return 0
+    from netmgr_cli.shim.cni.plugin import main
+
+    return main()
+
+
+@cni.command()
+@bin_dir
+@plugin_name
+@click.option(
+    "--python",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=programs.interpreter,
+    show_default="the one that runs this",
+    help="Interpreter of the program.",
+)
+def install(bin_dir: Path, name: str, python: Path) -> None:
+    """Write the plugin into a directory of CNI plugins. Twice is once.
+
+    \b
+    Examples:
+      sudo netmgr cni install
+      sudo netmgr cni install --bin-dir /usr/lib/cni
+    """
+    path = bin_dir / name
+    new = programs.install_program(path, programs.render_program("cni", MODULE, python))
+    screen.note(f"{path} {'written' if new else 'stands already'}")
+
+
+@cni.command()
+@bin_dir
+@plugin_name
+def uninstall(bin_dir: Path, name: str) -> None:
+    """Take the plugin away again.
+
+    \b
+    Example:
+      sudo netmgr cni uninstall --bin-dir /usr/lib/cni
+    """
+    path = bin_dir / name
+    gone = programs.remove_program(path)
+    screen.note(f"{path} {'removed' if gone else 'is not there'}")

@@ -1,0 +1,207 @@
+"""Owns: the commands: ADD, DEL, CHECK, GC, STATUS, VERSION. One process each, one answer.
+
+environment, standard input -> Request -> questions to the daemon -> standard output, status
+"""
+
+import json
+import os
+import sys
+
+from netmgr_cli.shim import wire
+from netmgr_cli.shim.cni.faults import (
+    DECODING_FAILURE,
+    DIFFERS,
+    INVALID_CONFIG,
+    NOT_AVAILABLE,
+    Fault,
+    render_failure,
+    render_fault,
+)
+from netmgr_cli.shim.cni.request import (
+    CONTAINER,
+    MAX_INPUT,
+    NETWORK,
+    VALID,
+    VERSIONS,
+    Request,
+    parse_request,
+)
+from netmgr_cli.shim.cni.result import attached_addresses, render_attachment, render_versions
+from netmgr_cli.shim.policies import Unreadable, read_policy
+
+Json = dict[str, object]
+
+
+def main() -> int:
+    """Answer one call; its exit status."""
+    version = VERSIONS[-1]
+    try:
+        config = _read_config()
+        version = str(config.get("cniVersion", VERSIONS[0]))
+        answer = perform(parse_request(dict(os.environ), config))
+        status = 0
+    except Fault as fault:
+        answer, status = render_fault(fault, version), 1
+    except wire.Failure as failure:
+        answer, status = render_failure(failure, version), 1
+    if answer is not None:
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+    return status
+
+
+def _read_config() -> Json:
+    raw = sys.stdin.buffer.read(MAX_INPUT + 1)
+    if len(raw) > MAX_INPUT:
+        raise Fault(DECODING_FAILURE, f"the configuration is longer than {MAX_INPUT} bytes")
+    try:
+        found = json.loads(raw) if raw.strip() else {}
+    except (ValueError, RecursionError) as error:
+        raise Fault(DECODING_FAILURE, f"the configuration is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise Fault(DECODING_FAILURE, "the configuration is no JSON object")
+    return found
+
+
+def perform(request: Request) -> Json | None:
+    """The answer to a call; None where success has no words.
+
+    Raises:
+        Fault, wire.Failure: it failed.
+    """
+    match request.command:
+        case "ADD":
+            return _add(request)
+        case "DEL":
+            _remove(request)
+        case "CHECK":
+            _check(request)
+        case "GC":
+            _collect(request)
+        case "STATUS":
+            _look(request)
+        case _:
+            return render_versions(request.version)
+    return None
+
+
+def _add(request: Request) -> Json:
+    body = wanted(request)
+    try:
+        sandbox = _create(request, body)
+    except wire.Failure as failure:
+        if failure.code != "conflict" or not _is_stale(request):
+            raise
+        _remove(request)
+        sandbox = _create(request, body)
+    return render_attachment(request.version, request.netns, sandbox)
+
+
+def _create(request: Request, body: Json) -> Json:
+    return wire.ask(request.socket, "POST", "/v1/sandboxes", body, wire.CHANGE_S)
+
+
+def wanted(request: Request) -> Json:
+    """The body that creates the sandbox."""
+    replace = request.config.get("earlierLinks") == "remove"
+    body: Json = {
+        "name": request.sandbox,
+        "labels": request.labels,
+        "attach": {"netns": request.netns, "replace_links": replace},
+    }
+    policy, tenant = request.chosen("policy"), request.chosen("tenant")
+    if policy is not None:
+        try:
+            body["policy"] = read_policy(policy, request.policy_dir)
+        except Unreadable as error:
+            raise Fault(INVALID_CONFIG, str(error)) from error
+    if tenant is not None:
+        body["tenant"] = tenant
+    if "allow" in request.config:
+        body["allow"] = request.config["allow"]
+    return body
+
+
+def _is_stale(request: Request) -> bool:
+    """Whether what stands under the name is this container's from before its engine was killed: its
+    id, and another namespace."""
+    sandbox = _own(request)
+    return sandbox is not None and not _is_same(str(sandbox["netns"]), request.netns)
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Whether two paths lead to one namespace."""
+    try:
+        first, second = os.stat(one), os.stat(other)
+    except OSError:
+        return False
+    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
+
+
+def _own(request: Request) -> Json | None:
+    """The container's sandbox, as it is listed. It is found by its labels, not by its name: what
+    deletes it need not know how it was named, and never deletes another container's."""
+    found = _sandboxes(request, {CONTAINER: request.container})
+    return found[0] if found else None
+
+
+def _sandboxes(request: Request, labels: dict[str, str]) -> list[Json]:
+    """This network's sandboxes that have these labels."""
+    words = {NETWORK: request.network} | labels
+    query = "&".join(f"label={wire.quote(f'{key}={value}')}" for key, value in words.items())
+    listed = wire.ask(request.socket, "GET", f"/v1/sandboxes?{query}").get("sandboxes")
+    return listed if isinstance(listed, list) else []
+
+
+def _remove(request: Request) -> None:
+    sandbox = _own(request)
+    if sandbox is not None:
+        _delete(request, str(sandbox["name"]))
+
+
+def _delete(request: Request, name: str) -> None:
+    try:
+        wire.ask(request.socket, "DELETE", f"/v1/sandboxes/{name}", None, wire.CHANGE_S)
+    except wire.Failure as failure:
+        if failure.code != "not_found":
+            raise
+
+
+def _check(request: Request) -> None:
+    sandbox = _own(request)
+    if sandbox is None:
+        raise Fault(DIFFERS, f"container {request.container} has no sandbox")
+    if not _is_same(str(sandbox["netns"]), request.netns):
+        raise Fault(DIFFERS, f"sandbox {sandbox['name']} is of another namespace")
+    earlier = attached_addresses(request.config.get("prevResult"))
+    if sandbox["address"] not in earlier:
+        raise Fault(DIFFERS, f"sandbox {sandbox['name']} has {sandbox['address']}, not {earlier}")
+    report = wire.ask(request.socket, "GET", f"/v1/sandboxes/{sandbox['name']}/check")
+    if not report.get("ok"):
+        differences = report.get("differences")
+        found = [d.get("what") for d in differences] if isinstance(differences, list) else []
+        raise Fault(
+            DIFFERS,
+            f"sandbox {sandbox['name']}: {'; '.join(map(str, found))}",
+            f"`netmgr sandbox check {sandbox['name']}` says more",
+        )
+
+
+def _collect(request: Request) -> None:
+    """Remove what this network has besides what the runtime says is alive."""
+    valid = request.valid
+    if valid is None:
+        raise Fault(INVALID_CONFIG, f"GC needs {VALID}")
+    for sandbox in _sandboxes(request, {}):
+        labels = sandbox.get("labels")
+        if isinstance(labels, dict) and labels.get(CONTAINER) not in valid:
+            _delete(request, str(sandbox["name"]))
+
+
+def _look(request: Request) -> None:
+    try:
+        status = wire.ask(request.socket, "GET", "/v1/status")
+    except wire.Failure as failure:
+        raise Fault(NOT_AVAILABLE, failure.message) from failure
+    if not status.get("ok"):
+        raise Fault(NOT_AVAILABLE, "the daemon is not well", "`netmgr status` says why")

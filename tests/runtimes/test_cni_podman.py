@@ -1,0 +1,155 @@
+"""netmgr as CNI plugin of podman: real containers, nothing piped."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from runtimes.machine import Machine
+from runtimes.podman import IMAGE, Podman
+from world.web import fixed
+
+pytestmark = pytest.mark.root
+
+POLICY = """\
+version: 1
+network_policies:
+  api:
+    endpoints: [{host: api.example.com, port: 80}]
+    binaries: [{path: "/**"}]
+"""
+
+
+def conflist(name: str, *before: dict[str, object], **ours: object) -> str:
+    plugins = [*before, {"type": "netmgr", **ours}]
+    return json.dumps({"cniVersion": "1.0.0", "name": name, "plugins": plugins})
+
+
+BRIDGE = {
+    "type": "bridge",
+    "bridge": "cni-earlier",
+    "isGateway": True,
+    "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.88.9.0/24"}]]},
+}
+
+
+@pytest.fixture(scope="module")
+def podman(machine: Machine) -> Iterator[Podman]:
+    machine.must("netmgr", "cni", "install")
+    machine.write("etc/netmgr/policies/agents.yaml", POLICY)
+    networks = {
+        "sandboxes": conflist("sandboxes", policy="agents", tenant="t", labels={"team": "a"}),
+        "named": conflist("named", nameFrom="pod", policy="/etc/netmgr/policies/agents.yaml"),
+        "taken": conflist("taken", BRIDGE, earlierLinks="remove", policy="agents"),
+        "second": conflist("second", BRIDGE),
+        "wrong": conflist("wrong", policy="absent"),
+        "aside": conflist("aside"),
+    }
+    for name, text in networks.items():
+        machine.write(f"etc/cni/net.d/{name}.conflist", text)
+    machine.world.internet.http("api.example.com", fixed(b"hello from outside\n"))
+    made = Podman(machine)
+    yield made
+    made.remove_all()
+
+
+def sandboxes(machine: Machine) -> list[dict[str, object]]:
+    return list(machine.world.netmgrd.api("GET", "/v1/sandboxes")[1]["sandboxes"])
+
+
+def assert_nothing_is_left(machine: Machine) -> None:
+    assert sandboxes(machine) == []
+    hub = machine.world.netmgrd.hub
+    assert [link for link in hub.links() if link.startswith("nm")] == []
+    assert list(Path(machine.world.netmgrd.run_dir, "sandboxes").iterdir()) == []
+
+
+def inside(podman: Podman, network: str, script: str) -> subprocess.CompletedProcess[str]:
+    return podman.run("--rm", "--network", network, IMAGE, "sh", "-c", script)
+
+
+def test_a_container_has_one_door_and_it_is_guarded(podman: Podman, machine: Machine) -> None:
+    script = """
+        ip -o link | grep -c -v 'lo:'; ip -o -4 addr show eth0
+        wget -q -O - http://api.example.com/
+        wget -T 5 -q -O - http://denied.example.com/ || echo "denied: $?"
+        nc -w 5 192.0.2.254 80 </dev/null || echo "refused: $?"
+        nslookup inference.local | tail -n +3
+    """
+    done = inside(podman, "sandboxes", script)
+    assert "10.77.0." in done.stdout
+    assert done.stdout.startswith("1\n")
+    assert "hello from outside" in done.stdout
+    assert "denied: 1" in done.stdout
+    assert "refused: 1" in done.stdout
+    assert "198.18.0.1" in done.stdout
+    assert_nothing_is_left(machine)
+
+
+def test_a_sandbox_says_whose_it_is(podman: Podman, machine: Machine) -> None:
+    container = podman.must("run", "-d", "--network", "sandboxes", IMAGE, "sleep", "60").strip()
+    [box] = sandboxes(machine)
+    assert box["name"] == container[:12]
+    assert box["tenant"] == "t"
+    assert box["labels"]["team"] == "a"  # type: ignore[index]
+    assert box["labels"]["cni.container"] == container  # type: ignore[index]
+    [told] = podman.inspect(container)["NetworkSettings"]["Networks"].values()
+    assert (told["IPAddress"], told["MacAddress"]) == (box["address"], box["mac"])
+    assert machine.run("netmgr", "sandbox", "check", str(box["name"])).returncode == 0
+    found = machine.must("netmgr", "sandbox", "list", "--label", "cni.network=named", "-o", "json")
+    assert json.loads(found)["sandboxes"] == []
+    podman.must("rm", "--force", "--time", "0", container)
+    assert_nothing_is_left(machine)
+
+
+def test_a_sandbox_named_after_its_container(podman: Podman, machine: Machine) -> None:
+    podman.must("run", "-d", "--name", "demo", "--network", "named", IMAGE, "sleep", "60")
+    assert [box["name"] for box in sandboxes(machine)] == ["demo"]
+    podman.must("rm", "--force", "--time", "0", "demo")
+    assert_nothing_is_left(machine)
+
+
+def test_the_link_of_an_earlier_plugin_is_taken_away(podman: Podman, machine: Machine) -> None:
+    script = "ip -o link | grep -c -v lo:; wget -q -O - http://api.example.com/"
+    assert inside(podman, "taken", script).stdout == "1\nhello from outside\n"
+    host = machine.must("ip", "-o", "link", "show", "type", "veth")
+    assert "cni-earlier" not in host
+    assert_nothing_is_left(machine)
+
+
+@pytest.mark.parametrize(
+    ("networks", "says"),
+    [
+        (["second"], "one door"),
+        (["sandboxes", "aside"], "one door"),
+        (["wrong"], "there is no /etc/netmgr/policies/absent.yaml"),
+    ],
+)
+def test_what_would_be_a_second_door_or_no_policy_starts_nothing(
+    podman: Podman, machine: Machine, networks: list[str], says: str
+) -> None:
+    words = [word for name in networks for word in ("--network", name)]
+    done = podman.run("--rm", *words, IMAGE, "touch", "/tmp/ran")
+    assert done.returncode != 0
+    assert says in done.stderr
+    assert_nothing_is_left(machine)
+
+
+def test_an_engine_that_was_killed_may_start_its_container_again(
+    podman: Podman, machine: Machine
+) -> None:
+    """Its namespace is another one then, and the sandbox of the first must not stand in its way."""
+    words = ("--name", "again", "--network", "named", IMAGE, "sleep", "60")
+    container = podman.must("run", "-d", *words).strip()
+    before = sandboxes(machine)[0]
+    state = podman.inspect(container)
+    for pid in (state["State"]["ConmonPid"], state["State"]["Pid"]):
+        machine.must("kill", "-9", str(pid))
+    podman.must("start", "again")
+    [after] = sandboxes(machine)
+    assert after["name"] == "again"
+    assert after["netns"] == before["netns"]
+    assert machine.run("netmgr", "sandbox", "check", "again").returncode == 0
+    podman.must("rm", "--force", "--time", "0", "again")
+    assert_nothing_is_left(machine)
