@@ -6,8 +6,21 @@ command line, an OCI hook, a test) builds its requests here, so a path is spelt 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, Literal, NotRequired, TypedDict, TypeVar
+from typing import Any, Final, Generic, Literal, TypedDict, TypeVar
 from urllib.parse import quote
+
+from netmgr.answers import (
+    CheckReport,
+    Explanation,
+    Plan,
+    PolicyChange,
+    PolicyDoc,
+    Removed,
+    Revisions,
+    Sandbox,
+    Sandboxes,
+)
+from netmgr.answers import Json as Json  # every file of calls takes it from here
 
 READ_S: Final = 15.0  # an answer from memory and the kernel; a loaded host needs seconds at worst
 CHANGE_S: Final = 60.0  # a change waits for every worker; a silent one is replaced after 2 s each
@@ -15,86 +28,7 @@ PROBE_S: Final = 60.0  # the default bound of one inference probe (contract: `--
 PROBES: Final = 4  # protocols that a verification tries one after the other, at most
 
 T_co = TypeVar("T_co", covariant=True)
-Json = dict[str, Any]
-
-
-class PolicyRef(TypedDict):
-    """Which policy a sandbox has."""
-
-    revision: int
-    digest: str
-
-
-class Sandbox(TypedDict):
-    """A sandbox as the API shows it; `show` adds the kernel's truth under further keys."""
-
-    name: str
-    id: str
-    state: str
-    created: float | str
-    tenant: str | None
-    labels: dict[str, str]
-    address: str
-    gateway: str
-    mac: str
-    link: str
-    netns: str
-    attached: bool
-    policy: PolicyRef | None
-    run_dir: str
-    env: dict[str, str]
-
-
-class Difference(TypedDict):
-    """One thing that is not in the kernel as it is in the record."""
-
-    what: str
-    expected: Any
-    found: Any
-    remedy: str | None
-
-
-class CheckReport(TypedDict):
-    """The answer of `check`."""
-
-    ok: bool
-    differences: list[Difference]
-
-
-class PolicyDoc(TypedDict):
-    """One revision of a policy."""
-
-    text: str
-    source: str
-    revision: int
-    digest: str
-    created: float | str
-    warnings: list[str]
-
-
-class PolicyChange(TypedDict):
-    """What a policy write did, or with `dry_run` would do."""
-
-    revision: int
-    digest: str
-    changed: bool
-    warnings: list[str]
-    notes: NotRequired[list[str]]
-    diff: NotRequired[list[str]]
-
-
-class Explanation(TypedDict):
-    """A decision, as `policy explain` shows it."""
-
-    verdict: str
-    reason: str
-    rule: str | None
-    nearest: str | None
-    message: str
-    remedy: str | None
-    treatment: str | None
-    expires: str | None
-    policy_revision: int | None
+TrustStore = Literal["java", "nss"]
 
 
 class PolicyFile(TypedDict):
@@ -118,6 +52,7 @@ class Call(Generic[T_co]):
 
     Attributes:
         path: absolute, percent-encoded.
+        headers: further header fields.
         deadline_s: seconds until the whole answer must be there.
     """
 
@@ -126,6 +61,7 @@ class Call(Generic[T_co]):
     query: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
     deadline_s: float = READ_S
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def path_part(text: str) -> str:
@@ -169,7 +105,7 @@ def shutdown(*, remove: bool) -> Call[Json]:
 # -- sandboxes -----------------------------------------------------------------------------------
 
 
-def sandbox_create(
+def sandbox_create(  # noqa: PLR0913 - the fields of one body, by keyword
     name: str,
     *,
     policy: PolicyFile | None = None,
@@ -177,9 +113,18 @@ def sandbox_create(
     tenant: str | None = None,
     labels: Mapping[str, str] | None = None,
     attach: Attachment | None = None,
+    trust_stores: Sequence[TrustStore] = (),
+    idempotency_key: str | None = None,
 ) -> Call[Sandbox]:
-    """Create a sandbox, or attach an existing namespace."""
-    body = {
+    """Create a sandbox, or attach an existing namespace.
+
+    Args:
+        policy: a policy file's text and its name; without one nothing is allowed but `allow`.
+        allow: endpoints, `HOST[:PORT]`, for any program.
+        trust_stores: further stores of certificates to make: for Java, for NSS (Chromium, Firefox).
+        idempotency_key: the same key with the same request is answered as the first time.
+    """
+    body: Json = {
         "name": name,
         "policy": policy,
         "allow": list(allow),
@@ -187,16 +132,19 @@ def sandbox_create(
         "labels": dict(labels or {}),
         "attach": attach,
     }
-    return Call("POST", "/v1/sandboxes", body=body, deadline_s=CHANGE_S)
+    if trust_stores:
+        body["trust_stores"] = list(trust_stores)
+    headers = {} if idempotency_key is None else {"idempotency-key": idempotency_key}
+    return Call("POST", "/v1/sandboxes", body=body, deadline_s=CHANGE_S, headers=headers)
 
 
-def sandbox_plan(create: Call[Sandbox]) -> Call[Json]:
-    """The steps that a create would walk, `{"plan": [line, ...]}`; nothing is done."""
+def sandbox_plan(create: Call[Sandbox]) -> Call[Plan]:
+    """The steps that a create would walk; nothing is done."""
     return Call(create.method, create.path, body={**create.body, "dry_run": True})
 
 
-def sandbox_list(labels: Sequence[str] = ()) -> Call[Json]:
-    """`{"sandboxes": [Sandbox, ...]}`: those that have all these labels (`K=V`)."""
+def sandbox_list(labels: Sequence[str] = ()) -> Call[Sandboxes]:
+    """Every sandbox, by name; those that have all these labels (`K=V`)."""
     words = "&".join(f"label={quote(label, safe='')}" for label in labels)
     return Call("GET", f"/v1/sandboxes?{words}" if words else "/v1/sandboxes")
 
@@ -211,19 +159,39 @@ def sandbox_check(name: str) -> Call[CheckReport]:
     return Call("GET", f"/v1/sandboxes/{path_part(name)}/check")
 
 
-def sandbox_delete(name: str) -> Call[Json]:
+def sandbox_delete(name: str) -> Call[Removed]:
     """Delete one sandbox."""
     return Call("DELETE", f"/v1/sandboxes/{path_part(name)}", deadline_s=CHANGE_S)
 
 
-def sandbox_delete_all() -> Call[Json]:
+def sandbox_delete_all() -> Call[Removed]:
     """Delete every sandbox."""
     return Call("DELETE", "/v1/sandboxes", deadline_s=CHANGE_S)
 
 
-def sandbox_gc(keep: Sequence[str]) -> Call[Json]:
-    """Delete every sandbox that is not named: `{"removed": [name, ...]}`."""
-    return Call("POST", "/v1/sandboxes/gc", body={"keep": list(keep)}, deadline_s=CHANGE_S)
+def sandbox_gc(
+    keep: Sequence[str],
+    *,
+    by: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    tenant: str | None = None,
+) -> Call[Removed]:
+    """Delete every sandbox that is not named.
+
+    Args:
+        keep: what lives: names; with `by`, values of that label (a runtime's own ids).
+        by: only sandboxes that have this label are looked at.
+        labels, tenant: only sandboxes that have these are looked at.
+    """
+    scope = _present(by=by, labels=dict(labels) if labels else None, tenant=tenant)
+    body = {"keep": list(keep), **scope}
+    return Call("POST", "/v1/sandboxes/gc", body=body, deadline_s=CHANGE_S)
+
+
+def sandbox_trust(name: str, stores: Sequence[TrustStore]) -> Call[Sandbox]:
+    """Make further stores of certificates; the sandbox with them. Those that are there stay."""
+    path = f"/v1/sandboxes/{path_part(name)}/trust"
+    return Call("POST", path, body={"stores": list(stores)}, deadline_s=CHANGE_S)
 
 
 # -- policies; `scope` is a sandbox's name, or None for the global policy ------------------------
@@ -258,7 +226,7 @@ def policy_update(
     return Call("PATCH", _policy(scope), body=body, deadline_s=CHANGE_S)
 
 
-def policy_history(scope: str | None) -> Call[Json]:
+def policy_history(scope: str | None) -> Call[Revisions]:
     """Every revision that is kept, without its text."""
     return Call("GET", f"{_policy(scope)}/history")
 

@@ -46,6 +46,8 @@ class _Wire:
             words["params"] = dict(call.query)
         if call.body is not None:
             words["json"] = call.body
+        if call.headers:
+            words["headers"] = dict(call.headers)
         return words
 
     @contextmanager

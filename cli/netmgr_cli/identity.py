@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from netmgr.errors import BadInput
+from netmgr.keys.injection import merged_env
 
 NOBODY: Final = "nobody"
 # What a system user has in place of a shell; programs that run $SHELL would fail.
@@ -107,4 +108,4 @@ def environment(
         "LOGNAME": identity.name,
         "SHELL": identity.shell,
     }
-    return {**kept, **person, **trust}
+    return merged_env({**kept, **person}, trust)

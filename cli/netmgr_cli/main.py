@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "policy": ("policy:policy", "Set, change, compare and explain network policies."),
     "provider": ("provider:provider", "Keep the credentials of model providers."),
     "inference": ("inference:inference", "Say which model answers at inference.local."),
+    "trust": ("trust:trust", "Make programs in a sandbox trust it, and see which do."),
     "vault": ("vault:vault", "Look after the key that credentials are encrypted with."),
     "observe": ("observe:observe", "Show decisions: history and live."),
     "status": ("status:status", "Show the health of every part of the daemon."),

@@ -122,6 +122,7 @@ def sandbox_list(answer: Json, now: float) -> list[Block]:
 
 _SANDBOX_HEAD: Final = ("name", "id", "state", "created", "tenant", "labels", "address", "link")
 _SANDBOX_TAIL: Final = ("netns", "attached", "policy", "run_dir")
+_FOR_RUNTIMES: Final = ("env", "files", "mounts", "kernel")  # long, and not looked at first
 
 
 def sandbox(answer: Json) -> list[Block]:
@@ -132,7 +133,7 @@ def sandbox(answer: Json) -> list[Block]:
         "policy": _policy_in_short(answer.get("policy")),
     }
     names = [key for key in (*_SANDBOX_HEAD, *_SANDBOX_TAIL) if key in record]
-    rest = {k: v for k, v in answer.items() if k not in names and k not in ("env", "kernel")}
+    rest = {k: v for k, v in answer.items() if k not in names and k not in _FOR_RUNTIMES}
     return [Fields(tuple((key, cell(record[key])) for key in names)), *anything(rest)]
 
 

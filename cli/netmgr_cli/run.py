@@ -45,6 +45,7 @@ def run(session: Session, name: str | None, user: str | None, **given: Any) -> i
         "allow": given["allow"],
         "tenant": given["tenant"],
         "labels": parse_pairs(given["labels"], "--label"),
+        "trust_stores": given["trust_stores"],
     }
     from netmgr_cli.enter import Errand, enter
 

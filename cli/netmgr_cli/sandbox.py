@@ -28,6 +28,13 @@ def creates(command: Any) -> Any:
         click.option("--label", "labels", metavar="K=V", multiple=True, help="A label to keep."),
         click.option("--tenant", metavar="T", help="Whom decisions are counted for."),
         click.option(
+            "--trust-store",
+            "trust_stores",
+            type=click.Choice(("java", "nss")),
+            multiple=True,
+            help="Make this store of certificates, too; repeatable.",
+        ),
+        click.option(
             "--allow",
             metavar="HOST[:PORT]",
             multiple=True,
@@ -80,6 +87,7 @@ def create(session: Session, name: str, output: Format, **given: Any) -> None:
         tenant=given["tenant"],
         labels=parse_pairs(given["labels"], "--label"),
         attach=attach,
+        trust_stores=given["trust_stores"],
     )
     with session.client() as client:
         if given["dry_run"]:
@@ -185,24 +193,33 @@ def delete(session: Session, names: tuple[str, ...], every: bool) -> int:
 
 
 @sandbox.command()
-@click.option("--keep", metavar="NAME", multiple=True, help="A sandbox to keep; repeatable.")
-@click.argument("more", nargs=-1, metavar="[NAME]...")
+@click.option("--keep", metavar="ID", multiple=True, help="A sandbox to keep; repeatable.")
+@click.option("--by", metavar="KEY", help="IDs are values of this label, not names.")
+@click.option("--label", "labels", metavar="K=V", multiple=True, help="Only those that have it.")
+@click.option("--tenant", metavar="T", help="Only those of this tenant.")
+@click.argument("more", nargs=-1, metavar="[ID]...")
 @shows
 @speaks
-def gc(session: Session, keep: tuple[str, ...], more: tuple[str, ...], output: Format) -> None:
+def gc(
+    session: Session, keep: tuple[str, ...], more: tuple[str, ...], output: Format, **given: Any
+) -> None:
     """Delete every sandbox that is not named by --keep.
+
+    With --by, IDs are values of that label (a runtime's own ids), and sandboxes without the label
+    stay.
 
     \b
     Examples:
       netmgr sandbox gc --keep demo --keep build
-      netmgr sandbox gc --keep $(crictl pods -q)
+      netmgr sandbox gc --by pod --keep $(crictl pods -q)
     """
     from netmgr import calls
 
     if not keep:
         raise BadInput("name what to keep with --keep (`sandbox delete --all` deletes everything)")
+    scope = given | {"labels": parse_pairs(given["labels"], "--label")}
     with session.client() as client:
-        answer = client.send(calls.sandbox_gc([*keep, *more]))
+        answer = client.send(calls.sandbox_gc([*keep, *more], **scope))
     rows = tuple((render.cell(name),) for name in answer["removed"])
     screen.show(answer, [render.Grid(("REMOVED",), rows, "nothing to remove")], output)
 

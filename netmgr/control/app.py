@@ -4,6 +4,7 @@ Each route parses, checks the caller, and calls one verb of the office. Knows no
 does its work.
 """
 
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from netmgr import __version__
 from netmgr.control.access import Need, check
 from netmgr.control.office import Office
+from netmgr.control.openapi import document
 from netmgr.control.routes_inference import inference_routes
 from netmgr.control.routes_records import record_routes
 from netmgr.control.routes_sandboxes import sandbox_routes
@@ -45,6 +47,7 @@ def make_app(office: Office) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _fault)
     app.add_middleware(_OnlyFromOutside, office=office)
+    app.openapi = partial(document, app)  # type: ignore[method-assign]  # FastAPI's documented way
     return app
 
 

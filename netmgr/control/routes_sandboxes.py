@@ -1,18 +1,22 @@
 """Owns: /v1/sandboxes and /v1/policy."""
 
-from typing import Any
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse
 
 from netmgr.control import schema
 from netmgr.control.access import Need
 from netmgr.control.office import Office
+from netmgr.daemon.lifecycle import Outcome
 from netmgr.daemon.policy_desk import Change
-from netmgr.daemon.sandbox_spec import SandboxSpec
+from netmgr.daemon.sandbox_spec import Living, SandboxSpec
+from netmgr.errors import BadInput
 from netmgr.inference.scope import parse_scope
 
 JsonObject = dict[str, Any]
+
+REPEATED: Final = "idempotency-replayed"  # says that an answer is that of an earlier request
 
 
 def sandbox_routes(office: Office) -> APIRouter:
@@ -30,13 +34,21 @@ def _add_life(router: APIRouter, office: Office) -> None:
 
     # The answer is ours, made a line ago: it is written as it stands, not judged against a model.
     @router.post("/sandboxes", status_code=201, response_model=None)
-    async def create(body: schema.CreateSandbox, request: Request) -> JSONResponse:
+    async def create(
+        body: schema.CreateSandbox,
+        request: Request,
+        idempotency_key: Annotated[str | None, Header()] = None,
+    ) -> JSONResponse:
         office.allow(request, Need.ROOT if body.attach else Need.SANDBOX)
-        spec = SandboxSpec.parse(body.model_dump())
+        given = body.model_dump()
+        given["idempotency_key"] = _one_key(idempotency_key, body.idempotency_key)
+        spec = SandboxSpec.parse(given)
         if body.dry_run:
             return JSONResponse({"plan": await life.plan(spec)})
-        sandbox, created = await life.create(spec)
-        return JSONResponse(sandbox, status_code=201 if created else 200)
+        sandbox, outcome = await life.create(spec)
+        headers = {REPEATED: "true"} if outcome is Outcome.REPEATED else None
+        status = 200 if outcome is Outcome.EXISTED else 201
+        return JSONResponse(sandbox, status_code=status, headers=headers)
 
     @router.get("/sandboxes")
     async def listing(label: schema.LabelWords = ()) -> JsonObject:
@@ -50,7 +62,7 @@ def _add_life(router: APIRouter, office: Office) -> None:
     @router.post("/sandboxes/gc")
     async def collect(body: schema.Keep, request: Request) -> JsonObject:
         office.allow(request, Need.SANDBOX)
-        return {"removed": await life.collect(body.keep)}
+        return {"removed": await life.collect(Living.parse(body.model_dump()))}
 
     @router.get("/sandboxes/{name}")
     async def show(name: str) -> JsonObject:
@@ -62,9 +74,21 @@ def _add_life(router: APIRouter, office: Office) -> None:
         await life.delete(name)
         return {"removed": [name]}
 
+    @router.post("/sandboxes/{name}/trust")
+    async def add_trust(name: str, body: schema.AddTrustStores, request: Request) -> JsonObject:
+        office.allow(request, Need.SANDBOX)
+        return await life.add_trust_stores(name, body.stores)
+
     @router.get("/sandboxes/{name}/check")
     async def compare(name: str) -> JsonObject:
         return await office.inspection.check(name)
+
+
+def _one_key(header: str | None, field: str | None) -> str | None:
+    """The idempotency key, from the header or the body."""
+    if header is not None and field is not None and header != field:
+        raise BadInput("idempotency key: the header and the body name different ones; give one")
+    return field if header is None else header
 
 
 def _add_proposals(router: APIRouter, office: Office) -> None:

@@ -1,6 +1,6 @@
 """Owns: the shape of every request body of the control API. Unknown keys are errors."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,11 +10,13 @@ from netmgr.inference.profiles import MAX_ALIASES
 from netmgr.inference.rules import MAX_NAMES, ModelMode
 from netmgr.inference.scope import MAX_LABEL
 from netmgr.journal import DEFAULT_LIMIT, MAX_LIMIT
+from netmgr.keys.stores import STORES
 from netmgr.reasons import Kind, Verdict
 
 MAX_POLICY_TEXT: Final = 1024 * 1024  # bytes of a policy file; the largest known ones are 40 KiB
 MAX_ALLOW: Final = 256  # --allow options of one sandbox
 MAX_LABELS: Final = 64
+MAX_KEEP: Final = 65536  # names of one garbage collection: max_sandboxes can be no larger
 MAX_CREDENTIAL: Final = 8192  # bytes of one credential value
 MAX_CREDENTIALS: Final = 32  # of one provider; the largest known kind has four
 MAX_CONFIG: Final = 64  # config keys of one provider
@@ -29,6 +31,10 @@ Number = Annotated[int, Field(ge=0, le=MAX_NUMBER)]  # a revision, a record's nu
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Credential = Annotated[str, Field(max_length=MAX_CREDENTIAL)]
 ConfigValue = Annotated[str, Field(max_length=MAX_CREDENTIAL)]
+
+
+Labels = Annotated[dict[Text256, Text256], Field(max_length=MAX_LABELS)]
+TrustStores = Annotated[list[Literal["java", "nss"]], Field(max_length=len(STORES))]
 
 
 class Body(BaseModel):
@@ -66,16 +72,29 @@ class CreateSandbox(Body):
     policy: PolicyText | None = None
     allow: Annotated[list[Text256], Field(max_length=MAX_ALLOW)] = []
     tenant: Text256 | None = None
-    labels: Annotated[dict[Text256, Text256], Field(max_length=MAX_LABELS)] = {}
+    labels: Labels = {}
     attach: Attach | None = None
+    trust_stores: TrustStores = []
     idempotency_key: Text256 | None = None
     dry_run: bool = False
 
 
-class Keep(Body):
-    """POST /v1/sandboxes/gc: everything that is not named goes."""
+class AddTrustStores(Body):
+    """POST /v1/sandboxes/{name}/trust."""
 
-    keep: list[str]
+    stores: TrustStores
+
+
+class Keep(Body):
+    """POST /v1/sandboxes/gc: everything that is not named goes.
+
+    With `by`, `keep` has values of that label (a runtime's own ids), and only sandboxes that have
+    the label are looked at; with `labels` or `tenant`, only those that have them."""
+
+    keep: Annotated[list[Text256], Field(max_length=MAX_KEEP)]
+    by: Text256 | None = None
+    labels: Labels = {}
+    tenant: Text256 | None = None
 
 
 class SetPolicy(PolicyText):

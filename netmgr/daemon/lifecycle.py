@@ -10,22 +10,23 @@ A failure at one station undoes those before it. Policies of live sandboxes are 
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from typing import Any, Final
 
 from netmgr.addresses import NamePool
 from netmgr.daemon.core import Core
 from netmgr.daemon.plan import Plan, carry_out, clear_away, describe, plan_birth, shut_door
 from netmgr.daemon.residents import Resident
-from netmgr.daemon.sandbox_spec import SandboxSpec
+from netmgr.daemon.sandbox_spec import Living, SandboxSpec
 from netmgr.errors import Conflict, HostFailed, LimitExceeded, TryLater
 from netmgr.kernel.facts import Netns
 from netmgr.kernel.links import sandbox_mac
+from netmgr.keys import injection
 from netmgr.keys.authority import Authority
-from netmgr.keys.trust import trust_env
-from netmgr.model import HOST_NAME, Lease, SandboxName, parse_sandbox_name
+from netmgr.model import HOST_NAME, Lease, SandboxName
 from netmgr.reasons import Kind
 from netmgr.settings.table import GATEWAY
 from netmgr.store import PolicyRevision, Sandbox
@@ -36,6 +37,14 @@ LINK_PREFIX: Final = "nm"
 BORN_S: Final = 30.0  # for a namespace to be made: the kernel's own thread has deadlines below it
 
 JsonObject = dict[str, Any]
+
+
+class Outcome(Enum):
+    """How a creation came about."""
+
+    CREATED = auto()
+    REPEATED = auto()  # under its idempotency key: the answer is the first one's
+    EXISTED = auto()
 
 
 @dataclass(slots=True)
@@ -65,15 +74,15 @@ class Lifecycle:
 
     # -- birth -----------------------------------------------------------------------------
 
-    async def create(self, spec: SandboxSpec) -> tuple[JsonObject, bool]:
+    async def create(self, spec: SandboxSpec) -> tuple[JsonObject, Outcome]:
         """Bring a sandbox into being, ready when this returns.
 
         Returns:
-            (the sandbox object, whether it is new). Twice is once: a second create with the same
-            parameters gives the first one's.
+            The sandbox object, and how it came about. Twice is once: a second create with the same
+            parameters gives the sandbox; one with the same idempotency key the first one's answer.
 
         Raises:
-            Conflict: the name is taken with other parameters.
+            Conflict: the name is taken with other parameters, or the key was another request's.
             LimitExceeded: sandboxes, addresses or set entries are used up.
             HostFailed: the kernel or the disk refused; nothing is left of it.
         """
@@ -81,7 +90,7 @@ class Lifecycle:
         async with core.change():
             known = await self._known(spec)
             if known is not None:
-                return known, False
+                return known
             birth = self._conceive(spec)
             core.addresses.take(birth.resident.row.address)
             try:
@@ -90,34 +99,26 @@ class Lifecycle:
                 await self._undo(birth)
                 raise
             result = self.describe(birth.resident)
-            if spec.idempotency_key is not None:
-                await core.on_store(
-                    core.store.remember,
-                    spec.idempotency_key,
-                    spec.parameters,
-                    result,
-                    time.time(),
-                )
         took = (time.monotonic() - birth.began) * 1000
         core.record(
             Kind.LIFECYCLE, "sandbox created", resident=birth.resident, duration_ms=round(took, 2)
         )
-        return result, True
+        return result, Outcome.CREATED
 
     async def plan(self, spec: SandboxSpec) -> list[str]:
         """The steps that `create` would walk, one line each; nothing is done."""
         async with self._core.changing:
             return [describe(step) for step in self._conceive(spec).plan]
 
-    async def _known(self, spec: SandboxSpec) -> JsonObject | None:
+    async def _known(self, spec: SandboxSpec) -> tuple[JsonObject, Outcome] | None:
         core = self._core
+        resident = core.residents.get(spec.name)
         if spec.idempotency_key is not None:
             answer = await core.on_store(
-                core.store.recall, spec.idempotency_key, spec.parameters, time.time()
+                core.store.recall, spec.idempotency_key, spec.request, time.time()
             )
-            if answer is not None and spec.name in core.residents:
-                return answer
-        resident = core.residents.get(spec.name)
+            if answer is not None and resident is not None and resident.row.id == answer["id"]:
+                return answer, Outcome.REPEATED
         if resident is None:
             return None
         if resident.row.parameters != spec.parameters:
@@ -125,7 +126,8 @@ class Lifecycle:
                 f"sandbox {spec.name!r} exists with other parameters; "
                 f"change its policy with `netmgr policy set {spec.name}`, or delete it first"
             )
-        return self.describe(resident)
+        await core.on_store(core.trust.add_stores, spec.name, spec.trust_stores)
+        return self.describe(resident), Outcome.EXISTED
 
     def _conceive(self, spec: SandboxSpec) -> _Birth:
         core = self._core
@@ -198,6 +200,8 @@ class Lifecycle:
         core, resident, row = self._core, birth.resident, birth.resident.row
         resident.authority = Authority.create(core.settings.instance, row.name, row.created)
         core.trust.write(row.name, resident.authority.certificate_pem)
+        if stores := {*birth.spec.trust_stores, *core.settings.trust_stores}:
+            core.trust.add_stores(row.name, stores)
         identity = birth.born.result(timeout=BORN_S).identity
         row = replace(row, netns_dev=identity.dev, netns_ino=identity.inode)
         self._store(birth, row)
@@ -224,6 +228,9 @@ class Lifecycle:
                 ),
                 keep=core.settings.policy_history,
             )
+            if spec.idempotency_key is not None:
+                answer = self.describe(replace(birth.resident, row=row))
+                core.store.remember(spec.idempotency_key, spec.request, answer, row.created)
 
     async def _undo(self, birth: _Birth) -> None:
         """Leave nothing of a birth that failed. Where the kernel's part failed, `carry_out` undid
@@ -265,14 +272,24 @@ class Lifecycle:
         """Remove every sandbox; their names."""
         return await self._delete_each(tuple(self._core.residents))
 
-    async def collect(self, keep: Iterable[str]) -> list[str]:
-        """Remove every sandbox that is not named, as a runtime's garbage collection does.
+    async def collect(self, living: Living) -> list[str]:
+        """Remove every sandbox that is not alive, as a runtime's garbage collection does."""
+        rows = [resident.row for resident in self._core.residents.values()]
+        gone = (row.name for row in rows if living.is_gone(row.name, row.tenant, row.labels))
+        return await self._delete_each(tuple(gone))
+
+    async def add_trust_stores(self, name: str, stores: Collection[str]) -> JsonObject:
+        """Make further stores of certificates; the sandbox object with them.
 
         Raises:
-            BadInput: a name that can be no sandbox's: a typing error must not delete its owner.
+            NotFound: no such sandbox.
+            HostFailed: they cannot be made.
         """
-        kept = {parse_sandbox_name(name) for name in keep}
-        return await self._delete_each(tuple(n for n in self._core.residents if n not in kept))
+        core = self._core
+        async with core.change():
+            resident = core.resident(name)
+            await core.on_store(core.trust.add_stores, resident.row.name, stores)
+            return self.describe(resident)
 
     async def _delete_each(self, names: tuple[SandboxName, ...]) -> list[str]:
         failures = []
@@ -330,6 +347,7 @@ class Lifecycle:
         """The sandbox object of the API."""
         core, row = self._core, resident.row
         policy, revision = core.effective(resident)
+        directory, paths = core.trust.directory(row.name), core.trust.paths(row.name)
         return {
             "name": row.name,
             "id": row.id,
@@ -348,6 +366,8 @@ class Lifecycle:
                 "digest": policy.digest,
                 "scope": "global" if core.global_policy else "sandbox",
             },
-            "run_dir": str(core.trust.directory(row.name)),
-            "env": trust_env(core.trust.paths(row.name)),
+            "run_dir": str(directory),
+            "files": injection.files(directory, paths),
+            "mounts": injection.mounts(directory, paths),
+            "env": injection.trust_env(paths),
         }

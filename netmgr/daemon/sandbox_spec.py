@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,6 +15,8 @@ from netmgr.policy.policy import EMPTY_POLICY, Policy, parse_policy
 from netmgr.policy.update import policy_from_allow
 
 EMPTY_TEXT: Final = "version: 1\nnetwork_policies: {}\n"
+MAX_KEY: Final = 255
+_KEY: Final = re.compile(rf"[\x21-\x7e]{{1,{MAX_KEY}}}")
 KEPT_POLICIES: Final = 32  # a runtime has a handful of them
 KEPT_TEXT: Final = 64 * 1024  # a longer one is parsed each time, so that what is kept stays small
 
@@ -36,6 +39,7 @@ class SandboxSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     attach: NetnsSource | None = None
     replace_links: bool = False
+    trust_stores: tuple[str, ...] = ()
     idempotency_key: str | None = None
 
     @classmethod
@@ -58,7 +62,8 @@ class SandboxSpec:
             labels=dict(body.get("labels") or {}),
             attach=_attachment(body.get("attach")),
             replace_links=bool((body.get("attach") or {}).get("replace_links")),
-            idempotency_key=body.get("idempotency_key"),
+            trust_stores=tuple(sorted(body.get("trust_stores") or ())),
+            idempotency_key=parse_idempotency_key(body.get("idempotency_key")),
         )
 
     @property
@@ -70,7 +75,69 @@ class SandboxSpec:
             dict(self.labels),
             None if self.attach is None else str(self.attach),
         ]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return _digest(facts)
+
+    @property
+    def request(self) -> str:
+        """Tells a repeated request from another one under the same idempotency key."""
+        return _digest([self.name, self.parameters, self.policy_text, list(self.trust_stores)])
+
+
+@dataclass(frozen=True, slots=True)
+class Living:
+    """What a runtime says is alive, and which sandboxes it speaks of.
+
+    Attributes:
+        keep: names; with `by`, values of that label: a runtime's own ids.
+        by: only sandboxes that have this label are meant.
+        labels, tenant: only sandboxes that have these are meant.
+    """
+
+    keep: frozenset[str]
+    by: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    tenant: str | None = None
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> "Living":
+        """From the body of POST /v1/sandboxes/gc.
+
+        Raises:
+            BadInput: a name that can be no sandbox's: a typing error must not delete its owner.
+        """
+        by = body.get("by")
+        keep = frozenset(body["keep"])
+        if by is None:
+            keep = frozenset(map(parse_sandbox_name, keep))
+        return cls(keep, by, dict(body.get("labels") or {}), body.get("tenant"))
+
+    def is_gone(self, name: str, tenant: str | None, labels: Mapping[str, str]) -> bool:
+        """Whether this sandbox is one of those meant, and does not live."""
+        if self.tenant is not None and tenant != self.tenant:
+            return False
+        if any(labels.get(key) != value for key, value in self.labels.items()):
+            return False
+        if self.by is None:
+            return name not in self.keep
+        return self.by in labels and labels[self.by] not in self.keep
+
+
+def _digest(facts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def parse_idempotency_key(key: str | None) -> str | None:
+    """A key as a caller may choose it: 1 to 255 visible characters of ASCII.
+
+    Raises:
+        BadInput: it is none.
+    """
+    if key is None or _KEY.fullmatch(key):
+        return key
+    raise BadInput(
+        f"idempotency key {key[:MAX_KEY]!r}: expected 1 to {MAX_KEY} visible characters of ASCII, "
+        "for example a UUID"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,20 @@
 """Owns: the files that a sandbox gets to find names and to trust its authority.
 
-In `<run_dir>/sandboxes/<name>/`: resolv.conf, hosts, nsswitch.conf, ca.pem, ca-bundle.pem, env.
-Knows nothing of how they come into a container.
+In `<run_dir>/sandboxes/<name>/`: resolv.conf, hosts, nsswitch.conf, ca.pem, ca-bundle.pem, env;
+where they were asked for, cacerts.p12 and nssdb. Knows nothing of how they come into a container.
 
 The merged bundle (the distribution's authorities and the sandbox's) is 220 KiB. In tmpfs, where the
 run directory is, it would pin that much memory per sandbox, and a file cannot include another. So
 it lies in the state directory, on disk, where pages are reclaimed under pressure and file systems
 that can (btrfs, xfs) share the system part's blocks; ca-bundle.pem is a link to it. Mounting the
-file works as with any other; whoever mounts the directory whole mounts the bundle besides.
+file works as with any other; whoever mounts the directory whole mounts the bundle besides. The same
+holds for the other stores.
 """
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,8 @@ import certifi
 
 from netmgr.addresses import fixed_addresses
 from netmgr.errors import HostFailed
+from netmgr.keys import stores
+from netmgr.keys.injection import TrustPaths, render_env, trust_env
 from netmgr.settings.table import GATEWAY
 
 DISTRIBUTION_BUNDLES: Final = (
@@ -33,42 +35,10 @@ DISTRIBUTION_BUNDLES: Final = (
 )
 MAX_BUNDLE: Final = 8 * 1024 * 1024  # the largest in the field is under 1 MiB
 BLOCK: Final = 4096  # blocks are shared only where they begin at a multiple of this
+JAVA_STORE: Final = "cacerts.p12"
+NSS_STORE: Final = "nssdb"
 FILE_MODE: Final = 0o644
 DIRECTORY_MODE: Final = 0o755
-
-# Programs whose variable replaces their own list of authorities: they get the merged bundle.
-_BUNDLE_VARIABLES: Final = (
-    "SSL_CERT_FILE",  # OpenSSL, Python's ssl, Go, Ruby, uv, rustls-native-certs
-    "CURL_CA_BUNDLE",
-    "REQUESTS_CA_BUNDLE",
-    "GIT_SSL_CAINFO",
-    "PIP_CERT",
-    "CARGO_HTTP_CAINFO",
-    "AWS_CA_BUNDLE",
-    "NIX_SSL_CERT_FILE",
-    "HTTPLIB2_CA_CERTS",
-    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
-    "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
-    "COMPOSER_CAFILE",
-    "BUNDLE_SSL_CA_CERT",
-)
-# Programs whose variable adds to their list: they get the sandbox's authority alone.
-_EXTRA_VARIABLES: Final = ("NODE_EXTRA_CA_CERTS", "DENO_CERT")
-
-
-@dataclass(frozen=True, slots=True)
-class TrustPaths:
-    """Where the two certificate files stand, as seen by the program that shall use them."""
-
-    ca: Path
-    bundle: Path
-
-
-def trust_env(paths: TrustPaths) -> dict[str, str]:
-    """The environment that makes programs trust a sandbox's authority."""
-    return {name: str(paths.bundle) for name in _BUNDLE_VARIABLES} | {
-        name: str(paths.ca) for name in _EXTRA_VARIABLES
-    }
 
 
 def system_bundle(roots: Path | None = None) -> Path:
@@ -127,9 +97,15 @@ class TrustFiles:
         return self._sandboxes / name
 
     def paths(self, name: str) -> TrustPaths:
-        """The certificate files of a sandbox, as the host sees them."""
+        """The certificates of a sandbox, as the host sees them."""
         directory = self.directory(name)
-        return TrustPaths(directory / "ca.pem", directory / "ca-bundle.pem")
+        java, nss = directory / JAVA_STORE, directory / NSS_STORE
+        return TrustPaths(
+            directory / "ca.pem",
+            directory / "ca-bundle.pem",
+            java if java.is_symlink() else None,
+            nss if nss.is_symlink() else None,
+        )
 
     def write(self, name: str, ca_pem: str) -> Path:
         """Write a sandbox's files; their directory is returned.
@@ -142,10 +118,8 @@ class TrustFiles:
             HostFailed: the disk is full, or a directory is missing or not ours.
         """
         directory = self.directory(name)
-        files = self._constant | {
-            "ca.pem": ca_pem,
-            "env": render_env(trust_env(self.paths(name))),
-        }
+        paths = self.paths(name)
+        files = self._constant | {"ca.pem": ca_pem, "env": render_env(trust_env(paths))}
         bundle = self._bundles / f"{name}.pem"
         try:
             write = _write_new if _make_directory(directory) else _write
@@ -155,7 +129,38 @@ class TrustFiles:
             _link(directory / "ca-bundle.pem", bundle)
         except OSError as problem:
             raise HostFailed(f"{directory}: cannot be written: {problem}") from problem
+        if made := _kinds(paths):  # by an earlier daemon, of what may be another authority
+            self.add_stores(name, made, anew=True)
         return directory
+
+    def add_stores(self, name: str, kinds: Collection[str], *, anew: bool = False) -> TrustPaths:
+        """Make further stores of a sandbox; one that is there stays, unless `anew`.
+
+        Args:
+            kinds: of netmgr.keys.stores.STORES.
+
+        Raises:
+            HostFailed: the disk is full, or certutil is missing or failed.
+        """
+        wanted = set(kinds) - (set() if anew else _kinds(self.paths(name)))
+        if not wanted:
+            return self.paths(name)
+        directory, ca = self.directory(name), self.paths(name).ca
+        try:
+            if stores.JAVA in wanted:
+                system = os.pread(self._system, self._system_size, 0)
+                store = self._bundles / f"{name}.p12"
+                _write(store, stores.java_truststore(ca.read_text(), system))
+                _link(directory / JAVA_STORE, store)
+            if stores.NSS in wanted:
+                database = self._bundles / f"{name}.nssdb"
+                stores.make_nss_database(database, ca)
+                _link(directory / NSS_STORE, database)
+            paths = self.paths(name)
+            _write(directory / "env", render_env(trust_env(paths)).encode())
+        except OSError as problem:
+            raise HostFailed(f"{directory}: cannot be written: {problem}") from problem
+        return paths
 
     def remove(self, name: str) -> None:
         """Remove a sandbox's files; what is not there is fine.
@@ -165,17 +170,18 @@ class TrustFiles:
         """
         directory = self.directory(name)
         try:
-            (self._bundles / f"{name}.pem").unlink(missing_ok=True)
-            shutil.rmtree(directory)
-        except FileNotFoundError:
-            return
+            for suffix in ("pem", "p12"):
+                (self._bundles / f"{name}.{suffix}").unlink(missing_ok=True)
+            for tree in (self._bundles / f"{name}.nssdb", directory):
+                with suppress(FileNotFoundError):
+                    shutil.rmtree(tree)
         except OSError as problem:
             raise HostFailed(f"{directory}: cannot be removed: {problem}") from problem
 
     def names(self) -> frozenset[str]:
         """Of the sandboxes that have files here: after a crash, perhaps of some that are gone."""
         directories = {path.name for path in self._sandboxes.iterdir()}
-        bundles = {path.stem for path in self._bundles.glob("[!.]*.pem")}
+        bundles = {path.stem for path in self._bundles.glob("[!.]*")}
         return frozenset(directories | bundles)
 
     def _write_bundle(self, path: Path, ca_pem: bytes) -> None:
@@ -197,9 +203,10 @@ def render_hosts(addresses: Mapping[str, IPv4Address]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def render_env(env: Mapping[str, str]) -> str:
-    """`KEY=VALUE` lines as `docker run --env-file` and systemd's EnvironmentFile read them."""
-    return "".join(f"{key}={value}\n" for key, value in env.items())
+def _kinds(paths: TrustPaths) -> set[str]:
+    """Which of STORES there are."""
+    found = {stores.JAVA: paths.java, stores.NSS: paths.nss}
+    return {kind for kind, path in found.items() if path is not None}
 
 
 def _read_bundle(path: Path) -> bytes:

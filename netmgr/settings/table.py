@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from netmgr.errors import BadInput
 from netmgr.model import InstanceName, parse_instance_name
+from netmgr.settings.agreement import check_accounts, check_pools
 from netmgr.settings.fields import account, count, seconds, value
 from netmgr.settings.values import (
     Account,
@@ -22,6 +23,7 @@ from netmgr.settings.values import (
     Nameserver,
     Network,
     parse_choice,
+    parse_choices,
     parse_flag,
     parse_int,
     parse_key_source,
@@ -36,7 +38,7 @@ from netmgr.settings.values import (
 
 DEFAULT_INSTANCE: Final = InstanceName("netmgr")
 GATEWAY: Final = IPv4Address("169.254.77.1")  # the hub as every sandbox sees it; never on a wire
-LINK_LOCAL: Final = IPv4Network("169.254.0.0/16")
+ACCOUNTS: Final = ("dns_account", "proxy_account", "dialer_account", "watch_account")
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -99,6 +101,14 @@ class Settings:
         "PEM file of the authorities that upstream servers are verified against, and that "
         "sandboxes trust besides their own.",
         shown="the distribution's bundle, else certifi's",
+    )
+    trust_stores: tuple[str, ...] = value(
+        "Places",
+        (),
+        parse_choices("java", "nss"),
+        "Stores of certificates that every sandbox gets besides the PEM bundle: `java` (PKCS #12), "
+        "`nss` (Chromium, Firefox; needs certutil). Others are made when they are asked for "
+        "(docs/trust.md); each costs a creation some ten milliseconds.",
     )
     provider_types_dir: Path | None = value(
         "Places",
@@ -303,8 +313,8 @@ class Settings:
         for name, parent in (("state_dir", "/var/lib"), ("run_dir", "/run")):
             if getattr(self, name) == DERIVED:
                 object.__setattr__(self, name, Path(parent, f"netmgr{suffix}"))
-        _check_pools(self.sandbox_pool, self.name_pool)
-        _check_accounts(self)
+        check_pools(self.sandbox_pool, self.name_pool)
+        check_accounts({name: getattr(self, name) for name in ACCOUNTS})
 
     @classmethod
     def for_instance(cls, instance: str, **values: Any) -> "Settings":
@@ -367,24 +377,3 @@ def with_live_keys(old: Settings, new: Settings) -> Settings:
     """`old`, with the values of `new` in every key that a running daemon can take up."""
     live = {name: getattr(new, name) for name, key in settings_keys().items() if key.live}
     return replace(old, **live)
-
-
-def _check_pools(sandboxes: IPv4Network, names: IPv4Network) -> None:
-    pools = {"sandbox_pool": sandboxes, "name_pool": names}
-    if sandboxes.overlaps(names):
-        raise BadInput(f"sandbox_pool {sandboxes} and name_pool {names} overlap")
-    for key, pool in pools.items():
-        for network in (LINK_LOCAL, IPv4Network("127.0.0.0/8"), IPv4Network("224.0.0.0/3")):
-            if pool.overlaps(network):
-                raise BadInput(f"{key}: {pool} overlaps {network}, which is not assignable")
-
-
-def _check_accounts(settings: Settings) -> None:
-    names = ("dns_account", "proxy_account", "dialer_account", "watch_account")
-    owners: dict[int, str] = {}
-    for name in names:
-        uid = getattr(settings, name).uid
-        if uid in owners:
-            # One uid could read the other's memory (ptrace(2)), and the fence between them is gone.
-            raise BadInput(f"{name}: uid {uid} is already that of {owners[uid]}")
-        owners[uid] = name

@@ -251,6 +251,16 @@ def parse_choice(*choices: str) -> Parser:
     return parse
 
 
+def parse_choices(*choices: str) -> Parser:
+    """A parser for a list of a few words, sorted."""
+    one = parse_choice(*choices)
+
+    def parse(raw: Any) -> tuple[str, ...]:
+        return tuple(sorted({one(item) for item in _list(raw)}))
+
+    return parse
+
+
 def _list(raw: Any) -> list[Any]:
     if not isinstance(raw, list):
         raise ValueError(f"expected a list, found {raw!r}")

@@ -48,6 +48,7 @@ __all__ = [
 ]
 
 IDEMPOTENCY_S: Final = 86400.0  # a runtime that repeats a request does so within a day
+MAX_IDEMPOTENCY: Final = 10_000  # keys that are kept; the oldest go first
 _CHANGE: Final = "change"
 
 
@@ -121,9 +122,15 @@ class Store:
         return answer
 
     def remember(self, key: str, request: str, response: dict[str, Any], now: float) -> None:
-        """Keep an answer for repeats; older ones than IDEMPOTENCY_S go."""
+        """Keep an answer for repeats; older ones than IDEMPOTENCY_S go, and the oldest of more than
+        MAX_IDEMPOTENCY."""
         with self.transaction():
             self._db.execute("DELETE FROM idempotency WHERE created <= ?", now - IDEMPOTENCY_S)
+            self._db.execute(
+                "DELETE FROM idempotency WHERE created <= "
+                "(SELECT created FROM idempotency ORDER BY created DESC LIMIT 1 OFFSET ?)",
+                MAX_IDEMPOTENCY - 1,
+            )
             self._db.execute(
                 "INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?, ?)",
                 key,

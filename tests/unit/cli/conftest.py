@@ -23,6 +23,11 @@ BOX = {
     "netns": "/run/netns/netmgr-demo",
     "attached": False, "policy": {"revision": 3, "digest": "sha256:abcdef0123456789"},
     "run_dir": "/run/netmgr/sandboxes/demo", "env": {"SSL_CERT_FILE": "/x"},
+    "files": {
+        "ca": "/run/netmgr/sandboxes/demo/ca.pem",
+        "ca_bundle": "/run/netmgr/sandboxes/demo/ca-bundle.pem",
+        "java_truststore": "/run/netmgr/sandboxes/demo/cacerts.p12", "nss_database": None,
+    },
 }  # fmt: skip
 CHANGE = {
     "revision": 4, "digest": "sha256:0123456789abcdef", "changed": True, "warnings": ["careful"],
@@ -124,6 +129,7 @@ def _standard() -> dict[str, Any]:
         "POST /v1/sandboxes/gc": {"removed": ["old"]},
         "GET /v1/sandboxes/demo": {**BOX, "kernel": {"flows": [{"dport": 443}], "rx": 5}},
         "DELETE /v1/sandboxes/demo": {"removed": ["demo"]},
+        "POST /v1/sandboxes/demo/trust": BOX,
         "GET /v1/sandboxes/demo/check": {"ok": True, "differences": []},
         "GET /v1/sandboxes/demo/policy": {
             "text": "version: 1\n", "source": "p.yaml", "revision": 3, "digest": "d",

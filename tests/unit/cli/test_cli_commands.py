@@ -20,7 +20,11 @@ BODIES: dict[str, tuple[list[str], Any]] = {
                schema.CreateSandbox),
     "attach": (["sandbox", "create", "demo", "--netns", "/run/netns/x"], schema.CreateSandbox),
     "attach pid": (["sandbox", "create", "demo", "--pid", "7"], schema.CreateSandbox),
+    "stores": (["sandbox", "create", "demo", "--trust-store", "java"], schema.CreateSandbox),
     "gc": (["sandbox", "gc", "--keep", "a", "b"], schema.Keep),
+    "gc by": (["sandbox", "gc", "--keep", "a/1", "--by", "pod", "--label", "k=v", "--tenant", "t"],
+              schema.Keep),
+    "trust": (["trust", "stores", "demo", "java", "nss"], schema.AddTrustStores),
     "policy set": (["policy", "set", "demo", "POLICY", "--if-revision", "3"], schema.SetPolicy),
     "global": (["policy", "set", "--global", "POLICY"], schema.SetPolicy),
     "update": (["policy", "update", "demo", "--add-endpoint", "a:1", "--dry-run"],
@@ -54,7 +58,7 @@ READS = [
     ["status"], ["version"], ["provider", "list"], ["provider", "get", "nim"], ["doctor"],
     ["provider", "types"], ["inference", "get"], ["policy", "history", "demo"],
     ["policy", "get", "demo"], ["inference", "limit", "show"], ["inference", "price", "get"],
-    ["inference", "usage"],
+    ["inference", "usage"], ["trust", "stores", "demo"],
 ]  # fmt: skip
 
 

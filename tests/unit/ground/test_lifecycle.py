@@ -1,13 +1,14 @@
 """The life of sandboxes on a kernel in memory: born whole or not at all, gone without a trace."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from netmgr.daemon.adoption import adopt
-from netmgr.daemon.lifecycle import Lifecycle
-from netmgr.daemon.sandbox_spec import SandboxSpec
+from netmgr.daemon.lifecycle import Lifecycle, Outcome
+from netmgr.daemon.sandbox_spec import Living, SandboxSpec
 from netmgr.errors import BadInput, Conflict, HostFailed, LimitExceeded, NotFound
 from netmgr.testing.fake_world import FakeWorld
 
@@ -27,10 +28,8 @@ def standing(core) -> tuple[object, ...]:
 def test_a_sandbox_is_born_with_its_names_entries_and_files(open_core):
     async def main():
         async with open_core() as core:
-            shown, created = await Lifecycle(core).create(
-                spec("a", "api.example.com", "b.org:8443")
-            )
-            assert created
+            shown, how = await Lifecycle(core).create(spec("a", "api.example.com", "b.org:8443"))
+            assert how is Outcome.CREATED
             assert shown["address"] == "10.77.0.1"
             survey = core.kernel.survey()
             allowed = {(str(e.destination.network_address), e.port) for e in survey.allow}
@@ -62,8 +61,8 @@ def test_a_birth_that_fails_leaves_nothing(open_core, verb):
             assert not core.roster.members
             assert not core.store.sandboxes.all()
             assert not list((core.settings.run_dir / "sandboxes").iterdir())
-            _, created = await Lifecycle(core).create(spec())
-            assert created
+            _, how = await Lifecycle(core).create(spec())
+            assert how is Outcome.CREATED
 
     asyncio.run(main())
 
@@ -81,8 +80,8 @@ def test_a_birth_that_the_disk_refuses_leaves_nothing(open_core):
             assert not core.roster.members
             assert not core.store.sandboxes.all()
             files.mkdir()
-            _, created = await Lifecycle(core).create(spec())
-            assert created
+            _, how = await Lifecycle(core).create(spec())
+            assert how is Outcome.CREATED
 
     asyncio.run(main())
 
@@ -92,8 +91,8 @@ def test_create_twice_is_once_and_other_parameters_are_a_conflict(open_core):
         async with open_core() as core:
             life = Lifecycle(core)
             first, _ = await life.create(spec())
-            second, created = await life.create(spec())
-            assert (second, created) == (first, False)
+            second, how = await life.create(spec())
+            assert (second, how) == (first, Outcome.EXISTED)
             with pytest.raises(Conflict, match="other parameters"):
                 await life.create(spec("a", "other.example.com"))
 
@@ -104,11 +103,45 @@ def test_an_idempotency_key_gives_the_first_answer_again(open_core):
     async def main():
         async with open_core() as core:
             life = Lifecycle(core)
+            first, how = await life.create(spec(idempotency_key="k"))
+            assert how is Outcome.CREATED
+            await life.add_trust_stores("a", ["java"])  # what is there now, the answer does not say
+            assert await life.create(spec(idempotency_key="k")) == (first, Outcome.REPEATED)
+            for other in (spec("b"), spec("a", "b.example.com"), spec(trust_stores=("java",))):
+                with pytest.raises(Conflict, match="idempotency key"):
+                    await life.create(replace(other, idempotency_key="k"))
+        async with open_core() as core:
+            await adopt(core)
+            assert (await Lifecycle(core).create(spec(idempotency_key="k")))[0] == first
+
+    asyncio.run(main())
+
+
+def test_an_idempotency_key_does_not_outlive_what_it_made(open_core):
+    async def main():
+        async with open_core() as core:
+            life = Lifecycle(core)
             first, _ = await life.create(spec(idempotency_key="k"))
-            again, created = await life.create(spec(idempotency_key="k"))
-            assert (again["id"], created) == (first["id"], False)
+            await life.delete("a")
+            second, how = await life.create(spec(idempotency_key="k"))
+            assert (how, second["id"] != first["id"]) == (Outcome.CREATED, True)
             with pytest.raises(Conflict, match="idempotency key"):
-                await life.create(spec("b", "b.example.com", idempotency_key="k"))
+                await life.create(spec("b", idempotency_key="k"))
+
+    asyncio.run(main())
+
+
+def test_a_failed_creation_keeps_no_key(open_core):
+    async def main():
+        async with open_core() as core:
+            life = Lifecycle(core)
+            files = core.settings.run_dir / "sandboxes"
+            files.rmdir()
+            with pytest.raises(HostFailed):
+                await life.create(spec(idempotency_key="k"))
+            files.mkdir()
+            _, how = await life.create(spec(idempotency_key="k"))
+            assert how is Outcome.CREATED
 
     asyncio.run(main())
 
@@ -138,11 +171,39 @@ def test_collect_removes_what_is_not_named_and_refuses_a_typing_error(open_core)
             for name in ("a", "b", "c"):
                 await life.create(spec(name))
             with pytest.raises(BadInput):
-                await life.collect(["A!"])
-            assert await life.collect(["b"]) == ["a", "c"]
+                Living.parse({"keep": ["A!"]})
+            assert await life.collect(Living.parse({"keep": ["b"]})) == ["a", "c"]
             assert list(core.residents) == ["b"]
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("words", "gone"),
+    [
+        ({"keep": []}, ["mine", "old", "other", "plain"]),
+        ({"keep": ["other"], "tenant": "t"}, ["mine"]),
+        ({"keep": ["Box/1"], "by": "box"}, ["old"]),
+        ({"keep": [], "by": "box", "labels": {"runtime": "r"}}, ["mine"]),
+        ({"keep": ["old"], "labels": {"runtime": "r"}}, ["mine", "other"]),
+        ({"keep": [], "by": "box", "tenant": "nobody"}, []),
+    ],
+)
+def test_a_runtime_collects_what_is_its_own(words, gone):
+    rows = {
+        "mine": ("t", {"box": "Box/1", "runtime": "r"}),
+        "old": (None, {"box": "Box/2"}),
+        "other": (None, {"runtime": "r"}),
+        "plain": (None, {}),
+    }
+    living = Living.parse(words)
+    assert [name for name, (who, has) in rows.items() if living.is_gone(name, who, has)] == gone
+
+
+@pytest.mark.parametrize("key", ["", "a b", "ä", "x" * 256, "a\n"])
+def test_a_key_that_is_none_is_refused(key):
+    with pytest.raises(BadInput, match="idempotency key"):
+        spec(idempotency_key=key)
 
 
 def test_the_bound_of_sandboxes_is_named(open_core):

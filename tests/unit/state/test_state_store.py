@@ -353,6 +353,15 @@ class TestWhole:
         store.remember("l", "r", {}, 10.0 + 86401)
         assert store._db.one("SELECT count(*) AS n FROM idempotency")["n"] == 1  # type: ignore[index]
 
+    def test_no_more_keys_are_kept_than_are_allowed(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("netmgr.store.MAX_IDEMPOTENCY", 3)
+        for number in range(1, 7):
+            store.remember(f"k{number}", "r", {"n": number}, float(number))
+        kept = [store.recall(f"k{number}", "r", 7.0) for number in range(1, 7)]
+        assert kept == [None, None, None, {"n": 4}, {"n": 5}, {"n": 6}]
+
     def test_a_failure_in_the_middle_undoes_all(self, store: Store) -> None:
         sandbox = a_sandbox(store)
         with suppress(ZeroDivisionError), store.transaction():

@@ -1,8 +1,10 @@
 """The files that a sandbox gets."""
 
 import os
+import re
 import shutil
 import stat
+import subprocess
 import time
 from collections.abc import Iterator
 from ipaddress import IPv4Network
@@ -10,10 +12,14 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import pkcs12
 
 from netmgr.errors import HostFailed
 from netmgr.keys.authority import Authority
-from netmgr.keys.trust import DISTRIBUTION_BUNDLES, TrustFiles, TrustPaths, system_bundle, trust_env
+from netmgr.keys.injection import TrustPaths, merged_env, mounts, trust_env
+from netmgr.keys.stores import java_truststore
+from netmgr.keys.trust import DISTRIBUTION_BUNDLES, TrustFiles, system_bundle
 
 NAMES = IPv4Network("198.18.0.0/15")
 ROOT = Authority.create("netmgr", "some-root", time.time()).certificate_pem
@@ -160,3 +166,112 @@ def test_the_environment_names_paths_as_the_program_sees_them() -> None:
     env = trust_env(TrustPaths(Path("/c.pem"), Path("/b.pem")))
     assert env["CURL_CA_BUNDLE"] == env["GIT_SSL_CAINFO"] == "/b.pem"
     assert env["DENO_CERT"] == "/c.pem"
+
+
+NSS = pytest.mark.skipif(shutil.which("certutil") is None, reason="needs certutil")
+
+
+def keytool(store: Path) -> str:
+    words = ["keytool", "-list", "-v", "-keystore", str(store), "-storepass", "changeit"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def fingerprint(pem: str) -> str:
+    digest = x509.load_pem_x509_certificate(pem.encode()).fingerprint(hashes.SHA256())
+    return digest.hex(":").upper()
+
+
+@pytest.mark.skipif(shutil.which("keytool") is None, reason="needs a Java runtime")
+def test_javas_own_tool_reads_the_store_and_trusts_what_is_in_it(trust: TrustFiles) -> None:
+    trust.write("a", CA)
+    paths = trust.add_stores("a", ["java"])
+    assert paths.java is not None
+    told = keytool(paths.java)
+    assert "Your keystore contains 4 entries" in told
+    assert told.count("Entry type: trustedCertEntry") == 4
+    assert fingerprint(CA) in told
+    assert fingerprint(ROOT) in told
+
+
+def test_what_java_could_not_read_is_left_out(tmp_path: Path) -> None:
+    broken = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"
+    store = java_truststore(CA, (broken + ROOT).encode())
+    _, none, found = pkcs12.load_key_and_certificates(store, b"changeit")
+    assert none is None
+    assert [c.fingerprint(hashes.SHA256()).hex(":").upper() for c in found] == [
+        fingerprint(CA),
+        fingerprint(ROOT),
+    ]
+
+
+@NSS
+def test_nss_reads_the_database_and_lets_the_authority_sign_servers(trust: TrustFiles) -> None:
+    trust.write("a", CA)
+    paths = trust.add_stores("a", ["nss"])
+    assert paths.nss is not None
+    for file in paths.nss.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o644
+    done = subprocess.run(
+        ["certutil", "-L", "-d", f"sql:{paths.nss}"], capture_output=True, text=True, check=True
+    )
+    assert re.search(r"netmgr sandbox +C,,", done.stdout)
+
+
+@NSS
+def test_stores_are_made_once_listed_in_the_environment_and_removed(
+    trust: TrustFiles, tmp_path: Path
+) -> None:
+    trust.write("a", CA)
+    assert trust.paths("a").java is trust.paths("a").nss is None
+    first = trust.add_stores("a", ["java", "nss"])
+    stamps = [path.stat().st_mtime_ns for path in (first.java, first.nss) if path]
+    again = trust.add_stores("a", ["java", "nss"])
+    assert [path.stat().st_mtime_ns for path in (again.java, again.nss) if path] == stamps
+    assert str(first.java) in (trust.directory("a") / "env").read_text()
+    trust.remove("a")
+    assert list((tmp_path / "run/sandboxes").iterdir()) == []
+    assert [path.name for path in (tmp_path / "state/trust").iterdir()] == [".system"]
+
+
+def test_stores_follow_a_new_authority(trust: TrustFiles) -> None:
+    trust.write("a", CA)
+    trust.add_stores("a", ["java"])
+    trust.write("a", ROOT)
+    paths = trust.paths("a")
+    assert paths.java is not None
+    _, _, found = pkcs12.load_key_and_certificates(paths.java.read_bytes(), b"changeit")
+    assert found[0] == x509.load_pem_x509_certificate(ROOT.encode())
+
+
+def test_without_certutil_it_is_said_what_to_install(
+    trust: TrustFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust.write("a", CA)
+    monkeypatch.setattr("netmgr.keys.stores.CERTUTIL", "no-such-program")
+    with pytest.raises(HostFailed, match="libnss3-tools"):
+        trust.add_stores("a", ["nss"])
+    assert trust.paths("a").nss is None
+
+
+def test_mounts_are_complete_for_what_the_environment_names() -> None:
+    directory = Path("/r/a")
+    paths = TrustPaths(
+        directory / "ca.pem", directory / "ca-bundle.pem", directory / "j", directory / "n"
+    )
+    found = mounts(directory, paths)
+    inside = {mount["target"] for mount in found if not mount["optional"]}
+    named = " ".join(trust_env(paths).values()).replace("=", " ").split()
+    assert {word for word in named if word.startswith("/")} <= inside
+    assert {"/etc/resolv.conf", "/etc/hosts"} <= inside
+    optional = {mount["target"] for mount in found if mount["optional"]}
+    assert {"/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/java/cacerts"} <= optional
+
+
+def test_javas_options_are_added_to_what_is_there_once() -> None:
+    trust = trust_env(TrustPaths(Path("/c"), Path("/b"), java=Path("/j")))
+    once = merged_env({"JAVA_TOOL_OPTIONS": "-Xmx1g", "A": "b"}, trust)
+    assert once["JAVA_TOOL_OPTIONS"].startswith("-Xmx1g -Djavax.net.ssl.trustStore=/j ")
+    assert merged_env(once, trust) == once
+    assert merged_env({}, trust) == trust
