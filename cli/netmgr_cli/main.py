@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "status": ("status:status", "Show the health of every part of the daemon."),
     "hub": ("hub:hub", "Look at the namespace that all sandboxes end in."),
     "doctor": ("doctor:doctor", "Check what this host lacks, and say how to get it."),
+    "oci": ("oci:oci", "Give containers of podman, Docker, containerd and runc sandboxes."),
     "cni": ("cni:cni", "Be the CNI plugin of container runtimes, or install it."),
     "daemon": ("main:daemon", "Run the daemon in the foreground."),
     "completion": ("completion:completion", "Print the completion script of a shell."),

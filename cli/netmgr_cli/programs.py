@@ -4,6 +4,7 @@ its site directories and lead into `netmgr_cli.shim`. Written whole, or not at a
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,11 +23,12 @@ def interpreter() -> Path:
     return Path(os.path.realpath(sys.executable))
 
 
-def render_program(verb: str, module: str, python: Path) -> str:
+def render_program(verb: str, module: str, python: Path, words: Sequence[str] = ()) -> str:
     """The program for a verb of `netmgr`.
 
     Args:
         module: its `main` gives the exit status.
+        words: arguments that come before a caller's own.
 
     Raises:
         BadInput: the interpreter cannot stand in a first line.
@@ -41,6 +43,7 @@ def render_program(verb: str, module: str, python: Path) -> str:
             f"{OURS} `netmgr {verb} install` writes it again.",
             "import os, sys",
             f"sys.path.append({str(home)!r})",
+            *([f"sys.argv[1:1] = {list(words)!r}"] if words else []),
             f"from {module} import main",
             "os._exit(main())",  # nothing is left to tidy up: a tenth of the time
             "",

@@ -2,6 +2,8 @@
 somebody names to it; what is executed for the container does.
 """
 
+from os.path import lexists
+
 MAX_POLICY = 1024 * 1024  # bytes, as the control API has it
 DIRECTORY = "/etc/netmgr/policies"
 SUFFIXES = (".yaml", ".yml")
@@ -32,6 +34,11 @@ def read_policy(word: str, directory: str = DIRECTORY) -> dict[str, str]:
         if found is not None:
             return found
     raise Unreadable(f"policy {word!r}: there is no {candidates[0]}")
+
+
+def has_policy(name: str, directory: str = DIRECTORY) -> bool:
+    """Whether there is a policy of that name."""
+    return any(lexists(f"{directory}/{name}{suffix}") for suffix in SUFFIXES)
 
 
 def is_policy_name(word: str) -> bool:

@@ -20,12 +20,14 @@ class Failure(Exception):
 
     Attributes:
         code: as in the API's error body; `daemon_unreachable` where nobody answered.
+        details: further facts of the daemon's.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, details: object = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.details = details if isinstance(details, dict) else {}
 
 
 def ask(
@@ -112,5 +114,6 @@ def parse_answer(answer: bytes) -> dict[str, object]:
         inner = found.get("error")
         inner = inner if isinstance(inner, dict) else {}
         message = inner.get("message", f"the daemon answered {status} without saying why")
-        raise Failure(str(inner.get("code", "host_failed")), str(message))
+        code = str(inner.get("code", "host_failed"))
+        raise Failure(code, str(message), inner.get("details"))
     return found

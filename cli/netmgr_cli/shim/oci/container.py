@@ -1,0 +1,156 @@
+"""Owns: one container on its way into being: read its configuration, judge it, give it a sandbox,
+write the configuration anew; or, from a hook, do it from outside.
+"""
+
+import json
+import os
+import sys
+
+from netmgr_cli.shim.oci import judge
+from netmgr_cli.shim.oci.dress import dress
+from netmgr_cli.shim.oci.edit import Change, edit
+from netmgr_cli.shim.oci.lodge import Lodger, attachment, leave, lodge
+from netmgr_cli.shim.oci.rootfs import Rootfs
+from netmgr_cli.shim.oci.words import Refused, Words, wish_of
+
+MAX_CONFIG = 16 * 1024 * 1024  # bytes; the largest in the field are some hundred KiB
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def wrap(container: str, bundle: str, words: Words, path: str | None = None) -> None:
+    """Give the container of a bundle its sandbox, and write that into the configuration.
+
+    A user namespace must own the network namespace, so the runtime has to make both: then a hook
+    attaches what it made, and mounts the files, while the runtime waits.
+
+    Args:
+        path: of the configuration, where it is not the bundle's.
+
+    Raises:
+        Refused: this container can have no sandbox.
+        Failure: the daemon says no, or nobody answers.
+        OSError: the bundle cannot be read or written.
+    """
+    path = path or f"{bundle}/config.json"
+    config = read_config(path)
+    shape = judge.shape_of(config)
+    wish = wish_of(words, config.get("annotations"))
+    hook = [*self_command("hook"), *words.as_arguments()]
+    attach = attachment(shape)
+    if shape.own_users and attach is None:
+        change = Change()
+        change.hooks = {"createRuntime": hook, "poststop": hook}
+        write_config(path, edit(config, change))
+        return
+    sandbox = lodge(Lodger(container, bundle), attach, wish, words)
+    try:
+        change = _dressed(sandbox, config, bundle)
+        change.netns = None if attach else sandbox["netns"]
+        change.hooks = {"poststop": hook}
+        write_config(path, edit(config, change))
+    except BaseException:
+        leave(Lodger(container, bundle), words)
+        raise
+
+
+def attach_starting(state: "dict[str, Any]", words: Words) -> None:
+    """A createRuntime hook's work: attach the namespace that the runtime made, mount the files.
+
+    Raises:
+        Refused, Failure, OSError: as `wrap`.
+    """
+    from netmgr_cli.shim.oci.enter import mount_into  # ctypes: nobody else pays for it
+
+    container, pid, bundle = str(state["id"]), int(state["pid"]), str(state["bundle"])
+    config = read_config(f"{bundle}/config.json")
+    shape = judge.shape_of(config)
+    if not judge.has_read_only_sysctls(config):
+        raise Refused(
+            f"it may write {judge.READ_ONLY}, and one switch of netfilter there is the whole "
+            "machine's: add it to linux.readonlyPaths (podman and Docker have it there by default)"
+        )
+    wish = wish_of(words, config.get("annotations"))
+    attach = attachment(shape) or {"pid": pid, "starting": True}
+    sandbox = lodge(Lodger(container, bundle), attach, wish, words)
+    try:
+        change = _dressed(sandbox, config, bundle)
+        mount_into(pid, root_of(config, bundle), change.mounts)
+    except BaseException:
+        leave(Lodger(container, bundle), words)
+        raise
+
+
+def _dressed(sandbox: "dict[str, Any]", config: "dict[str, Any]", bundle: str) -> Change:
+    rootfs = Rootfs(root_of(config, bundle))
+    try:
+        return dress(sandbox, config, rootfs, bundle)
+    finally:
+        rootfs.close()
+
+
+def root_of(config: "dict[str, Any]", bundle: str) -> str:
+    """The container's root directory.
+
+    Raises:
+        Refused: the configuration names none.
+    """
+    path = (config.get("root") or {}).get("path")
+    if not path:
+        raise Refused("its configuration names no root directory (root.path)")
+    return os.path.join(bundle, path)
+
+
+def read_config(path: str) -> "dict[str, Any]":
+    """A container's configuration.
+
+    Raises:
+        Refused: no JSON object, or too long.
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        return parse_object(file.read(MAX_CONFIG + 1), path)
+
+
+def parse_object(raw: bytes, what: str) -> "dict[str, Any]":
+    """A JSON object.
+
+    Raises:
+        Refused: it is none, or longer than MAX_CONFIG.
+    """
+    if len(raw) > MAX_CONFIG:
+        raise Refused(f"{what}: longer than {MAX_CONFIG} bytes")
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError) as problem:
+        raise Refused(f"{what}: no JSON: {problem}") from problem
+    if not isinstance(found, dict):
+        raise Refused(f"{what}: no JSON object")
+    return found
+
+
+def write_config(path: str, config: "dict[str, Any]") -> None:
+    """Replace a configuration, whole or not at all; its mode and owner stay.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    facts = os.stat(path)
+    aside = f"{path}.netmgr"
+    with open(aside, "w", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), facts.st_mode & 0o7777)
+        os.fchown(file.fileno(), facts.st_uid, facts.st_gid)
+        json.dump(config, file)
+    os.replace(aside, path)
+
+
+def self_command(module: str) -> list[str]:
+    """A command line that runs a module of this directory as this process runs, with no site."""
+    place = __file__.rpartition("/netmgr_cli/")[0]
+    code = (
+        f"import sys; sys.path.insert(0, {place!r}); "
+        f"from netmgr_cli.shim.oci.{module} import main; sys.exit(main(sys.argv[1:]))"
+    )
+    return [os.path.realpath(sys.executable), "-I", "-S", "-c", code]

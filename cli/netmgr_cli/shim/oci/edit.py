@@ -1,0 +1,103 @@
+"""Owns: a container's configuration as netmgr wants it: what is mounted, in the environment, which
+namespace, which hooks. Values in, a new value out; no I/O.
+"""
+
+import posixpath
+
+from netmgr_cli.shim.oci.judge import READ_ONLY
+
+# As strict as a file needs; what the source's own mount has (nosuid, nodev) cannot be taken off in
+# a user namespace.
+BIND = ("bind", "ro", "nosuid", "nodev", "noexec", "rprivate")
+# Docker's own hook moves its network into whatever namespace the container has: a second door.
+FOREIGN_HOOKS = ("libnetwork-setkey",)
+HOOK_S = 60  # seconds for a hook; the daemon's own deadlines are below it
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Change:
+    """What a configuration lacks.
+
+    Attributes:
+        mounts: target in the container -> file on the host.
+        env: variables, where the container has none of that name.
+        netns: path of the network namespace to join, or None: as it is.
+        hooks: stage -> the command line of ours; of `createRuntime` only where one is needed.
+    """
+
+    __slots__ = ("env", "hooks", "mounts", "netns")
+
+    def __init__(self) -> None:
+        self.mounts: dict[str, str] = {}
+        self.env: dict[str, str] = {}
+        self.netns: str | None = None
+        self.hooks: dict[str, list[str]] = {}
+
+
+def edit(config: "dict[str, Any]", change: Change) -> "dict[str, Any]":
+    """The configuration with the change. Twice is once: what an earlier edit put there goes."""
+    edited = dict(config)
+    edited["mounts"] = _mounts(config.get("mounts") or [], change.mounts)
+    edited["linux"] = _linux(config.get("linux") or {}, change.netns)
+    edited["hooks"] = _hooks(config.get("hooks") or {}, change.hooks)
+    process = config.get("process")
+    if process is not None:
+        edited["process"] = process | {"env": _env(process.get("env") or [], change.env)}
+    return edited
+
+
+def env_of(config: "dict[str, Any]") -> dict[str, str]:
+    """The environment of the container's process."""
+    listed = (config.get("process") or {}).get("env") or []
+    return dict(item.partition("=")[::2] for item in listed)
+
+
+def _mounts(listed: "list[dict[str, Any]]", ours: dict[str, str]) -> "list[dict[str, Any]]":
+    kept = [one for one in listed if posixpath.normpath(str(one.get("destination"))) not in ours]
+    return kept + [
+        {"destination": target, "type": "bind", "source": source, "options": list(BIND)}
+        for target, source in ours.items()
+    ]
+
+
+def _linux(linux: "dict[str, Any]", netns: str | None) -> "dict[str, Any]":
+    read_only = list(linux.get("readonlyPaths") or [])
+    if READ_ONLY not in read_only:
+        read_only.append(READ_ONLY)
+    edited = linux | {"readonlyPaths": read_only}
+    if netns is not None:
+        rest = [one for one in linux.get("namespaces") or [] if one.get("type") != "network"]
+        edited["namespaces"] = [*rest, {"type": "network", "path": netns}]
+    return edited
+
+
+def _env(listed: list[str], ours: dict[str, str]) -> list[str]:
+    names = {item.partition("=")[0] for item in listed}
+    return listed + [f"{name}={value}" for name, value in ours.items() if name not in names]
+
+
+def _hooks(hooks: "dict[str, Any]", ours: dict[str, list[str]]) -> "dict[str, Any]":
+    edited = {
+        stage: [one for one in listed or [] if not _is_replaced(one)]
+        for stage, listed in hooks.items()
+    }
+    for stage, command in ours.items():
+        hook = {"path": command[0], "args": command, "timeout": HOOK_S}
+        edited[stage] = [*edited.get(stage, []), hook]
+    return {stage: listed for stage, listed in edited.items() if listed}
+
+
+def _is_replaced(hook: "dict[str, Any]") -> bool:
+    args = [str(arg) for arg in hook.get("args") or ()]
+    return args[:1] != [] and (args[0] in FOREIGN_HOOKS or is_ours(args))
+
+
+def is_ours(args: list[str]) -> bool:
+    """Whether a hook's command line is one that `Change.hooks` brought."""
+    return any(OUR_MARK in arg for arg in args)
+
+
+OUR_MARK = "netmgr_cli.shim.oci"

@@ -1,0 +1,91 @@
+"""Owns: which containers can have a sandbox at all, read off their configuration before anything is
+done (OCI runtime specification, config.md and config-linux.md). No I/O.
+"""
+
+from netmgr_cli.shim.oci.words import Refused
+
+# In the host's user namespace each of these reaches past the door: the first two by the links and
+# namespaces themselves (netmgr/kernel/powers.py), the others by the kernel, or by files of ours.
+POWERS = {
+    "CAP_NET_ADMIN": "reads and cuts off other sandboxes through its own link",
+    "CAP_SYS_ADMIN": "joins other namespaces and mounts what it likes",
+    "CAP_SYS_MODULE": "loads code into the kernel",
+    "CAP_SYS_RAWIO": "writes the machine's memory",
+    "CAP_BPF": "loads programs into the kernel",
+    "CAP_DAC_READ_SEARCH": "opens any file of the host's disks, the daemon's keys among them",
+}
+HELD = ("effective", "permitted", "inheritable", "ambient")
+READ_ONLY = "/proc/sys"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Shape:
+    """What a container's configuration says of its namespaces.
+
+    Attributes:
+        netns: path of the network namespace to join; empty: the runtime makes one.
+        own_users: it has a user namespace of its own.
+    """
+
+    __slots__ = ("netns", "own_users")
+
+    def __init__(self, netns: str, own_users: bool) -> None:
+        self.netns = netns
+        self.own_users = own_users
+
+
+def shape_of(config: "dict[str, Any]") -> Shape:
+    """The configuration's namespaces, if a sandbox can be made of them.
+
+    Raises:
+        Refused: the network or the processes of the host, or capabilities that reach past the door.
+    """
+    kinds = namespaces_of(config)
+    if "network" not in kinds:
+        raise Refused(
+            "it shares the host's network namespace (--network=host, hostNetwork): there is no "
+            "sandbox then. Start it with --network=none, or with a runtime that is not netmgr's"
+        )
+    if "pid" not in kinds:
+        raise Refused(
+            "it sees the host's processes (--pid=host, hostPID), and through them the host's "
+            "network. Start it without"
+        )
+    own_users = "user" in kinds
+    if not own_users:
+        refuse_powers(config.get("process") or {})
+    return Shape(kinds["network"], own_users)
+
+
+def namespaces_of(config: "dict[str, Any]") -> dict[str, str]:
+    """The namespaces that are not the runtime's own: kind -> path, empty for a new one."""
+    listed = (config.get("linux") or {}).get("namespaces") or []
+    return {str(one.get("type")): str(one.get("path") or "") for one in listed}
+
+
+def refuse_powers(process: "dict[str, Any]") -> None:
+    """Refuse capabilities that a process in the host's user namespace must not have.
+
+    What only the bounding set has comes back with a setuid program, unless that is forbidden.
+
+    Raises:
+        Refused: names the capability.
+    """
+    sets = process.get("capabilities") or {}
+    names = HELD if process.get("noNewPrivileges") else (*HELD, "bounding")
+    held = {str(cap).upper() for name in names for cap in sets.get(name) or ()}
+    found = [cap for cap in POWERS if cap in held]
+    if found:
+        raise Refused(
+            f"{found[0]} in the host's user namespace {POWERS[found[0]]}. Start it without "
+            "(no --privileged, no --cap-add), or in a user namespace of its own "
+            "(podman --userns=auto, Docker userns-remap), where it may hold it"
+        )
+
+
+def has_read_only_sysctls(config: "dict[str, Any]") -> bool:
+    """Whether the container cannot write /proc/sys: a switch of netfilter there is machine-wide."""
+    return READ_ONLY in ((config.get("linux") or {}).get("readonlyPaths") or [])
