@@ -4,6 +4,8 @@ Plain subprocesses on purpose: the machine is used as its operator uses it.
 """
 
 import json
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -75,6 +77,14 @@ def unit(key: str) -> str:
 def main_pid() -> int:
     """The daemon's process; 0 while there is none."""
     return int(unit("MainPID"))
+
+
+def signal_daemon(number: signal.Signals) -> int:
+    """Send the daemon a signal; the process that it was."""
+    pid = main_pid()
+    assert pid, "no daemon runs"  # kill(2) with 0 would mean this test and its shell
+    os.kill(pid, number)
+    return pid
 
 
 def answers() -> bool:

@@ -1,6 +1,5 @@
 """The unit under systemd: stop, start, kill, hang. Sandboxes keep their fence through all of it."""
 
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from machine import (
     netmgr,
     route_to_model,
     run,
+    signal_daemon,
     unit,
     wait_for,
 )
@@ -66,8 +66,7 @@ def test_restarted_it_serves_on() -> None:
 
 
 def test_killed_it_is_started_again() -> None:
-    before = main_pid()
-    os.kill(before, signal.SIGKILL)
+    before = signal_daemon(signal.SIGKILL)
     wait_for("a successor", lambda: main_pid() not in (0, before))
     wait_for("its answer", answers)
     assert asks_model("steady")
@@ -76,13 +75,12 @@ def test_killed_it_is_started_again() -> None:
 def test_a_daemon_that_hangs_is_ended_by_the_watchdog() -> None:
     drop_in = Path("/run/systemd/system/netmgr.service.d/watchdog.conf")
     drop_in.parent.mkdir(parents=True, exist_ok=True)
-    drop_in.write_text("[Service]\nWatchdogSec=15\n")
+    drop_in.write_text("[Service]\nWatchdogSec=30\n")
     try:
         run("systemctl", "daemon-reload")
         run("systemctl", "restart", "netmgr")
         wait_for("the daemon's answer", answers)
-        before = main_pid()
-        os.kill(before, signal.SIGSTOP)
+        before = signal_daemon(signal.SIGSTOP)
         wait_for("the watchdog", lambda: main_pid() not in (0, before))
         assert "Watchdog timeout" in run("journalctl", "-u", "netmgr", "--no-pager").stdout
     finally:
