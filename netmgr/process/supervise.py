@@ -32,8 +32,8 @@ from netmgr.process.tasks import TaskSet
 
 log = logging.getLogger(__name__)
 
-LOAD_S: Final = 20.0  # interpreter start and imports on a busy machine
-START_S: Final = 10.0  # opening sockets, CA roots, giving up privileges
+LOAD_S: Final = 60.0  # interpreter start and imports on a busy or emulated machine
+START_S: Final = 20.0  # opening sockets, CA roots, giving up privileges
 FULL_STATE_S: Final = 20.0  # thousands of sandboxes with their policies
 READY_S: Final = 30.0  # how long a change waits for a worker that is being restarted
 STOP_MARGIN_S: Final = 3.0  # what a worker needs to stop beside the flows' drain time
