@@ -38,6 +38,7 @@ from netmgr.daemon.policy_moves import PolicyMoves
 from netmgr.daemon.provider_desk import ProviderDesk
 from netmgr.daemon.refresher import Refresher
 from netmgr.daemon.route_desk import RouteDesk
+from netmgr.daemon.routing_desk import RoutingDesk
 from netmgr.daemon.rules_watch import RulesWatch
 from netmgr.daemon.status import Status
 from netmgr.daemon.usage_series import UsageSeries
@@ -127,6 +128,11 @@ async def _store_last(meter: Meter, owners: ObjectOwners) -> None:
             await store()
         except NetmgrError as failure:
             log.error("the last usage is not stored: %s", failure.message)
+
+
+def _own_netns() -> tuple[int, int]:
+    own = os.stat("/proc/self/ns/net")
+    return own.st_dev, own.st_ino
 
 
 class _Daemon:
@@ -257,12 +263,12 @@ class _Daemon:
         ):
             tasks.start(work, name=what)
         lifecycle = Lifecycle(core)
-        own = os.stat("/proc/self/ns/net")
         office = Office(
             lifecycle=lifecycle,
             policies=PolicyDesk(core, PolicyMoves(core)),
             inference=desk,
             routes=RouteDesk(core, desk),
+            routing=RoutingDesk(core, desk),
             providers=ProviderDesk(core, desk),
             accounts=AccountsDesk(core, meter),
             refresher=refresher,
@@ -270,7 +276,7 @@ class _Daemon:
             journal=core.journal,
             inspection=Inspection(core, lifecycle, status),
             status=status,
-            home=(own.st_dev, own.st_ino),
+            home=_own_netns(),
             shut_down=self._shut_down,
         )
         return crew, office, tasks

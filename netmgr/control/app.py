@@ -19,6 +19,7 @@ from netmgr.control.office import Office
 from netmgr.control.openapi import document
 from netmgr.control.routes_inference import inference_routes
 from netmgr.control.routes_records import record_routes
+from netmgr.control.routes_routing import routing_routes
 from netmgr.control.routes_sandboxes import sandbox_routes
 from netmgr.control.routes_status import status_routes
 from netmgr.control.server import caller_in
@@ -40,6 +41,7 @@ def make_app(office: Office) -> FastAPI:
         sandbox_routes(office),
         inference_routes(office),
         record_routes(office),
+        routing_routes(office),
     ):
         app.include_router(router)
     app.add_exception_handler(NetmgrError, _our_error)

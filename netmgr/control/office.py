@@ -16,6 +16,7 @@ from netmgr.daemon.policy_desk import PolicyDesk
 from netmgr.daemon.provider_desk import ProviderDesk
 from netmgr.daemon.refresher import Refresher
 from netmgr.daemon.route_desk import RouteDesk
+from netmgr.daemon.routing_desk import RoutingDesk
 from netmgr.daemon.status import Status
 from netmgr.daemon.vault_desk import VaultDesk
 from netmgr.journal import Journal
@@ -34,6 +35,7 @@ class Office:
     policies: PolicyDesk
     inference: InferenceDesk
     routes: RouteDesk
+    routing: RoutingDesk
     providers: ProviderDesk
     accounts: AccountsDesk
     refresher: Refresher

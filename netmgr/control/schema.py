@@ -22,6 +22,8 @@ MAX_CREDENTIALS: Final = 32  # of one provider; the largest known kind has four
 MAX_CONFIG: Final = 64  # config keys of one provider
 MAX_OPERATIONS: Final = 256  # operations of one `policy update`
 
+MAX_ROUTE_WORDS: Final = 64  # findings, stages or labels of one question about routing
+
 MAX_NUMBER: Final = 2**53  # what JSON holds exactly, and SQLite anyhow
 
 Text256 = Annotated[str, Field(max_length=256)]
@@ -243,6 +245,57 @@ class UsageQuery(Body):
     since: Seconds | None = None
     sandbox: Text256 | None = None
     tenant: Text256 | None = None
+
+
+Words = Annotated[list[Text256], Field(max_length=MAX_ROUTE_WORDS)]
+Pairs = Annotated[dict[Text256, Text256], Field(max_length=MAX_ROUTE_WORDS)]
+
+
+class SetRouting(PolicyText):
+    """PUT /v1/routing. `accept_widening`: what was not permitted so far may be."""
+
+    if_revision: Number | None = None
+    dry_run: bool = False
+    accept_widening: bool = False
+
+
+class RollBackRouting(Body):
+    """POST /v1/routing/rollback."""
+
+    revision: Number
+    if_revision: Number | None = None
+    dry_run: bool = False
+    accept_widening: bool = False
+
+
+class RouteRequest(Body):
+    """A model call as routing sees it; never its text. With `sandbox`, tenant and labels are
+    those of that sandbox unless they are given."""
+
+    sandbox: Text256 | None = None
+    tenant: Text256 | None = None
+    workload: Pairs | None = None
+    protocol: Text256 | None = None
+    model: Text256 | None = None
+    stream: bool | None = None
+    needs: Words | None = None
+    tokens_in: Number | None = None
+    tokens_out_max: Number | None = None
+
+
+class ExplainRoute(Body):
+    """POST /v1/routing/explain: a call, and what the middleware shall have said of it."""
+
+    request: RouteRequest = RouteRequest()
+    findings: Words = []
+    stages: Pairs = {}
+    says: Pairs = {}
+
+
+class ReplayRouting(PolicyText):
+    """POST /v1/routing/replay: stored decisions since a time, decided anew by another file."""
+
+    since: Seconds
 
 
 class RecordQuery(Body):

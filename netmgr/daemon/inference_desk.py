@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from netmgr.daemon.core import Core
 from netmgr.daemon.default_route import DefaultRoute
+from netmgr.daemon.endpoint_routes import EndpointRoutes
 from netmgr.daemon.roster import Op
 from netmgr.errors import NetmgrError, NotVerified, TryLater
 from netmgr.inference import profiles
@@ -37,6 +38,7 @@ class InferenceDesk:
         self._core = core
         self._probes = count(1)
         self.defaults = DefaultRoute(core, self._resolve_now)
+        self.endpoints = EndpointRoutes(core, self._resolve_now)
 
     def restore(self) -> None:
         """Bring every stored route into the roster, at start, on the store's thread.
@@ -48,6 +50,7 @@ class InferenceDesk:
             wire = self._resolve_now(route).to_wire(with_credential=True)
             self._core.roster.set_route(self.scope_of(route).key, wire)
         self.defaults.restore()
+        self.endpoints.restore()
 
     # -- resolving and probing -------------------------------------------------------------
 
@@ -145,6 +148,7 @@ class InferenceDesk:
             if route.provider == provider:
                 wire = (await self.resolve(route)).to_wire(with_credential=True)
                 ops += core.roster.set_route(self.scope_of(route).key, wire)
+        ops += await self.endpoints.refresh(provider)
         if cut:
             ops.append(revocation(provider=provider))
         await self.defaults.refresh(*ops)
@@ -155,15 +159,17 @@ class InferenceDesk:
         ops: list[Op] = []
         for route in routes:
             ops += core.roster.set_route(self.scope_of(route).key, None)
+        ops += await self.endpoints.refresh(provider)
         await self.defaults.refresh(*ops, revocation(provider=provider))
 
     async def scopes_of(self, provider: str) -> list[str]:
-        """Where a provider is used: names of sandboxes, labels, and `all`."""
+        """Where a provider is used: names of sandboxes, labels, `all`, endpoints."""
         core = self._core
         routes = await core.on_store(core.store.inference.all)
         if (default := self.defaults.route()) is not None:
             routes = (default, *routes)
-        return [self.scope_of(r).key or "all" for r in routes if r.provider == provider]
+        scopes = [self.scope_of(r).key or "all" for r in routes if r.provider == provider]
+        return scopes + self.endpoints.uses_of(provider)
 
     # -- scopes ----------------------------------------------------------------------------
 

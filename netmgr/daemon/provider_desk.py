@@ -234,6 +234,9 @@ class ProviderDesk:
         """
         core = self._core
         async with core.change():
+            if (uses := self._inference.endpoints.uses_of(name)) and not force:
+                why = f"provider {name!r} answers {', '.join(uses)} of the routing file"
+                raise Conflict(f"{why}; change that first, or force", scopes=uses)
             routes = await core.on_store(core.store.providers.remove, name, force=force)
             await self._inference.drop_routes(name, routes)
         core.record(Kind.CONFIG, f"provider {name} deleted")

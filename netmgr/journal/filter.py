@@ -25,6 +25,7 @@ class Filter:
         since: epoch seconds of the oldest.
         after: seq that the first one follows; with it the limit cuts the end, else the beginning.
         limit: how many at most, of stored ones.
+        request_id: of one model call.
 
     Raises:
         BadInput: on construction, where a bound is broken.
@@ -37,6 +38,7 @@ class Filter:
     since: float | None = None
     after: int | None = None
     limit: int = DEFAULT_LIMIT
+    request_id: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.limit <= MAX_LIMIT:
@@ -51,6 +53,7 @@ class Filter:
             and self.verdict in (None, record["verdict"])
             and self.kind in (None, record["kind"])
             and (self.since is None or time >= self.since)
+            and (self.request_id is None or _request_id(record) == self.request_id)
             and (self.name is None or bool(self._pattern.fullmatch(target_of(record))))
         )
 
@@ -65,6 +68,9 @@ class Filter:
         if self.since is not None:
             terms.append("time >= ?")
             values.append(self.since)
+        if self.request_id is not None:
+            terms.append("json_extract(body, '$.inference.request_id') = ?")
+            values.append(self.request_id)
         if self.name is not None:
             terms.append("target GLOB ?")
             values.append(self._glob)
@@ -78,6 +84,10 @@ class Filter:
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
         return re.compile(translate(self._glob))
+
+
+def _request_id(record: dict[str, Any]) -> Any:
+    return (record.get("inference") or {}).get("request_id")
 
 
 def target_of(record: dict[str, Any]) -> str:

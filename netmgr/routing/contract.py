@@ -160,6 +160,21 @@ class RouteContext:
     exceeded: frozenset[str] = frozenset()
     generation: int = 0
 
+    def to_doc(self) -> dict[str, Any]:
+        """The facts as JSON, for records: by them the decision can be made again. Hints are no
+        part of it."""
+        return {
+            "workload": dict(self.workload),
+            "stream": self.stream,
+            "needs": sorted(self.needs),
+            "tokens_in": self.tokens_in,
+            "tokens_out_max": self.tokens_out_max,
+            "flags": sorted(self.flags),
+            "sets": {name: sorted(members) for name, members in self.sets.items()},
+            "unscanned": list(self.unscanned),
+            "exceeded": sorted(self.exceeded),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -64,7 +64,7 @@ def _endpoint(
     section = fields.section("facts", _FACT_KEYS)
     facts = _facts(section, sensitivity, report) if section is not None else Facts()
     enabled = fields.flag("enabled")
-    return Endpoint(name, provider or "", model or "", facts, enabled is not False)
+    return Endpoint(name, provider or "", model or "", facts, enabled is not False, fields.line)
 
 
 def _facts(fields: Fields, sensitivity: Sensitivity, report: Report) -> Facts:

@@ -74,6 +74,7 @@ class Generation:
         number: of the revision, for plans and records.
         bindings: by endpoint; None where no provider is known.
         router: what orders; None for the `prefer` lists alone.
+        trouble: why the file's own router does not order; '' where it does.
     """
 
     def __init__(
@@ -82,8 +83,10 @@ class Generation:
         number: int = 0,
         bindings: Mapping[EndpointId, Binding] | None = None,
         router: Router | None = None,
+        trouble: str = "",
     ) -> None:
         self.file = file
+        self.trouble = trouble
         self.number = number
         self._promoter = Promoter(file.sensitivity, file.stages)
         self._orders = Orders(file.endpoints, file.routes, file.prefer)
@@ -166,6 +169,10 @@ class Generation:
     def observe(self, outcome: AttemptOutcome) -> str:
         """An attempt has ended; a finding where the router misbehaves, or ''."""
         return self._router.observe(outcome) if self._router is not None else ""
+
+    def rule_effects(self) -> list[tuple[str, bool, bool]]:
+        """Of each rule: (its id, whether every endpoint meets it, whether none does)."""
+        return [(rule.id, rule.mask == self._all, not rule.mask) for rule in self._rules]
 
     def _routed(self, router: Router, ctx: RouteContext, plan: Plan, health: HealthBoard) -> Plan:
         views = self._views_of(health)

@@ -76,6 +76,7 @@ class Endpoint:
     model: str
     facts: Facts
     enabled: bool = True
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ No credential and no URL is in it: those go with the endpoint's own inference ro
 from collections.abc import Mapping
 from typing import Any
 
+from netmgr.policy.problems import PolicyError
 from netmgr.routing.contract import EndpointId
 from netmgr.routing.generation import Binding, Generation
 from netmgr.routing.plugins import NO_PLUGINS, Plugins, make_router
@@ -31,10 +32,11 @@ def generation_to_wire(
 
 
 def generation_from_wire(body: Mapping[str, Any], plugins: Plugins = NO_PLUGINS) -> Generation:
-    """The generation that `generation_to_wire` described.
+    """The generation that `generation_to_wire` described. A router that is not enabled here any
+    more is left out, with a `trouble`: it only orders, the constraints hold without it.
 
     Raises:
-        PolicyError: the document is no routing file, or its router is not enabled here.
+        PolicyError: the document is no routing file.
         KeyError: a part is missing.
     """
     file = routing_from_doc(body["doc"])
@@ -45,4 +47,8 @@ def generation_from_wire(body: Mapping[str, Any], plugins: Plugins = NO_PLUGINS)
         )
         for name, each in body["bindings"].items()
     }
-    return Generation(file, body["number"], bindings, make_router(file, body["number"], plugins))
+    try:
+        router, trouble = make_router(file, body["number"], plugins), ""
+    except PolicyError as fault:
+        router, trouble = None, fault.message
+    return Generation(file, body["number"], bindings, router, trouble)

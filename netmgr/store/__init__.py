@@ -22,6 +22,7 @@ from netmgr.store.policies import Policies
 from netmgr.store.provider_objects import ProviderObjects
 from netmgr.store.providers import Inference, Providers
 from netmgr.store.refreshes import Refreshes
+from netmgr.store.routing import RoutingFiles, RoutingRevision
 from netmgr.store.rows import (
     InferenceRoute,
     LeaseRow,
@@ -42,6 +43,7 @@ __all__ = [
     "PolicyStatus",
     "Provider",
     "Refresh",
+    "RoutingRevision",
     "Sandbox",
     "SandboxState",
     "Store",
@@ -71,6 +73,7 @@ class Store:
         self.inference = Inference(self._db)
         self.accounts = Accounts(self._db)
         self.objects = ProviderObjects(self._db)
+        self.routing = RoutingFiles(self._db)
 
     def close(self) -> None:
         """Close the database."""

@@ -205,6 +205,18 @@ CREATE TABLE provider_objects (
 CREATE INDEX provider_objects_sandbox ON provider_objects (sandbox_id);
 """
 
+# Revisions of the routing file: netmgr.store.routing.
+_ROUTING_FILES: Final = """
+CREATE TABLE routing_files (
+    revision INTEGER PRIMARY KEY,
+    digest TEXT NOT NULL,
+    text TEXT NOT NULL,
+    source TEXT NOT NULL,
+    created REAL NOT NULL,
+    state TEXT NOT NULL
+) STRICT;
+"""
+
 MIGRATIONS: Final = (
     _FIRST,
     _SCOPES,
@@ -212,4 +224,5 @@ MIGRATIONS: Final = (
     _ACCOUNTS,
     _CALL_RULES,
     _PROVIDER_OBJECTS,
+    _ROUTING_FILES,
 )  # step n leads to PRAGMA user_version n

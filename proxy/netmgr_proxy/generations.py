@@ -3,11 +3,14 @@
 Knows nothing of calls: one that has its plan keeps it, whatever comes here meanwhile.
 """
 
+import logging
 from typing import Any
 
 from netmgr.routing.generation import Generation
 from netmgr.routing.plugins import NO_PLUGINS, Plugins
 from netmgr.routing.wire import generation_from_wire
+
+log = logging.getLogger(__name__)
 
 
 class Generations:
@@ -30,4 +33,9 @@ class Generations:
         self.shadow = self._read(op["shadow"])
 
     def _read(self, body: dict[str, Any] | None) -> Generation | None:
-        return None if body is None else generation_from_wire(body, self.plugins)
+        if body is None:
+            return None
+        generation = generation_from_wire(body, self.plugins)
+        if generation.trouble:
+            log.error("the default order is used: %s", generation.trouble)
+        return generation

@@ -34,6 +34,7 @@ from netmgr_proxy.rations import Rations
 from netmgr_proxy.recorder import Recorder
 from netmgr_proxy.relay import Pipes
 from netmgr_proxy.room import Room
+from netmgr_proxy.route_questions import explain_route, judge_router_of
 from netmgr_proxy.routes import Revoked, Routes
 from netmgr_proxy.routing.availability import Availability
 from netmgr_proxy.shelf import Shelf
@@ -150,6 +151,10 @@ class ProxyRole:
             os.close(fd)
         if what == "statistics":
             return Answer(self.statistics())
+        if what == "explain_route":
+            return Answer(explain_route(self._opened, body))
+        if what == "judge_router":
+            return Answer(judge_router_of(self._opened, body))
         if what == "probe":
             return Answer(await verify(self._opened, body["route"]))
         if what == "urls":

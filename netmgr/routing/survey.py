@@ -1,0 +1,64 @@
+"""Owns: what is odd about a routing file that loads: what can never happen, what always does.
+
+Knows nothing of severity beyond a warning: none of it refuses the file.
+"""
+
+from collections.abc import Iterator
+
+from netmgr.routing.cells import axes, cells
+from netmgr.routing.contract import Diagnostic
+from netmgr.routing.generation import Generation
+from netmgr.routing.language import Criterion, Endpoint
+
+_FACT_OF = {
+    "price_in": lambda facts: facts.price_in,
+    "price_out": lambda facts: facts.price_out,
+    "context": lambda facts: facts.context,
+}
+
+
+def survey(generation: Generation) -> list[Diagnostic]:
+    """Warnings about a file, in the order of its sections."""
+    return [*_unreached(generation), *_idle_rules(generation), *_unknown_facts(generation)]
+
+
+def _unreached(generation: Generation) -> Iterator[Diagnostic]:
+    """Endpoints that no cell permits, and routes that no endpoint ever answers."""
+    file = generation.file
+    routed = {name for ids in file.routes.values() for name in ids}
+    reached: set[str] = set()
+    for cell in cells(file, axes(file)):
+        reached.update(generation.decide(cell.context).endpoints)
+    for each in file.endpoints:
+        if each.id not in routed:
+            yield Diagnostic("warning", f"endpoints.{each.id}", "no route leads to it")
+        elif each.id not in reached:
+            why = "is disabled" if not each.enabled else "is permitted for no kind of request"
+            yield Diagnostic("warning", f"endpoints.{each.id}", why)
+
+
+def _idle_rules(generation: Generation) -> Iterator[Diagnostic]:
+    for number, (rule, meets_all, meets_none) in enumerate(generation.rule_effects()):
+        if meets_none:
+            why = "removes every endpoint: what it holds for is always denied"
+            yield Diagnostic("warning", f"rules[{number}].require", f"{rule}: {why}")
+        elif meets_all:
+            yield Diagnostic("warning", f"rules[{number}].require", f"{rule}: removes nothing")
+
+
+def _unknown_facts(generation: Generation) -> Iterator[Diagnostic]:
+    file = generation.file
+    for number, preference in enumerate(file.prefer):
+        for criterion in preference.by:
+            lacking = [each.id for each in file.endpoints if _lacks(each, criterion)]
+            if lacking:
+                yield Diagnostic(
+                    "warning",
+                    f"prefer[{number}].by",
+                    f"{criterion.kind} is not declared of {', '.join(lacking)}: they come last",
+                )
+
+
+def _lacks(endpoint: Endpoint, criterion: Criterion) -> bool:
+    get = _FACT_OF.get(criterion.kind)
+    return get is not None and get(endpoint.facts) is None
