@@ -20,7 +20,7 @@ _ONLY: Final = {
     "proxy": frozenset(
         {"leaf.forget", "flow.judge", "inference", "inference.revoke", "meter", "routing"}
     ),
-    "dialer": frozenset({"origin"}),
+    "dialer": frozenset({"origin", "inference.revoke"}),
 }
 
 

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from netmgr.dialer.errand import parse_errand
 from netmgr.dialer.gate import DialGate
-from netmgr.dialer.reach import Dialer, DialRefused, Surroundings
+from netmgr.dialer.reach import Dialer, DialRefused, Surroundings, Way
+from netmgr.dialer.residency import parse_residency
 from netmgr.dialer.resolution import (
     SERVER_DEADLINE_S,
     TOTAL_DEADLINE_S,
@@ -67,6 +68,8 @@ class DialerRole:
             self._view.apply(op)
         elif op["op"] in ("inference", "origin"):
             _set_route(self._dialer, op)
+        elif op["op"] == "inference.revoke":
+            self._dialer.retired.clear()
 
     async def on_ask(self, what: str, body: Body, fds: tuple[int, ...]) -> Answer:
         """Answer the daemon."""
@@ -175,7 +178,7 @@ def _surroundings(settings: Body) -> Surroundings:
 def _set_route(dialer: Dialer, op: dict[str, Any]) -> None:
     scope, route = op["scope"], op["route"]
     if route is None:
-        dialer.routes.pop(scope, None)
+        dialer.set_way(scope, None)
         return
     # What is allowed where was the daemon's to judge, by the provider's type.
     where = route["proxy"] or route["base_url"]
@@ -183,6 +186,10 @@ def _set_route(dialer: Dialer, op: dict[str, Any]) -> None:
         where, "route", query_allowed=True, cleartext_anywhere=True, mock_allowed=True
     )
     if origin.scheme == MOCK:
-        dialer.routes.pop(scope, None)  # it is answered by the proxy; nobody is dialled
+        dialer.set_way(scope, None)  # it is answered by the proxy; nobody is dialled
         return
-    dialer.routes[scope] = (route["id"], origin)
+    host = parse_base_url(
+        route["base_url"], "route", query_allowed=True, cleartext_anywhere=True
+    ).host
+    residency = parse_residency(route.get("dial"))
+    dialer.set_way(scope, Way(route["id"], origin, host, residency))

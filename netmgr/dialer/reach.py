@@ -9,10 +9,11 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, NamedTuple
 
 from netmgr.dialer.connect import Ip, NotConnected, connect_first, is_local
 from netmgr.dialer.errand import Egress, Errand, Inference
+from netmgr.dialer.residency import Residency
 from netmgr.dialer.resolution import NameNotResolved, Resolver, Unresolved
 from netmgr.guard import (
     HOST_LOOPBACK,
@@ -22,13 +23,14 @@ from netmgr.guard import (
     judge_configured_address,
 )
 from netmgr.inference.base_url import BaseUrl
-from netmgr.inference.scope import narrowest_first
+from netmgr.inference.scope import endpoint_of, narrowest_first
 from netmgr.model import HOST_ALIASES, HOST_NAME
 from netmgr.policy.decision import DestinationPlan, PlanKind, Target
 from netmgr.process.view import View
 from netmgr.reasons import Reason
 
 DIAL_DEADLINE_S: Final = 10.0  # contract: connect 10 s; resolution is part of it
+RETIRED_S: Final = 120.0  # twice the usual deadline of a plan
 MAX_CANDIDATES: Final = 8  # addresses tried for one connection
 
 _HERE: Final = frozenset({"localhost", HOST_NAME, *HOST_ALIASES})
@@ -70,18 +72,55 @@ class Surroundings:
     treat_as_public: tuple[Network, ...] = ()
 
 
+class Way(NamedTuple):
+    """Where a route's calls go.
+
+    Attributes:
+        route: its id.
+        origin: what is dialled: the provider's, or an upstream proxy.
+        host: the provider's, whoever is dialled.
+        residency: where it has to be; None: wherever it is.
+    """
+
+    route: str
+    origin: BaseUrl
+    host: str
+    residency: Residency | None = None
+
+    @property
+    def by_proxy(self) -> bool:
+        """Whether somebody else connects to the provider."""
+        return self.host != self.origin.host
+
+
 @dataclass(slots=True)
 class Dialer:
     """Runs errands.
 
     Attributes:
-        routes: scope (netmgr.inference.scope; None is the default) -> (route id, origin).
+        routes: by scope (netmgr.inference.scope; None is the default).
+        retired: endpoints of files before, by route id, and until when they may be dialled.
     """
 
     view: View
     resolver: Resolver
     surroundings: Surroundings = Surroundings()
-    routes: dict[str | None, tuple[str, BaseUrl]] = field(default_factory=dict)
+    routes: dict[str | None, Way] = field(default_factory=dict)
+    retired: dict[str, tuple[Way, float]] = field(default_factory=dict)
+
+    def set_way(self, scope: str | None, way: Way | None) -> None:
+        """Put a route in force, or out of it.
+
+        A call's plan outlives the routing file that it was made by: its endpoints may be dialled
+        for RETIRED_S more, unless something is revoked.
+        """
+        before = self.routes.pop(scope, None)
+        if way is not None:
+            self.routes[scope] = way
+        if before is not None and before != way and endpoint_of(scope) is not None:
+            now = asyncio.get_running_loop().time()
+            self.retired = {k: kept for k, kept in self.retired.items() if kept[1] > now}
+            self.retired[before.route] = (before, now + RETIRED_S)
 
     async def dial(self, errand: Errand) -> socket.socket:
         """A connected, nonblocking socket.
@@ -166,9 +205,23 @@ class Dialer:
     # -- the origin of a route ---------------------------------------------------------------
 
     async def _inference(self, errand: Inference) -> socket.socket:
-        origin = self._origin(errand)
+        way = self._way(errand)
+        origin, residency = way.origin, way.residency
+        if residency is not None:
+            _judge_name(residency, way)
+        found = await self._configured(origin)
+        if residency is not None:
+            allowed = residency.within(found)
+            if not allowed:
+                message = f"{origin.host}: {residency.objection_to(found)}"
+                raise DialRefused(Reason.ADDRESS_BLOCKED, message)
+            found = allowed
+        return await self._connect(found, origin.port)
+
+    async def _configured(self, origin: BaseUrl) -> Sequence[Ip]:
+        """Where an origin that the operator configured may be."""
         if origin.host in _HERE:
-            return await self._connect(HOST_LOOPBACK, origin.port)
+            return HOST_LOOPBACK
         target = Target(origin.host, None, origin.port)
         try:
             literal = ip_address(origin.host)
@@ -176,26 +229,30 @@ class Dialer:
             # A name is not what the operator configured an address for: whoever answers for it in
             # DNS must not lead to this host. A private address is what an own model server has.
             found = await self._addresses(origin.host)
-            exact = DestinationPlan(PlanKind.EXACT)
-            return await self._connect(self._guard(target, found, exact), origin.port)
+            return self._guard(target, found, DestinationPlan(PlanKind.EXACT))
         if judge_configured_address(literal) is not None:
             message = f"{target} may not be dialled at {describe_address(literal)}"
             raise DialRefused(Reason.ADDRESS_BLOCKED, message)
-        return await self._connect((literal,), origin.port)
+        return (literal,)
 
-    def _origin(self, errand: Inference) -> BaseUrl:
-        """Only a route that is in force for this sandbox is dialled."""
+    def _way(self, errand: Inference) -> Way:
+        """Only a route that is in force for this sandbox is dialled; endpoints of a routing file
+        are in force for all: which of them a call may go to is decided call by call."""
         scopes: tuple[str | None, ...] = tuple(self.routes)
         if errand.address is not None:
             sandbox = self.view.get(errand.address)
             if sandbox is None:
                 message = f"no sandbox has the address {errand.address}"
                 raise DialRefused(Reason.UNKNOWN_CALLER, message)
-            scopes = narrowest_first(sandbox.name, sandbox.labels)
+            own = narrowest_first(sandbox.name, sandbox.labels)
+            scopes = (*own, *(each for each in scopes if endpoint_of(each) is not None))
         for scope in scopes:
-            route, origin = self.routes.get(scope, (None, None))
-            if route == errand.route and origin is not None:
-                return origin
+            way = self.routes.get(scope)
+            if way is not None and way.route == errand.route:
+                return way
+        way, until = self.retired.get(errand.route, (None, 0.0))
+        if way is not None and until > asyncio.get_running_loop().time():
+            return way
         raise DialRefused(Reason.NOT_CONFIGURED, f"there is no route {errand.route!r}")
 
     # -- both --------------------------------------------------------------------------------
@@ -214,3 +271,16 @@ class Dialer:
 
     async def _connect(self, candidates: Sequence[Ip], port: int) -> socket.socket:
         return await connect_first(candidates[:MAX_CANDIDATES], port, DIAL_DEADLINE_S)
+
+
+def _judge_name(residency: Residency, way: Way) -> None:
+    """Whether an endpoint is called what it is declared to be called.
+
+    Raises:
+        DialRefused: it is not, or where it is cannot be seen from here.
+    """
+    objection = residency.objection_to_name(way.host)
+    if objection is None and way.by_proxy and residency.networks:
+        objection = f"{way.host} is behind an upstream proxy: its address cannot be checked"
+    if objection is not None:
+        raise DialRefused(Reason.ADDRESS_BLOCKED, objection)

@@ -12,6 +12,7 @@ from typing import Final
 
 from netmgr.errors import BadInput
 
+_ENDPOINT: Final = "?endpoint-"
 MAX_LABEL: Final = 513  # characters of `K=V`; a sandbox's label keys and values have 256 at most
 
 
@@ -62,4 +63,11 @@ def narrowest_first(sandbox: str, labels: Mapping[str, str]) -> tuple[str | None
 def endpoint_scope(endpoint: str) -> str:
     """The key of a routing file's endpoint, whose route is in force for no sandbox by itself. No
     sandbox can be called so, and no label."""
-    return f"?endpoint-{endpoint}"
+    return _ENDPOINT + endpoint
+
+
+def endpoint_of(scope: str | None) -> str | None:
+    """The endpoint whose key that is; None where it is none's."""
+    if scope is None or not scope.startswith(_ENDPOINT):
+        return None
+    return scope.removeprefix(_ENDPOINT)

@@ -1,13 +1,16 @@
 """Owns: what was derived from a model call's head and its route: admission, and the head sent on.
 
 A client sends nearly the same head with every call. What follows from it is kept for the next call
-of the same connection, and only while the same route is in force. Nothing is shared between
-connections; an idle one, and with it what it holds of the route, ends after the keep-alive timeout.
+of the same connection, and only while the same route, or the same endpoints, are in force. Nothing
+is shared between connections; an idle one, and with it what it holds of the route, ends after the
+keep-alive timeout.
 Knows nothing of sockets and of bodies.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
+from netmgr.inference.scope import endpoint_of
 from netmgr.inference.sigv4 import Signer
 from netmgr.policy.decision import Target
 from netmgr_proxy.authority import check_authority
@@ -19,6 +22,8 @@ from netmgr_proxy.inference.rewrite import PinnedBody
 from netmgr_proxy.routes import LiveRoute
 from netmgr_proxy.upstreams import Origin
 from netmgr_proxy.wire.request import Head
+
+MAX_KEPT: Final = 8  # endpoints of one plan; a longer one is judged anew
 
 
 class ModelRefused(Exception):
@@ -79,19 +84,19 @@ class Admission:
 
 
 class Admissions:
-    """The last admission of one connection.
+    """The last admissions of one connection: those by which its last head could go.
 
     Args:
         address: the sandbox's address.
         target: what the client connected to.
     """
 
-    __slots__ = ("_address", "_last", "_target")
+    __slots__ = ("_address", "_kept", "_target")
 
     def __init__(self, address: str, target: Target) -> None:
         self._address = address
         self._target = target
-        self._last: Admission | None = None
+        self._kept: dict[str | None, Admission] = {}  # by the scope of the route
 
     def admit(self, head: Head, live: LiveRoute | None, scheme: str = "https") -> Admission:
         """Judge head and route.
@@ -103,10 +108,11 @@ class Admissions:
         Raises:
             Refused, ModelRefused: the call goes no further.
         """
-        last = self._last
+        scope = live.scope if live is not None else None
+        last = self._kept.get(scope)
         if last is not None and last.live is live and head.is_like(last.head):
             return last
-        self._last = None  # what is refused keeps nothing
+        self._forget(scope, head)  # what is refused keeps nothing
         target = check_authority(head, self._target, scheme)
         admitted = admit(head.method, target, live.route if live else None)
         if isinstance(admitted, errors.Refusal):
@@ -115,8 +121,17 @@ class Admissions:
         objection = judge_request_headers(head.fields, admitted.shape)
         if objection is not None:
             raise ModelRefused(objection)
-        self._last = admission = _make(head, live, admitted, self._address)
+        admission = _make(head, live, admitted, self._address)
+        self._kept[scope] = admission
         return admission
+
+    def _forget(self, scope: str | None, head: Head) -> None:
+        """Only endpoints of one plan are kept side by side, and only of the last head."""
+        kept = self._kept
+        kept.pop(scope, None)
+        alone = endpoint_of(scope) is None or len(kept) >= MAX_KEPT
+        if alone or any(not head.is_like(each.head) for each in kept.values()):
+            kept.clear()
 
 
 def _make(head: Head, live: LiveRoute, admitted: Admitted, address: str) -> Admission:

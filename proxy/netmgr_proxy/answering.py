@@ -8,14 +8,13 @@ nothing of routes, connections and deadlines' lengths.
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from netmgr.inference.protocols import Shape
 from netmgr_proxy.call_clock import CallClock
 from netmgr_proxy.exchange import Exchange
 from netmgr_proxy.inference import errors
 from netmgr_proxy.inference.answer import AnswerHead, judge_answer
-from netmgr_proxy.inference.answer_here import model_lines
 from netmgr_proxy.inference.broken_stream import render_stream_error
 from netmgr_proxy.inference.echo import EchoGuard
 from netmgr_proxy.inference.errors import outward_message
@@ -35,6 +34,20 @@ REFUSED_FROM: Final = 400  # a provider charges nothing for what it refuses
 Declines = Callable[[ResponseHead], bool]
 
 
+class Terms(NamedTuple):
+    """How an answer is handed on.
+
+    Attributes:
+        said: lines of ours in its head.
+        declines: whether an answer with that head is withheld from the client; None: none is.
+        holds: whether another attempt may follow: then the client gets no head without a body byte.
+    """
+
+    said: list[bytes]
+    declines: Declines | None = None
+    holds: bool = False
+
+
 class Answering:
     """A ResponseSink of one attempt.
 
@@ -42,8 +55,7 @@ class Answering:
         exchange: whose client gets the answer.
         clock: of the whole call.
         settle: called before the client can have all of the answer.
-        declines: whether an answer with that head is withheld from the client; None: none is.
-        holds: whether another attempt may follow: then the client gets no head without a body byte.
+        terms: how it is handed on.
 
     Attributes:
         refused: what the client is told instead of an answer that may not cross.
@@ -64,7 +76,7 @@ class Answering:
         "_holds",
         "_ids",
         "_pending",
-        "_pinned",
+        "_said",
         "_sent_at",
         "_settle",
         "_shape",
@@ -80,17 +92,15 @@ class Answering:
         ready: Ready,
         clock: CallClock,
         settle: Callable[[], None],
-        declines: Declines | None = None,
-        *,
-        holds: bool = False,
+        terms: Terms,
     ) -> None:
         self._exchange = exchange
         self._admission = ready.admission
-        self._pinned = ready.pinned
-        self._holds = holds
+        self._said = terms.said
+        self._holds = terms.holds
         self._clock = clock
         self._settle = settle
-        self._declines = declines
+        self._declines = terms.declines
         self._shape: Shape = ready.admission.admitted.shape
         self._address = exchange.account.caller.address
         self._answer: AnswerHead | None = None
@@ -152,7 +162,7 @@ class Answering:
     def _render_head(self, answer: AnswerHead, head: ResponseHead) -> bytes:
         lines = [render_status_line(answer.status)]
         lines += [name + b": " + self._guard.value(value) for name, value in answer.headers]
-        lines += model_lines(self._pinned)
+        lines += self._said
         if self._chunked:
             lines.append(b"transfer-encoding: chunked")
         elif head.framing is Framing.LENGTH:

@@ -12,7 +12,7 @@ from typing import Final
 from netmgr.reasons import Reason
 from netmgr.routing.language import Failure
 from netmgr_proxy.admission import ModelRefused
-from netmgr_proxy.answering import Answering
+from netmgr_proxy.answering import Answering, Terms
 from netmgr_proxy.call_clock import CallClock
 from netmgr_proxy.client import DeadlinePassed
 from netmgr_proxy.exchange import CutShort, Exchange
@@ -197,11 +197,10 @@ class Attempts:
         made = Try(ready.endpoint.id, live.route.provider)
         self.tries.append(made)
         self.clock.turn_to(live.route)
-        declines = None if rules is None else self._declines(rules)
-        holds = rules is not None and self._may_go_on(rules)
-        self.answering = answering = Answering(
-            exchange, ready, self.clock, self._settle, declines, holds=holds
-        )
+        terms = Terms(self._plan.lines(ready))
+        if rules is not None:
+            terms = terms._replace(declines=self._declines(rules), holds=self._may_go_on(rules))
+        self.answering = answering = Answering(exchange, ready, self.clock, self._settle, terms)
         begun = exchange.room.now()
         try:
             await self._send(ready, answering)

@@ -43,7 +43,7 @@ class Metered:
         return self._all or sandbox.name in self._sandboxes or sandbox.tenant in self._tenants
 
     async def reserve(
-        self, daemon: Peer, sandbox: SandboxView, admitted: Admitted, model: str
+        self, daemon: Peer, sandbox: SandboxView, admitted: Admitted, provider: str, model: str
     ) -> "Permit":
         """Ask for one call.
 
@@ -55,7 +55,7 @@ class Metered:
         body = {
             "number": permit.number,
             "address": sandbox.address,
-            "provider": admitted.route.provider,
+            "provider": provider,
             "model": model,
             "billable": billable,
         }

@@ -4,32 +4,28 @@ to one endpoint of the plan after the other until one has answered, counted and 
 All rules are in netmgr_proxy.inference and netmgr_proxy.routing; here is only the order of it.
 """
 
-import time
 from typing import Any, Final
 
-from netmgr.inference.protocols import Shape
+from netmgr.process.view import SandboxView
 from netmgr.reasons import Kind, Reason
 from netmgr_proxy.account import ALLOWED, Account
-from netmgr_proxy.admission import Admission, Admissions, ModelRefused
+from netmgr_proxy.admission import Admissions, ModelRefused
 from netmgr_proxy.answering import REFUSED_FROM
 from netmgr_proxy.attempts import Attempts
 from netmgr_proxy.client import ClientConnection
+from netmgr_proxy.courses import Asked, Course
 from netmgr_proxy.exchange import Exchange
 from netmgr_proxy.inference import errors
-from netmgr_proxy.inference.admit import Admitted, expired
-from netmgr_proxy.inference.answer_here import answer_here
+from netmgr_proxy.inference.answer_here import Made
 from netmgr_proxy.inference.coding import plain_body
-from netmgr_proxy.inference.outgoing import NotPermitted, outgoing_body
-from netmgr_proxy.inference.patterns import shape_of_path
-from netmgr_proxy.inference.rewrite import MalformedBody, PinnedBody
 from netmgr_proxy.inference.usage import UsageMeter
 from netmgr_proxy.metering import Permit
-from netmgr_proxy.objects import check_own, named_objects
 from netmgr_proxy.recorder import Measures
 from netmgr_proxy.room import Room
+from netmgr_proxy.routed import RoutedCourse
 from netmgr_proxy.routes import LiveRoute
-from netmgr_proxy.routing.plan import CallPlan, Endpoint, Ready
-from netmgr_proxy.wire.face import Refusal, Refused, render_status_line
+from netmgr_proxy.routing.plan import CallPlan
+from netmgr_proxy.wire.face import Refusal, render_status_line
 from netmgr_proxy.wire.request import Head
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -41,6 +37,10 @@ class ModelCall(Exchange):
 
     Args:
         admissions: what is known from the connection's call before.
+
+    Attributes:
+        shape: how errors are worded.
+        request_id: what client and operator call it.
     """
 
     def __init__(
@@ -53,25 +53,27 @@ class ModelCall(Exchange):
         scheme: str = "https",
     ) -> None:
         super().__init__(room, client, account, head)
-        self.shape = Shape.OPENAI
-        self._admissions = admissions
-        self._scheme = scheme
-        self._admission: Admission | None = None
-        self._pinned: PinnedBody | None = None
+        self.request_id = room.next_request_id()
+        address = account.caller.address
+        self._asked = Asked(room, address, head, admissions, scheme, self.request_id)
+        self.shape = self._asked.shape
+        self._course: Course | None = None
         self._attempts: Attempts | None = None
         self._permit: Permit | None = None
 
     async def run(self) -> bool:
-        coding = self._admit().coding
-        body = await self._read_body(coding)
-        admission = self._admit()  # again: a body may take its time, the route change meanwhile
-        self._pin(body, admission)
-        if admission.admitted.answered_here:
-            self._answer_here(admission.admitted)
+        course = self._choose()
+        admission = course.admit(self.sandbox())
+        self.shape = admission.admitted.shape
+        body = await self._read_body(admission.coding)
+        course = self._choose()  # again: a body may take its time, the file change meanwhile
+        planned = await course.plan(self.sandbox(), body)
+        self.progress.bytes_out = len(body) if admission.admitted.pattern.has_body else 0
+        if isinstance(planned, Made):
+            self._answer_here(planned)
             return self.keep_client
-        await self._check_objects(admission.admitted)
-        await self._reserve(admission.admitted)
-        self._attempts = Attempts(self, self._plan(admission), self._settle, self._check_in_force)
+        await self._reserve(self.sandbox(), planned)
+        self._attempts = Attempts(self, planned, self._settle, self._check)
         try:
             await self._attempts.run()
         finally:
@@ -80,34 +82,31 @@ class ModelCall(Exchange):
                 self._record()
         return self.keep_client
 
+    def _choose(self) -> Course:
+        """The way to the plan: by the routing file where one is in force."""
+        generation = self.room.generations.live
+        if generation is None:
+            self._course = course = Course(self._asked)
+        else:
+            self._course = course = RoutedCourse(self._asked, generation)
+        return course
+
+    def _check(self, live: LiveRoute) -> None:
+        """Connected: whether the call may still go there; see Course.check."""
+        assert self._course is not None
+        self._course.check(self.sandbox(), live)
+
     def judge_again(self) -> Refusal | None:
         """A change of route leaves calls under way alone; a revocation does not."""
         revoked = self.room.routes.revoked
-        if revoked is None or self._admission is None:
+        if revoked is None or self._course is None or self._course.admission is None:
             return None
         if self._attempts is not None:
             if not self._attempts.drop(revoked):
                 return None
-        elif not revoked.covers(self._admission.live):
+        elif not revoked.covers(self._course.admission.live):
             return None
         return Refusal(Reason.NOT_CONFIGURED, "the operator revoked the route of this call")
-
-    # -- admission -------------------------------------------------------------------------
-
-    def _admit(self) -> Admission:
-        """Judge head and route.
-
-        Raises:
-            Refused, ModelRefused: it goes no further.
-        """
-        path = self.head.target.partition(b"?")[0].decode("latin-1")
-        self.shape = shape_of_path(path)
-        sandbox = self.sandbox()
-        admission = self._admissions.admit(self.head, self.room.routes.get(sandbox), self._scheme)
-        self._admission = admission
-        self.shape = admission.admitted.shape
-        refuse_expired(admission)
-        return admission
 
     async def _read_body(self, coding: bytes) -> bytes:
         most = self.room.limits.inference_body_bytes
@@ -119,26 +118,8 @@ class ModelCall(Exchange):
             raise ModelRefused(plain)
         return plain
 
-    def _pin(self, body: bytes, admission: Admission) -> None:
-        if not admission.admitted.pattern.has_body:
-            return  # what came all the same is not sent on
-        try:
-            self._pinned = outgoing_body(admission.admitted, body)
-        except MalformedBody as fault:
-            raise ModelRefused(fault.refusal(self.shape)) from None
-        except NotPermitted as no:
-            self._pinned = no.pinned
-            raise ModelRefused(no.refusal) from None
-        self.progress.bytes_out = len(body)
-
-    async def _check_objects(self, admitted: Admitted) -> None:
-        references = self._pinned.references if self._pinned else ()
-        if ids := named_objects(admitted, references):
-            await check_own(self.room.daemon, self.sandbox().address, admitted, ids)
-
-    def _answer_here(self, admitted: Admitted) -> None:
+    def _answer_here(self, made: Made) -> None:
         """Answer what no provider is asked for."""
-        made = answer_here(admitted, self._pinned)
         lines = [render_status_line(made.status)]
         lines += [name + b": " + value for name, value in made.headers]
         lines.append(b"content-length: %d" % len(made.body))
@@ -150,37 +131,17 @@ class ModelCall(Exchange):
         self.progress.answered = True
         self._record()
 
-    # -- the plan ----------------------------------------------------------------------------
-
-    def _plan(self, admission: Admission) -> CallPlan:
-        """What `inference set` wrote is a plan of one endpoint."""
-        endpoint = Endpoint(admission.live.route.id, admission.live)
-        ready = Ready(endpoint, admission, self._pinned)
-
-        async def prepare(_: Endpoint) -> Ready:
-            return ready
-
-        return CallPlan((endpoint,), self.shape, prepare)
-
-    def _check_in_force(self, live: LiveRoute) -> None:
-        """Before the first byte: no key and no model is used that was taken away meanwhile.
-
-        Raises:
-            Refused: policy_stale; or the sandbox is gone.
-        """
-        if self.room.routes.get(self.sandbox()) is not live:
-            why = "the inference route was changed while the provider was connected to; try again"
-            raise Refused(Refusal(Reason.POLICY_STALE, why))
-
     # -- the limits --------------------------------------------------------------------------
 
-    async def _reserve(self, admitted: Admitted) -> None:
-        sandbox = self.sandbox()
-        if self.room.metered.covers(sandbox):
-            model = self._pinned.model if self._pinned else admitted.route.model
-            self._permit = await self.room.metered.reserve(
-                self.room.daemon, sandbox, admitted, model
-            )
+    async def _reserve(self, sandbox: SandboxView, plan: CallPlan) -> None:
+        course, metered = self._course, self.room.metered
+        if course is None or course.admission is None or not metered.covers(sandbox):
+            return
+        route = plan.endpoints[0].live.route
+        model = course.pinned.model if course.pinned else route.model
+        self._permit = await metered.reserve(
+            self.room.daemon, sandbox, course.admission.admitted, route.provider, model
+        )
 
     def _settle(self) -> None:
         """Told before the record, which may wait for the process: the next call asks at once."""
@@ -233,17 +194,13 @@ class ModelCall(Exchange):
 
     def _parts(self) -> dict[str, Any]:
         """The record's parts that a model call has."""
-        admitted = self._admission.admitted if self._admission else None
-        route = admitted.route if admitted else None
+        story = (self._course or Course(self._asked)).story()
         attempts, meter = self._attempts, self._meter
-        tries = attempts.tries if attempts else []
         call = {
-            "protocol": admitted.pattern.protocol.value if admitted else None,
-            "requested_model": self._pinned.requested_model if self._pinned else None,
-            "model": self._pinned.model if self._pinned else route.model if route else None,
-            "provider": route.provider if route else None,
-            "route": route.id if route else None,
-            "attempts": len(tries),
+            "request_id": self.request_id,
+            **story,
+            "attempts": len(attempts.tries) if attempts else 0,
+            "tried": [each.to_doc() for each in attempts.tries] if attempts else [],
             "ttfb_ms": attempts.clock.ttfb_ms if attempts else None,
             "tokens_in": meter.tokens_in,
             "tokens_out": meter.tokens_out,
@@ -251,14 +208,3 @@ class ModelCall(Exchange):
             "tokens_cache_write": meter.cache_write,
         }
         return {"http": self.http, "inference": call}
-
-
-def refuse_expired(admission: Admission) -> None:
-    """The operator's key has ended: it is not sent on to be refused elsewhere.
-
-    Raises:
-        ModelRefused: so it is.
-    """
-    ends = admission.live.route.expires_at
-    if ends is not None and ends <= time.time():
-        raise ModelRefused(expired(admission.admitted.shape))

@@ -5,9 +5,9 @@ A route is replaced whole; a request keeps the one that it began with. Knows not
 
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 from netmgr.inference.dialect import AuthStyle
 from netmgr.inference.options import CLIENT_KEY, PROXY_CREDENTIAL
@@ -16,6 +16,7 @@ from netmgr.inference.scope import endpoint_scope, narrowest_first
 from netmgr.inference.sigv4 import Signer
 from netmgr.keys.client_pair import client_pair
 from netmgr.process.view import SandboxView
+from netmgr.routing.language import Failure
 from netmgr_proxy.inference.echo import spellings
 from netmgr_proxy.tunnel import render_connect
 from netmgr_proxy.upstream_tls import make_client_context
@@ -58,11 +59,20 @@ class Revoked:
         return live.scope == self.scope
 
 
+class _Bounded(NamedTuple):
+    """An endpoint's route, and the same under the deadlines of a file."""
+
+    origin: LiveRoute
+    failure: Failure
+    live: LiveRoute
+
+
 class Routes:
     """Routes by scope, see netmgr.inference.scope."""
 
     def __init__(self) -> None:
         self._by_scope: dict[str | None, LiveRoute] = {}
+        self._bounded: dict[str, _Bounded] = {}
         self._serials = count(1)
         self._roots = ""
         self._load: Callable[[ssl.SSLContext, str], None] | None = None
@@ -124,9 +134,31 @@ class Routes:
         """The route to an endpoint of the routing file."""
         return self._by_scope.get(endpoint_scope(endpoint))
 
+    def bounded(self, endpoint: str, failure: Failure) -> LiveRoute | None:
+        """The same under a file's deadlines; one value as long as both are in force, so that
+        connections and admissions are found again by it."""
+        live = self.endpoint(endpoint)
+        if live is None:
+            self._bounded.pop(endpoint, None)
+            return None
+        kept = self._bounded.get(endpoint)
+        if kept is None or kept.origin is not live or kept.failure is not failure:
+            kept = self._bounded[endpoint] = _Bounded(live, failure, _bound(live, failure))
+        return kept.live
+
     def by_id(self, route_id: str) -> LiveRoute | None:
         """The route in force with that id."""
         return next((r for r in self._by_scope.values() if r.route.id == route_id), None)
+
+
+def _bound(live: LiveRoute, failure: Failure) -> LiveRoute:
+    route = replace(
+        live.route,
+        timeout_s=failure.deadline_s,
+        first_byte_timeout_s=min(failure.first_byte_s, failure.deadline_s),
+        idle_timeout_s=failure.idle_s,
+    )
+    return replace(live, route=route)
 
 
 def _signer(route: InferenceRoute) -> Signer | None:

@@ -276,11 +276,11 @@ class HttpFlow:
         assert isinstance(exchange, ModelCall)
         exchange.progress.status = refusal.status
         plain = Refusal(
-            refusal.reason, refusal.message, remedy=refusal.remedy, status=refusal.status
+            refusal.reason, refusal.message, refusal.rule, refusal.remedy, refusal.status
         )
         exchange.record_failure(cause or plain)
         close = refusal.close or not exchange.keep_client or not self._body_is_small(exchange)
-        fields, body = render_error(refusal, self._room.next_request_id())
+        fields, body = render_error(refusal, exchange.request_id)
         head = render_head(refusal.status, fields, len(body), close=close)
         return await self._answer(exchange, head + body, close)
 

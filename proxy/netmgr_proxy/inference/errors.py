@@ -28,6 +28,7 @@ class Refusal:
         close: whether the client's connection ends with it.
         retry_after_s: when it may go better, in whole seconds; None where that is not known.
         final: whether SDKs, which repeat a 429 by themselves, shall not.
+        rule: what stands against it, by id, where that is a rule.
         codings: what a body may be coded in, where that was the fault (RFC 9110 §12.5.3).
     """
 
@@ -40,6 +41,7 @@ class Refusal:
     retry_after_s: int | None = None
     final: bool = False
     codings: str | None = None
+    rule: str | None = None
 
 
 # Where the provider is, is the operator's to know: the record has the whole story.
@@ -80,11 +82,9 @@ def outward_message(reason: Reason, message: str) -> str:
     return f"{general}; `netmgr observe` tells the operator why" if general else message
 
 
-def render_error(
-    refusal: Refusal, request_id: str, rule: str | None = None
-) -> tuple[Headers, bytes]:
+def render_error(refusal: Refusal, request_id: str) -> tuple[Headers, bytes]:
     """The headers (but for framing and caching, which every head of ours has) and the body."""
-    body = _body(refusal, request_id, rule)
+    body = _body(refusal, request_id)
     headers = [
         (b"content-type", b"application/json"),
         (b"x-netmgr-reason", refusal.reason.value.encode()),
@@ -103,12 +103,12 @@ def render_error(
     return headers, json.dumps(body).encode()
 
 
-def _body(refusal: Refusal, request_id: str, rule: str | None) -> dict[str, Any]:
+def _body(refusal: Refusal, request_id: str) -> dict[str, Any]:
     message = refusal.message
     if refusal.remedy is not None:
         message = f"{message}; to change that: {refusal.remedy}"
     error: dict[str, Any] = {"message": message[:MAX_MESSAGE]}
-    extra = {"rule": rule, "remedy": refusal.remedy, "request_id": request_id}
+    extra = {"rule": refusal.rule, "remedy": refusal.remedy, "request_id": request_id}
     if refusal.shape is Shape.ANTHROPIC:
         error["type"] = _type_of(refusal.status, _ANTHROPIC_TYPES, "api_error")
         error["code"] = refusal.reason.value

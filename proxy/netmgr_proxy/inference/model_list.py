@@ -5,6 +5,7 @@ sockets.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 from netmgr.inference.route import InferenceRoute
@@ -23,9 +24,17 @@ def answer_models(route: InferenceRoute, asked: str | None) -> tuple[int, bytes]
     Args:
         asked: the one model that is asked for; None for the list.
     """
-    names = models_of(route)
+    return answer_names(models_of(route), route.provider, asked)
+
+
+def answer_names(names: Sequence[str], owner: str, asked: str | None) -> tuple[int, bytes]:
+    """The same for any names, at least one.
+
+    Args:
+        owner: who is said to offer them.
+    """
     if asked is None:
-        entries = [_entry(name, route.provider) for name in names]
+        entries = [_entry(name, owner) for name in names]
         listing = {
             "object": "list",
             "data": entries,
@@ -35,7 +44,7 @@ def answer_models(route: InferenceRoute, asked: str | None) -> tuple[int, bytes]
         }
         return 200, json.dumps(listing).encode()
     if asked in names:
-        return 200, json.dumps(_entry(asked, route.provider)).encode()
+        return 200, json.dumps(_entry(asked, owner)).encode()
     message = f"the model {asked[:100]!r} is none of this sandbox's; it has {', '.join(names)}"
     error = {"message": message, "type": "not_found_error", "code": "model_not_found"}
     return 404, json.dumps({"type": "error", "error": error}).encode()

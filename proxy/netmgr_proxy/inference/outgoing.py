@@ -8,7 +8,7 @@ from netmgr_proxy.inference.admit import Admitted
 from netmgr_proxy.inference.errors import Refusal
 from netmgr_proxy.inference.permits import choose_model, judge_way_out
 from netmgr_proxy.inference.reshape import shape_body
-from netmgr_proxy.inference.rewrite import PinnedBody, read_call
+from netmgr_proxy.inference.rewrite import CallBody, PinnedBody, read_call
 from netmgr_proxy.inference.url import join, join_target
 from netmgr_proxy.inference.way_out import find_way_out
 
@@ -35,13 +35,22 @@ def outgoing_body(admitted: Admitted, body: bytes) -> PinnedBody:
         NotPermitted: it asks for a model, or for deeds of the provider, that are not allowed.
     """
     route = admitted.route
-    shape = route.dialect.call(admitted.pattern.operation)
     call = read_call(body, admitted.named_model)
-    found = find_way_out(call.document)
     model = choose_model(call.requested_model, call.given, route, admitted.shape)
     if isinstance(model, Refusal):
         raise NotPermitted(model, call.pinned(route.model))
-    pinned = shape_body(call, shape, model)
+    return outgoing_call(admitted, call, model)
+
+
+def outgoing_call(admitted: Admitted, call: CallBody, model: str) -> PinnedBody:
+    """A body that was read, as the provider of that route wants it, asking for `model`.
+
+    Raises:
+        NotPermitted: it asks for deeds of the provider that are not allowed.
+    """
+    route = admitted.route
+    found = find_way_out(call.document)
+    pinned = shape_body(call, route.dialect.call(admitted.pattern.operation), model)
     refusal = judge_way_out(found, route.rules, admitted.shape)
     if refusal is not None:
         raise NotPermitted(refusal, pinned)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from netmgr.inference.protocols import Shape
-from netmgr.routing.contract import Plan
 from netmgr.routing.language import Failure
 from netmgr_proxy.admission import Admission
+from netmgr_proxy.inference.answer_here import model_lines
+from netmgr_proxy.inference.errors import token
 from netmgr_proxy.inference.rewrite import PinnedBody
 from netmgr_proxy.routes import LiveRoute
 
@@ -44,14 +45,25 @@ class CallPlan:
         shape: how errors are worded.
         prepare: makes the call ready for one of the endpoints; may refuse it.
         rules: None: a single attempt.
-        decided: how the plan came about; None where no routing file was asked.
+        request_id: of the call.
+        headers: whether the client is told which endpoint and model answered.
     """
 
     endpoints: tuple[Endpoint, ...]
     shape: Shape
     prepare: Callable[[Endpoint], Awaitable[Ready]]
+    request_id: str
     rules: Failure | None = None
-    decided: Plan | None = None
+    headers: bool = True
+
+    def lines(self, ready: Ready) -> list[bytes]:
+        """What the client is told with the answer's head."""
+        lines = [b"x-netmgr-request-id: " + self.request_id.encode()]
+        if self.headers:
+            lines += model_lines(ready.pinned)
+            if self.rules is not None:
+                lines.append(b"x-netmgr-endpoint: " + token(ready.endpoint.id))
+        return lines
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ import uvloop
 
 from netmgr.dialer.dialer import DialerRole
 from netmgr.dialer.resolution import NameNotResolved, Resolved, Unresolved
+from netmgr.inference.scope import endpoint_scope
 from netmgr.policy.policy import parse_policy
 from netmgr.process.ipc import Answer, Body, Peer, PeerClosed, PeerRefused
 
@@ -80,8 +81,10 @@ class World:
         await self.role.on_ask("worker", {"index": index}, (theirs.detach(),))
         return Peer(ours)
 
-    def route(self, base_url: str, scope: str | None = None, ident: str = "r1") -> None:
-        route = {"id": ident, "base_url": base_url, "proxy": None}
+    def route(
+        self, base_url: str, scope: str | None = None, ident: str = "r1", **more: Any
+    ) -> None:
+        route = {"id": ident, "base_url": base_url, "proxy": None, **more}
         self.role.apply({"op": "inference", "scope": scope, "route": route})
 
 
@@ -269,6 +272,50 @@ def test_only_the_route_in_force_for_the_sandbox_is_dialled() -> None:
             assert (await refused(proxy, inference("r3")))[0] == "not_configured"
             place.route("https://gpu.example/v1")  # a name that leads here is no configured address
             assert (await refused(proxy, inference("r1")))[0] == "address_blocked"
+
+    run(test)
+
+
+def test_an_endpoint_of_a_routing_file_is_dialled_for_all_and_a_little_longer() -> None:
+    async def test() -> None:
+        async with world() as (place, proxy):
+            scope, origin = endpoint_scope("near"), f"http://127.0.0.1:{place.port}"
+            place.route(origin, scope=scope, ident="e1")
+            take(await proxy.ask("dial", inference("e1"))).close()
+            place.route(origin, scope=scope, ident="e2")
+            for ident in ("e1", "e2"):  # a plan that was made before is carried out
+                take(await proxy.ask("dial", inference(ident))).close()
+            place.role.apply({"op": "inference", "scope": scope, "route": None})
+            take(await proxy.ask("dial", inference("e2"))).close()
+            place.role.apply({"op": "inference.revoke", "provider": "x", "scope": None})
+            assert (await refused(proxy, inference("e2")))[0] == "not_configured"
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("dial", "words"),
+    [
+        ({"hosts": ["*.eu.example"], "cidrs": []}, "none of the hosts"),
+        ({"hosts": [], "cidrs": ["192.0.2.0/24", "2001:db8::/32"]}, "outside of the networks"),
+        ({"hosts": ["127.*"], "cidrs": ["10.0.0.0/8"]}, "outside of the networks"),
+    ],
+)
+def test_an_endpoint_is_not_dialled_elsewhere(dial: dict[str, list[str]], words: str) -> None:
+    async def test() -> None:
+        async with world() as (place, proxy):
+            origin, scope = f"http://127.0.0.1:{place.port}", endpoint_scope("near")
+            place.route(origin, scope=scope, ident="e1", dial=dial)
+            code, message = await refused(proxy, inference("e1"))
+            assert code == "address_blocked"
+            assert words in message
+            fits = {"hosts": ["127.*"], "cidrs": ["127.0.0.0/8"]}
+            place.route(origin, scope=scope, ident="e2", dial=fits)
+            take(await proxy.ask("dial", inference("e2"))).close()
+            behind = f"http://127.0.0.1:{place.port}"
+            gpu = "https://gpu.eu.example/v1"
+            place.route(gpu, scope=scope, ident="e3", dial=fits | {"hosts": []}, proxy=behind)
+            assert "behind an upstream proxy" in (await refused(proxy, inference("e3")))[1]
 
     run(test)
 

@@ -1,6 +1,7 @@
 """Refusals and stream errors: the vendor's shape, our reason, nothing that breaks a line."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,7 @@ from netmgr_proxy.inference.errors import (
 
 
 def rendered(refusal: Refusal) -> tuple[dict[bytes, bytes], dict[str, object]]:
-    headers, body = render_error(refusal, "req-1", rule="web.endpoints[0]")
+    headers, body = render_error(replace(refusal, rule="web.endpoints[0]"), "req-1")
     return dict(headers), json.loads(body)
 
 

@@ -1,0 +1,162 @@
+"""Owns: how a model call comes to its plan where a routing file is in force.
+
+The file's generation decides (netmgr.routing.generation); here its question is put together and its
+answer made into something that can be travelled. A call keeps the generation that planned it.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from netmgr.inference.protocols import Protocol
+from netmgr.middleware.contract import StageResult
+from netmgr.process.view import SandboxView
+from netmgr.reasons import Reason
+from netmgr.routing.contract import EndpointId, Plan, RouteContext
+from netmgr.routing.generation import Generation
+from netmgr_proxy.admission import Admission, ModelRefused
+from netmgr_proxy.courses import Asked, Course, refuse_expired
+from netmgr_proxy.inference.answer_here import Made, list_models
+from netmgr_proxy.inference.errors import Refusal
+from netmgr_proxy.inference.outgoing import NotPermitted, outgoing_call
+from netmgr_proxy.inference.rewrite import CallBody, MalformedBody, read_call
+from netmgr_proxy.routes import LiveRoute
+from netmgr_proxy.routing.facts import request_of
+from netmgr_proxy.routing.plan import CallPlan, Endpoint, Ready
+
+_TELLS_ROUTE: Final = "route"  # of `observe: headers`
+
+
+class RoutedCourse(Course):
+    """The way of one call through a routing file.
+
+    Args:
+        generation: of the file in force.
+    """
+
+    def __init__(self, asked: Asked, generation: Generation) -> None:
+        super().__init__(asked)
+        self._generation = generation
+        self._call: CallBody | None = None
+        self._context: RouteContext | None = None
+        self._decided: Plan | None = None
+
+    def admit(self, sandbox: SandboxView) -> Admission:
+        """Judge the head by the first endpoint that has such a request at all."""
+        asked, first = self.asked, None
+        for endpoint in self._generation.file.endpoints:
+            live = self._live(endpoint.id)
+            if live is None:
+                continue
+            try:
+                self.admission = asked.admissions.admit(asked.head, live, asked.scheme)
+            except ModelRefused as refused:
+                first = first or refused
+                continue
+            return self.admission
+        if first is not None:
+            raise first
+        why = "the routing file has no endpoint that can be asked"
+        raise ModelRefused(Refusal(503, Reason.NOT_CONFIGURED, why, close=False, shape=asked.shape))
+
+    async def plan(
+        self, sandbox: SandboxView, body: bytes, stages: Sequence[StageResult] = ()
+    ) -> CallPlan | Made:
+        admission, room = self.admit(sandbox), self.asked.room
+        admitted, generation = admission.admitted, self._generation
+        if admitted.pattern.protocol is Protocol.MODELS:
+            return list_models(admitted, sorted(generation.file.routes))
+        if admitted.pattern.has_body:
+            self._call = self._read(body, admission)
+        request = request_of(sandbox, admitted, self._call, self.asked.request_id)
+        self._context = context = generation.context(request, stages)
+        self._decided = decided = generation.decide(context, room.availability.board(room.now()))
+        if not decided.endpoints:
+            raise ModelRefused(denied(decided, context, admission))
+        return CallPlan(
+            self._endpoints(decided),
+            admitted.shape,
+            self._prepare,
+            self.asked.request_id,
+            generation.failure,
+            headers=generation.file.observe.headers == _TELLS_ROUTE,
+        )
+
+    def _live(self, endpoint: EndpointId) -> LiveRoute | None:
+        room = self.asked.room
+        return room.routes.bounded(endpoint, self._generation.failure)
+
+    def _read(self, body: bytes, admission: Admission) -> CallBody:
+        try:
+            return read_call(body, admission.admitted.named_model)
+        except MalformedBody as fault:
+            raise ModelRefused(fault.refusal(admission.admitted.shape)) from None
+
+    def _endpoints(self, decided: Plan) -> tuple[Endpoint, ...]:
+        """The plan's endpoints with their routes as they are now: these are frozen, too."""
+        found = ((name, self._live(name)) for name in decided.endpoints)
+        known = [Endpoint(name, live) for name, live in found if live]
+        if not known:
+            why = "no endpoint that may answer this call can be asked now"
+            raise ModelRefused(
+                Refusal(503, Reason.NO_AVAILABLE_ENDPOINT, why, close=False, shape=self.asked.shape)
+            )
+        return tuple(known)
+
+    async def _prepare(self, endpoint: Endpoint) -> Ready:
+        """The call as that endpoint gets it: from the client's own head and body, each time."""
+        asked = self.asked
+        admission = asked.admissions.admit(asked.head, endpoint.live, asked.scheme)
+        refuse_expired(admission)
+        self.admission, self.pinned = admission, None
+        if self._call is not None:
+            try:
+                model = endpoint.live.route.model
+                self.pinned = outgoing_call(admission.admitted, self._call, model)
+            except NotPermitted as no:
+                self.pinned = no.pinned
+                raise ModelRefused(no.refusal) from None
+        sandbox = asked.room.view.get(asked.address)
+        if sandbox is not None:
+            await self.check_objects(sandbox, admission, self.pinned)
+        return Ready(endpoint, admission, self.pinned)
+
+    def check(self, sandbox: SandboxView, live: LiveRoute) -> None:
+        """A plan is frozen: a new file changes it no more, and what was revoked has left it."""
+
+    def story(self) -> dict[str, Any]:
+        told = super().story()
+        call, decided, context = self._call, self._decided, self._context
+        if call is not None:
+            told["requested_model"] = call.requested_model
+        if decided is not None and context is not None:
+            rejected = decided.rejected or self._generation.rejected(context)
+            told |= {
+                "route": decided.route,
+                "label": decided.label,
+                "generation": decided.generation,
+                "plan": list(decided.endpoints),
+                "rejected": dict(rejected),
+            }
+            if context.unscanned:
+                told["unscanned"] = list(context.unscanned)
+        return told
+
+
+def denied(decided: Plan, context: RouteContext, admission: Admission) -> Refusal:
+    """What the client is told where nothing is permitted: rules, and no endpoint."""
+    rules = tuple(dict.fromkeys(decided.rejected.values()))
+    why = "no model endpoint may answer this call"
+    if rules:
+        why += f"; what rules them out: {', '.join(rules)}"
+    if context.unscanned:
+        stages = ", ".join(context.unscanned)
+        why += f"; it counts as {context.label}, since it is unscanned by {stages}"
+    return Refusal(
+        403,
+        Reason.NO_PERMITTED_ENDPOINT,
+        why,
+        close=False,
+        shape=admission.admitted.shape,
+        final=True,
+        rule=",".join(rules) or None,
+    )

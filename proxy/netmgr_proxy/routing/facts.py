@@ -1,0 +1,91 @@
+"""Owns: what a routing file may know of a model call: facts read off a body that was parsed before.
+
+No value of the body goes on but the model's name, two numbers and the conversation's. Pure.
+"""
+
+import re
+from typing import Any, Final
+
+from netmgr.process.view import SandboxView
+from netmgr.routing.contract import MAX_OUTPUT, Request
+from netmgr.routing.needs import needs_of
+from netmgr_proxy.inference.admit import Admitted
+from netmgr_proxy.inference.document import Document
+from netmgr_proxy.inference.rewrite import CallBody, asks_for_stream
+
+BYTES_PER_TOKEN: Final = 3  # of a prompt; English has four or more: this is an upper estimate
+TOKENS_PER_BLOB: Final = 1600  # of an image; what vendors scale it down to
+MAX_CONVERSATION: Final = 200  # characters of what a client calls its conversation
+_BLOB: Final = re.compile(rb"[A-Za-z0-9+/]{512,}")  # base64, not prose
+_OUT: Final = frozenset(
+    ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_tokens_to_sample")
+)
+_NESTED_OUT: Final = ("inferenceConfig", "maxTokens")
+_CONVERSATION: Final = ("conversation", "prompt_cache_key", "previous_response_id")
+
+
+def request_of(
+    sandbox: SandboxView, admitted: Admitted, call: CallBody | None, request_id: str
+) -> Request:
+    """The call as rules see it.
+
+    Args:
+        call: None for a call without a body.
+    """
+    if call is None:
+        return Request(
+            request_id=request_id,
+            sandbox=sandbox.name,
+            tenant=sandbox.tenant,
+            workload=sandbox.labels,
+            protocol=admitted.pattern.protocol.value,
+        )
+    document = call.document
+    names = (member.key for member in document.members)
+    needs = needs_of(dict(zip(names, document.keys, strict=True)))
+    return Request(
+        request_id=request_id,
+        sandbox=sandbox.name,
+        tenant=sandbox.tenant,
+        workload=sandbox.labels,
+        protocol=admitted.pattern.protocol.value,
+        model=call.requested_model,
+        stream=asks_for_stream(document) or admitted.pattern.operation.endswith("_stream"),
+        needs=needs,
+        tokens_in=_tokens_in(document.body, blobs=bool(needs & {"vision", "audio"})),
+        tokens_out_max=_tokens_out(document),
+        conversation=_conversation(document),
+    )
+
+
+def _tokens_in(body: bytes, *, blobs: bool) -> int:
+    size, images = len(body), 0
+    if blobs:
+        for found in _BLOB.finditer(body):
+            size -= found.end() - found.start()
+            images += 1
+    return size // BYTES_PER_TOKEN + images * TOKENS_PER_BLOB
+
+
+def _tokens_out(document: Document) -> int:
+    asked = [_whole(member.value) for member in document.members if member.key in _OUT]
+    for member in document.members:
+        if member.key == _NESTED_OUT[0] and isinstance(member.value, tuple):
+            asked += [_whole(value) for key, value in member.value if key == _NESTED_OUT[1]]
+    return max(asked, default=MAX_OUTPUT)
+
+
+def _whole(value: Any) -> int:
+    return value if type(value) is int and value > 0 else MAX_OUTPUT
+
+
+def _conversation(document: Document) -> str:
+    for name in _CONVERSATION:
+        for member in document.members:
+            if member.key == name:
+                value = member.value
+                if isinstance(value, tuple):
+                    value = dict(value).get("id")
+                if isinstance(value, str) and value:
+                    return value[:MAX_CONVERSATION]
+    return ""
