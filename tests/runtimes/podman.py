@@ -42,7 +42,8 @@ class Podman:
         machine.write("etc/containers/storage.conf", _STORAGE)
         machine.write("etc/containers/policy.json", _ANY_IMAGE)
         tar = box_image(machine.own)
-        machine.must("podman", "import", "--quiet", str(tar), IMAGE)
+        change = ("--change", "CMD sleep 3600")  # a pod's image must say what it runs
+        machine.must("podman", "import", "--quiet", *change, str(tar), IMAGE)
 
     def run(self, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """`podman run ARGV...`, whatever its status."""
@@ -70,6 +71,8 @@ def box_tree(directory: Path) -> Path:
         shutil.copy("/bin/busybox", tree / "bin/busybox")
         for tool in TOOLS:
             (tree / "bin" / tool).symlink_to("busybox")
+        # Without it a static glibc looks for libraries that are not there.
+        (tree / "etc/nsswitch.conf").write_text("hosts: files dns\n")
         (tree / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
     return tree
 

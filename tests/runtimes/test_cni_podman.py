@@ -73,7 +73,7 @@ def test_a_container_has_one_door_and_it_is_guarded(podman: Podman, machine: Mac
     script = """
         ip -o link | grep -c -v 'lo:'; ip -o -4 addr show eth0
         wget -q -O - http://api.example.com/
-        wget -T 5 -q -O - http://denied.example.com/ || echo "denied: $?"
+        wget -q -O - http://denied.example.com/ || echo "denied: $?"
         nc -w 5 192.0.2.254 80 </dev/null || echo "refused: $?"
         nslookup inference.local | tail -n +3
     """

@@ -1,0 +1,127 @@
+"""netmgr as the CNI plugin of containerd's CRI: pods, as a kubelet makes them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from runtimes.containerd import Containerd, load_image
+from runtimes.machine import Machine
+from runtimes.podman import Podman
+from world.web import fixed
+
+pytestmark = pytest.mark.root
+
+POLICY = """\
+version: 1
+network_policies:
+  api:
+    endpoints: [{{host: {host}, port: 80}}]
+    binaries: [{{path: "/**"}}]
+"""
+BRIDGE = {
+    "type": "bridge",
+    "bridge": "cni-pods",
+    "isGateway": True,
+    "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.88.10.0/24"}]]},
+}
+NETMGR = {
+    "type": "netmgr",
+    "policy": "agents",
+    "nameFrom": "pod",
+    "earlierLinks": "remove",
+    "selectable": {"policy": ["build"]},
+    "capabilities": {"io.kubernetes.cri.pod-annotations": True},
+}
+
+
+@pytest.fixture(scope="module")
+def containerd(machine: Machine) -> Iterator[Containerd]:
+    machine.must("netmgr", "cni", "install")
+    (machine.own / "opt/cni/bin/bridge").symlink_to("/usr/lib/cni/bridge")
+    (machine.own / "opt/cni/bin/host-local").symlink_to("/usr/lib/cni/host-local")
+    for name, host in (("agents", "api.example.com"), ("build", "registry.example.com")):
+        machine.write(f"etc/netmgr/policies/{name}.yaml", POLICY.format(host=host))
+        machine.world.internet.http(host, fixed(f"hello from {name}\n".encode()))
+    conflist = {"cniVersion": "1.0.0", "name": "pods", "plugins": [BRIDGE, NETMGR]}
+    machine.write("etc/cni/net.d/10-pods.conflist", json.dumps(conflist))
+    Podman(machine)
+    with Containerd(machine) as made:
+        load_image(machine)
+        yield made
+        made.remove_all()
+
+
+def names(machine: Machine) -> list[str]:
+    return [
+        box["name"] for box in machine.world.netmgrd.api("GET", "/v1/sandboxes")[1]["sandboxes"]
+    ]
+
+
+def assert_nothing_is_left(machine: Machine) -> None:
+    assert names(machine) == []
+    hub = machine.world.netmgrd.hub
+    assert [link for link in hub.links() if link.startswith("nm")] == []
+    leases = machine.own / "var/lib/cni/networks/pods"
+    addresses = [path.name for path in leases.glob("10.*")] if leases.exists() else []
+    assert addresses == [], "the earlier plugin's addresses are not freed"
+    assert list(Path(machine.world.netmgrd.run_dir, "sandboxes").iterdir()) == []
+
+
+FETCH = "wget -q -O - http://{}/ || echo refused"
+
+
+def test_a_pod_is_a_sandbox_behind_an_earlier_plugin(
+    containerd: Containerd, machine: Machine
+) -> None:
+    pod = containerd.run_pod("web-0")
+    assert names(machine) == ["team-web-0"]
+    assert pod.shell("ip -o link | grep -c -v lo:") == (0, "1\n")
+    assert pod.shell(FETCH.format("api.example.com")) == (0, "hello from agents\n")
+    assert "refused" in pod.shell(FETCH.format("registry.example.com"))[1]
+    [box] = machine.world.netmgrd.api("GET", "/v1/sandboxes")[1]["sandboxes"]
+    assert box["labels"]["pod.namespace"] == "team"
+    assert box["labels"]["cni.container"] == pod.id
+    pod.remove()
+    assert_nothing_is_left(machine)
+
+
+def test_an_annotation_chooses_among_what_is_offered(
+    containerd: Containerd, machine: Machine
+) -> None:
+    pod = containerd.run_pod("web-1", {"netmgr.policy": "build"})
+    assert pod.shell(FETCH.format("registry.example.com")) == (0, "hello from build\n")
+    assert "refused" in pod.shell(FETCH.format("api.example.com"))[1]
+    pod.remove()
+    with pytest.raises(grpc.RpcError, match="does not offer"):
+        containerd.run_pod("web-2", {"netmgr.policy": "everything"})
+    assert_nothing_is_left(machine)
+
+
+def test_containerd_may_be_killed_and_its_pods_live_and_go(
+    containerd: Containerd, machine: Machine
+) -> None:
+    pod = containerd.run_pod("web-3")
+    containerd.stop(9)
+    containerd.start()
+    assert pod.shell(FETCH.format("api.example.com")) == (0, "hello from agents\n")
+    pod.remove()
+    assert_nothing_is_left(machine)
+
+
+def test_a_pod_cannot_go_while_the_daemon_is_away_and_goes_then(
+    containerd: Containerd, machine: Machine
+) -> None:
+    """What could not be removed is not forgotten: the engine is told to try again."""
+    pod = containerd.run_pod("web-4")
+    daemon = machine.world.netmgrd
+    daemon.kill()
+    with pytest.raises(grpc.RpcError, match="no netmgr daemon"):
+        pod.remove()
+    with pytest.raises(grpc.RpcError, match="no netmgr daemon"):
+        containerd.run_pod("web-5")
+    daemon.start()
+    assert names(machine) == ["team-web-4"]
+    containerd.remove_all()
+    assert_nothing_is_left(machine)
