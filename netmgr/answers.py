@@ -64,6 +64,17 @@ class Sandbox(TypedDict):
     kernel: NotRequired[Json | None]
 
 
+class Injection(TypedDict):
+    """What a runtime puts into a container of a sandbox that may not exist yet."""
+
+    name: str
+    exists: bool
+    netns: str
+    files: Files
+    mounts: list[Mount]
+    env: dict[str, str]
+
+
 class Plan(TypedDict):
     """The steps that a creation would walk; nothing was done."""
 

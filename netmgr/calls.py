@@ -12,6 +12,7 @@ from urllib.parse import quote
 from netmgr.answers import (
     CheckReport,
     Explanation,
+    Injection,
     Plan,
     PolicyChange,
     PolicyDoc,
@@ -147,6 +148,11 @@ def sandbox_list(labels: Sequence[str] = ()) -> Call[Sandboxes]:
     """Every sandbox, by name; those that have all these labels (`K=V`)."""
     words = "&".join(f"label={quote(label, safe='')}" for label in labels)
     return Call("GET", f"/v1/sandboxes?{words}" if words else "/v1/sandboxes")
+
+
+def sandbox_injection(name: str) -> Call[Injection]:
+    """What a runtime puts into a container of this sandbox, which need not exist yet."""
+    return Call("GET", f"/v1/sandboxes/{path_part(name)}/injection")
 
 
 def sandbox_show(name: str) -> Call[Sandbox]:

@@ -55,6 +55,7 @@ readonly needed_to_test='
 bind9-dnsutils        command:dig
 bubblewrap            command:bwrap
 busybox-static        command:busybox
+containerd            command:containerd
 containernetworking-plugins  file:/usr/lib/cni/bridge
 dnsmasq-base          command:dnsmasq
 git                   command:git

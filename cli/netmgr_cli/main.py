@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "hub": ("hub:hub", "Look at the namespace that all sandboxes end in."),
     "doctor": ("doctor:doctor", "Check what this host lacks, and say how to get it."),
     "oci": ("oci:oci", "Give containers of podman, Docker, containerd and runc sandboxes."),
+    "cdi": ("cdi:cdi", "Write CDI specifications: a sandbox as a device of containers."),
     "cni": ("cni:cni", "Be the CNI plugin of container runtimes, or install it."),
     "daemon": ("main:daemon", "Run the daemon in the foreground."),
     "completion": ("completion:completion", "Print the completion script of a shell."),

@@ -139,6 +139,38 @@ def show(session: Session, name: str, output: Format) -> None:
 
 @sandbox.command()
 @click.argument("name")
+@click.option(
+    "--for",
+    "form",
+    type=click.Choice(["systemd", "bwrap", "podman"]),
+    required=True,
+    help="Whose words: a unit's drop-in, or arguments of a command.",
+)
+@click.option("--needs", metavar="UNIT", help="systemd: the unit that makes the sandbox.")
+@speaks
+def inject(session: Session, name: str, form: str, needs: str | None) -> None:
+    """Print what brings a service or container into the sandbox NAME: namespace, certificates,
+    resolver, environment. NAME needs not exist yet.
+
+    \b
+    Examples:
+      netmgr sandbox inject demo --for systemd
+      netmgr sandbox inject demo --for systemd --needs netmgr-sandbox@demo.service
+      netmgr sandbox inject demo --for bwrap
+    """
+    from netmgr import calls
+    from netmgr_cli import inject as words
+
+    if needs is not None and form != "systemd":
+        raise BadInput("--needs names a unit: it goes with --for systemd")
+    with session.client() as client:
+        found = client.send(calls.sandbox_injection(name))
+    text = words.render_systemd(found, needs) if form == "systemd" else words.FORMS[form](found)
+    click.echo(text, nl=False)
+
+
+@sandbox.command()
+@click.argument("name")
 @shows
 @speaks
 def check(session: Session, name: str, output: Format) -> int:

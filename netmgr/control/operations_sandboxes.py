@@ -49,6 +49,14 @@ _SANDBOX: Final[answers.Sandbox] = {
     ],
     "env": {"SSL_CERT_FILE": f"{_DIR}/ca-bundle.pem", "NODE_EXTRA_CA_CERTS": f"{_DIR}/ca.pem"},
 }
+_INJECTION: Final[answers.Injection] = {
+    "name": "build-18",
+    "exists": False,
+    "netns": "/run/netns/netmgr-build-18",
+    "files": _SANDBOX["files"],
+    "mounts": _SANDBOX["mounts"],
+    "env": _SANDBOX["env"],
+}
 _CHANGED: Final[answers.PolicyChange] = {
     "revision": 4,
     "digest": _DIGEST,
@@ -136,7 +144,7 @@ SANDBOXES: Final = {
     ),
     ("GET", "/v1/sandboxes"): Operation(
         "sandbox_list",
-        "Every sandbox, by name",
+        "Every sandbox, or those with all of the given labels, by name",
         answers.Sandboxes,
         got={"sandboxes": [_SANDBOX]},
     ),
@@ -171,6 +179,12 @@ SANDBOXES: Final = {
         sent={"stores": ["java", "nss"]},
         got=_SANDBOX,
         errors=NOT_FOUND,
+    ),
+    ("GET", "/v1/sandboxes/{name}/injection"): Operation(
+        "sandbox_injection",
+        "What a runtime puts into a container of this sandbox, which need not exist yet",
+        answers.Injection,
+        got=_INJECTION,
     ),
     ("GET", "/v1/sandboxes/{name}/check"): Operation(
         "sandbox_check",

@@ -13,6 +13,7 @@ from netmgr.daemon.policy_desk import Change
 from netmgr.daemon.sandbox_spec import Living, SandboxSpec
 from netmgr.errors import BadInput
 from netmgr.inference.scope import parse_scope
+from netmgr.model import parse_sandbox_name
 
 JsonObject = dict[str, Any]
 
@@ -23,6 +24,7 @@ def sandbox_routes(office: Office) -> APIRouter:
     """Routes of the life of sandboxes, and of their policies."""
     router = APIRouter(prefix="/v1")
     _add_life(router, office)
+    _add_contents(router, office)
     _add_policy(router, office, "/sandboxes/{name}/policy")
     _add_policy(router, office, "/policy")
     _add_proposals(router, office)
@@ -74,10 +76,19 @@ def _add_life(router: APIRouter, office: Office) -> None:
         await life.delete(name)
         return {"removed": [name]}
 
+
+def _add_contents(router: APIRouter, office: Office) -> None:
+    """What is in a sandbox, and what belongs into one."""
+    life = office.lifecycle
+
     @router.post("/sandboxes/{name}/trust")
     async def add_trust(name: str, body: schema.AddTrustStores, request: Request) -> JsonObject:
         office.allow(request, Need.SANDBOX)
         return await life.add_trust_stores(name, body.stores)
+
+    @router.get("/sandboxes/{name}/injection")
+    async def injection(name: str) -> JsonObject:
+        return life.injection(parse_sandbox_name(name))
 
     @router.get("/sandboxes/{name}/check")
     async def compare(name: str) -> JsonObject:

@@ -343,6 +343,20 @@ class Lifecycle:
         """Whether a network namespace (device, inode) is a sandbox's."""
         return self._core.residents.in_netns(identity) is not None
 
+    def injection(self, name: SandboxName) -> JsonObject:
+        """What a runtime puts into a container of this sandbox, whether it exists already or not:
+        all of it follows from the name."""
+        core = self._core
+        directory, paths = core.trust.directory(name), core.trust.paths(name)
+        return {
+            "name": name,
+            "exists": name in core.residents,
+            "netns": str(core.settings.netns_path(name)),
+            "files": injection.files(directory, paths),
+            "mounts": injection.mounts(directory, paths),
+            "env": injection.trust_env(paths),
+        }
+
     def describe(self, resident: Resident) -> JsonObject:
         """The sandbox object of the API."""
         core, row = self._core, resident.row

@@ -134,6 +134,12 @@ class Machine:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text)
 
+    def forget(self, *patterns: str) -> None:
+        """Remove files of the machine, by patterns relative to its root."""
+        for pattern in patterns:
+            for path in self.own.glob(pattern):
+                path.unlink()
+
     def processes(self) -> dict[int, str]:
         """Processes that live in the machine's mount namespace."""
         own = os.stat(f"/proc/{self._holder.pid}/ns/mnt").st_ino

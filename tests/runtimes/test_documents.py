@@ -36,7 +36,8 @@ def run(machine: Machine, block: Block) -> Iterator[str]:
     commands = block.commands
     for number, command in enumerate(commands, 1):
         last = int(value) if kind == "exit" and number == len(commands) else 0
-        done = machine.run("bash", "-e", "-c", f"exec 2>&1; {command.text}")
+        script = command.text.replace("/run/netns/netmgr-", f"/run/netns/{machine.world.id}-")
+        done = machine.run("bash", "-e", "-c", f"exec 2>&1; {script}")
         story = f"$ {command.text}\n{done.stdout}"
         if done.returncode != last:
             yield f"status {done.returncode}, not {last}: {story}"
@@ -53,6 +54,7 @@ def test_what_a_document_shows_is_so(name: str, machine: Machine, podman: Podman
     ]
     podman.remove_all()
     machine.world.netmgrd.delete_sandboxes()
+    machine.forget("opt/cni/bin/*", "etc/cni/net.d/*", "etc/cdi/*", "etc/netmgr/policies/*")
     assert problems == [], "\n\n".join(problems)
 
 

@@ -141,16 +141,10 @@ def _is_same(one: str, other: str) -> bool:
 def _own(request: Request) -> Json | None:
     """The container's sandbox, as it is listed. It is found by its labels, not by its name: what
     deletes it need not know how it was named, and never deletes another container's."""
-    found = _sandboxes(request, {CONTAINER: request.container})
-    return found[0] if found else None
-
-
-def _sandboxes(request: Request, labels: dict[str, str]) -> list[Json]:
-    """This network's sandboxes that have these labels."""
-    words = {NETWORK: request.network} | labels
+    words = {NETWORK: request.network, CONTAINER: request.container}
     query = "&".join(f"label={wire.quote(f'{key}={value}')}" for key, value in words.items())
-    listed = wire.ask(request.socket, "GET", f"/v1/sandboxes?{query}").get("sandboxes")
-    return listed if isinstance(listed, list) else []
+    found = wire.ask(request.socket, "GET", f"/v1/sandboxes?{query}").get("sandboxes")
+    return found[0] if isinstance(found, list) and found else None
 
 
 def _remove(request: Request) -> None:
@@ -192,10 +186,8 @@ def _collect(request: Request) -> None:
     valid = request.valid
     if valid is None:
         raise Fault(INVALID_CONFIG, f"GC needs {VALID}")
-    for sandbox in _sandboxes(request, {}):
-        labels = sandbox.get("labels")
-        if isinstance(labels, dict) and labels.get(CONTAINER) not in valid:
-            _delete(request, str(sandbox["name"]))
+    body: Json = {"keep": sorted(valid), "by": CONTAINER, "labels": {NETWORK: request.network}}
+    wire.ask(request.socket, "POST", "/v1/sandboxes/gc", body, wire.CHANGE_S)
 
 
 def _look(request: Request) -> None:
