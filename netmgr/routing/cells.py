@@ -5,7 +5,7 @@ not (`other`). Two files are compared over the words of both. Knows nothing of d
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Final
 
@@ -138,17 +138,17 @@ def _base(file: RoutingFile) -> RouteContext:
 def _with(context: RouteContext, axis: str, value: Any) -> RouteContext:
     match axis:
         case "label" | "tenant" | "route" | "protocol" | "stream" | "needs":
-            return replace(context, **{axis: value})
+            return context._replace(**{axis: value})
         case "sandbox":
-            return replace(context, sandbox_id=value)
+            return context._replace(sandbox_id=value)
         case "tokens":
-            return replace(context, tokens_in=value)
+            return context._replace(tokens_in=value)
     if axis.startswith("workload."):
         key = axis.removeprefix("workload.")
-        return replace(context, workload={**context.workload, key: value})
+        return context._replace(workload={**context.workload, key: value})
     if isinstance(value, bool):
-        return replace(context, flags=context.flags | {axis}) if value else context
-    return replace(context, sets={**context.sets, axis: value})
+        return context._replace(flags=context.flags | {axis}) if value else context
+    return context._replace(sets={**context.sets, axis: value})
 
 
 def _axis(name: str, values: Iterable[str]) -> Axis:

@@ -7,7 +7,7 @@ given it cannot leak.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, Protocol, TypeVar
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from netmgr.reasons import Reason
 
@@ -17,11 +17,11 @@ API_VERSION: Final = 1  # of ModelRouter and Scorer
 DEFAULT_ROUTE: Final = "default"
 MAX_OUTPUT: Final = 0  # tokens_out_max of a request that names no bound
 
-V = TypeVar("V")
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 def _none() -> Mapping[str, Any]:
-    return MappingProxyType({})
+    return _NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,7 @@ class EndpointView:
     health: Health = UNKNOWN_HEALTH
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A model call before anything was derived from what middleware said about it.
 
     Attributes:
@@ -118,7 +117,7 @@ class Request:
     request_id: str = ""
     sandbox: str = ""
     tenant: str | None = None
-    workload: Mapping[str, str] = field(default_factory=_none)
+    workload: Mapping[str, str] = _NONE
     protocol: str = "openai_chat_completions"
     model: str | None = None
     stream: bool = False
@@ -126,12 +125,12 @@ class Request:
     tokens_in: int = 0
     tokens_out_max: int = MAX_OUTPUT
     conversation: str = ""
-    hints: Mapping[str, str] = field(default_factory=_none)
+    hints: Mapping[str, str] = _NONE
 
 
-@dataclass(frozen=True, slots=True)
-class RouteContext:
-    """All that a decision depends on, health aside. Two equal contexts get equal plans.
+class RouteContext(NamedTuple):
+    """All that a decision depends on, health aside. Two equal contexts get equal plans. (Named
+    tuples are made five times as fast as frozen data classes, and these are made for every call.)
 
     Attributes:
         route: name in `routes` that is meant.
@@ -154,8 +153,8 @@ class RouteContext:
     tokens_out_max: int
     label: str
     flags: frozenset[str] = frozenset()
-    sets: Mapping[str, frozenset[str]] = field(default_factory=_none)
-    hints: Mapping[str, str] = field(default_factory=_none)
+    sets: Mapping[str, frozenset[str]] = _NONE
+    hints: Mapping[str, str] = _NONE
     unscanned: tuple[str, ...] = ()
     exceeded: frozenset[str] = frozenset()
     generation: int = 0

@@ -1,7 +1,7 @@
 """Owns: what one routing file permits that another one does not, cell by cell."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from netmgr.routing.cells import Cell, axes, cells
@@ -58,7 +58,7 @@ def _permitted(generation: Generation, cell: Cell) -> frozenset[EndpointId]:
     if ctx.label not in generation.file.sensitivity.order:
         return frozenset()
     if ctx.route not in generation.file.routes:
-        ctx = replace(ctx, route="default")
+        ctx = ctx._replace(route="default")
     return frozenset(generation.decide(ctx).endpoints)
 
 

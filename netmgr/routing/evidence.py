@@ -7,24 +7,19 @@ cannot change the route, and no stage lowers what another one raised. Knows noth
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
-from netmgr.middleware.contract import Finding, Mitigation, StageResult, Status
+from netmgr.middleware.contract import Finding, Level, Mitigation, StageResult, Status
 from netmgr.routing.language import CONFIDENCES, Promotion, Sensitivity, StageRule
 
 MAX_SET: Final = 256  # members of one promoted set
 _MEMBER: Final = re.compile(r"[A-Za-z0-9_./:-]{1,64}")
-_BOOL: Final = {"true": True, "false": False}
+_TRUE: Final = "true"
+_FALSE: Final = "false"
 
 
-class _Unparsable(Exception):
-    """A promoted value that is not of its type."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What is known of a request's content.
 
     Attributes:
@@ -33,23 +28,43 @@ class Evidence:
 
     label: str
     flags: frozenset[str] = frozenset()
-    sets: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
+    sets: Mapping[str, frozenset[str]] = MappingProxyType({})
     unscanned: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
 class _Merge:
-    """Gathers; everything in it only ever grows.
+    """Gathers; everything in it only ever grows. Labels are ranks here, -1 for none.
 
     Attributes:
-        said: labels that stages gave the request.
-        raised: labels that findings and stages which failed lead to: they never lower.
+        said: the highest label that stages gave the request.
+        raised: the highest that findings, and stages which failed, lead to: they never lower.
+        well: names of stages that did their work, `failed` of those that did not.
     """
 
-    said: set[str]
-    raised: set[str]
-    flags: set[str]
-    sets: dict[str, frozenset[str]]
+    __slots__ = ("failed", "flags", "raised", "said", "sets", "well")
+
+    def __init__(self) -> None:
+        self.said = -1
+        self.raised = -1
+        self.flags: set[str] = set()
+        self.sets: dict[str, frozenset[str]] = {}
+        self.well: set[str] = set()
+        self.failed: set[str] = set()
+
+
+class _Stage:
+    """What one stage may say, ready for looking up."""
+
+    __slots__ = ("findings", "name", "promotions")
+
+    def __init__(self, rule: StageRule, sensitivity: Sensitivity) -> None:
+        self.name = rule.name
+        self.promotions = rule.promotions
+        # type -> (rank of the label, the least confidence)
+        self.findings = {
+            each.type: (sensitivity.rank(each.raises), CONFIDENCES.index(each.min_confidence))
+            for each in rule.findings
+        }
 
 
 class Promoter:
@@ -60,9 +75,13 @@ class Promoter:
     """
 
     def __init__(self, sensitivity: Sensitivity, stages: Iterable[StageRule]) -> None:
-        self._sensitivity = sensitivity
-        self._stages = {stage.name: stage for stage in stages}
-        self._required = frozenset(s.name for s in self._stages.values() if s.required)
+        rules = tuple(stages)
+        self._order = sensitivity.order
+        self._ranks = {label: rank for rank, label in enumerate(sensitivity.order)}
+        self._unlabelled = sensitivity.rank(sensitivity.unlabelled)
+        self._unscanned = sensitivity.rank(sensitivity.unscanned)
+        self._stages = {rule.name: _Stage(rule, sensitivity) for rule in rules}
+        self._required = frozenset(rule.name for rule in rules if rule.required)
         self._at_rest = self._derive(())
 
     def evidence(self, results: Iterable[StageResult], at_least: str | None = None) -> Evidence:
@@ -73,85 +92,90 @@ class Promoter:
         """
         given = tuple(results)
         found = self._derive(given) if given else self._at_rest
-        if at_least is None or at_least == found.label:
+        if at_least is None or self._ranks[at_least] <= self._ranks[found.label]:
             return found
-        label = self._sensitivity.highest(found.label, at_least)
-        return Evidence(label, found.flags, found.sets, found.unscanned)
+        return found._replace(label=at_least)
 
     def _derive(self, results: tuple[StageResult, ...]) -> Evidence:
-        merge = _Merge(set(), set(), set(), {})
-        looked: dict[str, bool] = {}
+        merge = _Merge()
         for result in results:
             stage = self._stages.get(result.stage)
             if stage is not None:
-                well = self._take(stage, result, merge)
-                looked[stage.name] = looked.get(stage.name, True) and well
-        unscanned = tuple(sorted(n for n in self._required if not looked.get(n, False)))
-        known = self._sensitivity
-        labels = [*merge.raised, *(merge.said or {known.unlabelled})]
-        if unscanned:
-            labels.append(known.unscanned)
-        sets = MappingProxyType(merge.sets)
-        return Evidence(known.highest(*labels), frozenset(merge.flags), sets, unscanned)
+                looked = merge.well if self._take(stage, result, merge) else merge.failed
+                looked.add(stage.name)
+        rank = max(merge.raised, merge.said if merge.said >= 0 else self._unlabelled)
+        unscanned: tuple[str, ...] = ()
+        if not self._required <= merge.well - merge.failed:
+            unscanned = tuple(sorted(self._required - (merge.well - merge.failed)))
+            rank = max(rank, self._unscanned)
+        return Evidence(self._order[rank], frozenset(merge.flags), merge.sets, unscanned)
 
-    def _take(self, stage: StageRule, result: StageResult, merge: _Merge) -> bool:
+    def _take(self, stage: _Stage, result: StageResult, merge: _Merge) -> bool:
         """Take one result; whether the stage did its work. What one says that did not counts all
         the same where it makes the request more sensitive."""
         well = result.status is Status.OK
-        for promotion in stage.promotions:
-            text = result.metadata.get(promotion.key)
-            if text is not None:
-                try:
-                    self._promote(promotion, text, merge, well)
-                except _Unparsable:
+        if result.metadata:
+            for promotion in stage.promotions:
+                text = result.metadata.get(promotion.key)
+                if text is not None and not self._promote(promotion, text, merge, well):
                     well = False
-        for rule in stage.findings:
-            least = CONFIDENCES.index(rule.min_confidence)
-            for finding in result.findings:
-                if finding.type == rule.type and _counts(finding, result, least):
-                    merge.raised.add(rule.raises)
+        for finding in result.findings:
+            raises = stage.findings.get(finding.type)
+            if raises is not None and _counts(finding, result, raises[1]):
+                merge.raised = max(merge.raised, raises[0])
         return well
 
-    def _promote(self, promotion: Promotion, text: str, merge: _Merge, well: bool) -> None:
+    def _promote(self, promotion: Promotion, text: str, merge: _Merge, well: bool) -> bool:
+        """Take one promoted value; False where it is not of its type."""
+        name = promotion.name
         match promotion.type:
             case "label":
-                if text not in self._sensitivity.order:
-                    raise _Unparsable(text)
+                rank = self._ranks.get(text)
+                if rank is None:
+                    return False
                 if well:
-                    merge.said.add(text)
+                    merge.said = max(merge.said, rank)
                 else:
-                    merge.raised.add(text)
+                    merge.raised = max(merge.raised, rank)
             case "bool":
-                if text not in _BOOL:
-                    raise _Unparsable(text)
-                if _BOOL[text]:
-                    merge.flags.add(promotion.name)
+                if text == _TRUE:
+                    merge.flags.add(name)
+                return text in (_TRUE, _FALSE)
             case _:
                 members = _members(text)
-                merge.sets[promotion.name] = merge.sets.get(promotion.name, frozenset()) | members
+                if members is None:
+                    return False
+                merge.sets[name] = merge.sets.get(name, frozenset()) | members
+        return True
 
 
 def _counts(finding: Finding, result: StageResult, least: int) -> bool:
     """Whether a finding raises the label. One that was removed does not, if the same stage did
     give back another body; that the policy let that pass is why the request came here."""
-    removed = finding.mitigation is Mitigation.REMOVED
-    if removed and result.status is Status.OK and result.body is not None:
+    if (
+        finding.mitigation is Mitigation.REMOVED
+        and result.status is Status.OK
+        and result.body is not None
+    ):
         return False
-    level = finding.confidence.value
-    return level not in CONFIDENCES or CONFIDENCES.index(level) >= least
+    if not least:
+        return True
+    confidence = finding.confidence  # by identity: an enumeration's hash and value are slow
+    return confidence is not Level.LOW and (least == 1 or confidence is not Level.MEDIUM)
 
 
-def _members(text: str) -> frozenset[str]:
-    """A set as a stage writes it: a JSON list of words, or words between commas."""
+def _members(text: str) -> frozenset[str] | None:
+    """A set as a stage writes it: a JSON list of words, or words between commas; None where it is
+    neither."""
     if text.startswith("["):
         try:
             items = json.loads(text)
         except (ValueError, RecursionError):
-            raise _Unparsable(text) from None
+            return None
     else:
         items = [word.strip() for word in text.split(",") if word.strip()]
     if not isinstance(items, list) or len(items) > MAX_SET:
-        raise _Unparsable(text)
+        return None
     if not all(isinstance(item, str) and _MEMBER.fullmatch(item) for item in items):
-        raise _Unparsable(text)
+        return None
     return frozenset(items)

@@ -92,6 +92,7 @@ class Generation:
         self._orders = Orders(file.endpoints, file.routes, file.prefer)
         self._router = router
         self._memo: dict[tuple[Any, ...], _Kept] = {}
+        self._reasons: dict[tuple[Any, ...], dict[EndpointId, str]] = {}
         self._views: tuple[int, dict[EndpointId, EndpointView]] = (-1, {})
         self._by_id = {each.id: each for each in file.endpoints}
         self._compile(bindings or {})
@@ -156,6 +157,15 @@ class Generation:
 
     def rejected(self, ctx: RouteContext) -> dict[EndpointId, str]:
         """Of the route's endpoints that are not permitted, the first rule that removed each."""
+        key = self._key(ctx)
+        kept = self._reasons.get(key)
+        if kept is None:
+            if len(self._reasons) >= MAX_MEMO:
+                self._reasons.clear()
+            kept = self._reasons[key] = self._why(ctx)
+        return kept
+
+    def _why(self, ctx: RouteContext) -> dict[EndpointId, str]:
         found: dict[EndpointId, str] = {}
         tests = [*self._always(ctx), *((r.id, r.mask) for r in self._rules if holds(r.when, ctx))]
         tests += [(name, mask) for name, mask in self._budgets if name in ctx.exceeded]
