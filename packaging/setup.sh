@@ -56,9 +56,11 @@ bind9-dnsutils        command:dig
 bubblewrap            command:bwrap
 busybox-static        command:busybox
 containerd            command:containerd
+default-jdk-headless  command:javac
 containernetworking-plugins  file:/usr/lib/cni/bridge
 dnsmasq-base          command:dnsmasq
 git                   command:git
+libnss3-tools         command:certutil
 netcat-openbsd        command:nc
 nginx-light           command:nginx
 openssh-client        command:ssh
@@ -67,6 +69,8 @@ openssl               command:openssl
 podman                command:podman
 postgresql            command:pg_ctlcluster
 postgresql-client     command:psql
+ruby                  command:ruby
+wget                  command:wget
 runc                  command:runc
 util-linux            command:nsenter'
 

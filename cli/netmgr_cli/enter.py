@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -54,6 +54,7 @@ class Errand:
         netns: path of the sandbox's network namespace, as the daemon named it.
         run_dir: the sandbox's files.
         hidden_dirs: further directories that are empty inside.
+        work: done in place of a command: it must not import anything then.
     """
 
     command: tuple[str, ...]
@@ -62,6 +63,7 @@ class Errand:
     run_dir: Path
     env: Mapping[str, str]
     hidden_dirs: tuple[Path, ...] = field(default=())
+    work: Callable[[], int] | None = None
 
     @classmethod
     def into(

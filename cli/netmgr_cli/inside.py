@@ -79,7 +79,8 @@ def _prepare(errand: "Errand", namespace: int, *, interactive: bool) -> tuple[in
     here = _working_directory()
     setns(namespace, CLONE_NEWNET)
     unshare(CLONE_NEWNS | CLONE_NEWIPC)
-    build(Scene(errand.run_dir, errand.hidden_dirs, sockets))
+    home = Path(errand.identity.home)
+    build(Scene(errand.run_dir, errand.hidden_dirs, sockets, home))
     terminals = _open_terminal(errand.identity.uid) if interactive else None
     leave_session_keyring(machine)
     _give_up_privileges(errand, machine)
@@ -189,7 +190,7 @@ def _become_command(errand: "Errand", terminal: int | None) -> NoReturn:
                 signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
         _close_all_but({0, 1, 2})
-        status = _execute(errand)
+        status = _execute(errand) if errand.work is None else errand.work()
     finally:
         os._exit(status)
 

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from netmgr.errors import BadInput, Conflict, NetmgrError, NotFound, Unreachable
 from netmgr_cli import screen
 from netmgr_cli.options import Session, need_root, parse_pairs, read_policy, speaks
 from netmgr_cli.sandbox import creates
+
+if TYPE_CHECKING:
+    from netmgr_cli.identity import Identity
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -52,7 +55,7 @@ def run(session: Session, name: str | None, user: str | None, **given: Any) -> i
     with _ending_in_order() as ending, _some_daemon(session) as (socket_path, private):
         ending.check()
         here = Session(socket_path)
-        with _sandbox(here, name, wanted) as (box, secret_names):
+        with _sandbox(here, name, wanted, identity) as (box, secret_names):
             errand = Errand.into(box, given["command"], identity, hide=secret_names, cover=private)
             ending.check()
             return enter(errand)
@@ -154,10 +157,11 @@ def _state_directory() -> Path:
 
 @contextlib.contextmanager
 def _sandbox(
-    session: Session, name: str | None, wanted: dict[str, Any]
+    session: Session, name: str | None, wanted: dict[str, Any], identity: "Identity"
 ) -> Iterator[tuple[Any, frozenset[str]]]:
     """A sandbox for as long as the block runs, and the names of variables that hold credentials."""
     from netmgr import calls, provider_calls
+    from netmgr_cli.host_stores import with_stores
 
     if name is not None:
         _refuse_existing(session, name)
@@ -166,7 +170,8 @@ def _sandbox(
         secret_names = provider_calls.credential_names(client.send(provider_calls.provider_list()))
     try:
         with session.client() as client:
-            box = client.send(calls.sandbox_create(chosen, **wanted))
+            made = client.send(calls.sandbox_create(chosen, **wanted))
+            box = with_stores(client, made, identity)
         yield box, secret_names
     except (BadInput, Conflict):
         raise  # nothing was made

@@ -276,16 +276,17 @@ def exec_(session: Session, name: str, user: str | None, command: tuple[str, ...
     """
     from netmgr import calls, provider_calls
     from netmgr_cli.enter import Errand, enter
+    from netmgr_cli.host_stores import with_stores
     from netmgr_cli.identity import choose_identity
 
     need_root("sandbox exec")
     command = command[1:] if command[0] == "--" else command  # click leaves it behind NAME
     if not command:
         raise BadInput("name the command to run after `--`")
-    with session.client() as client:
-        answer = client.send(calls.sandbox_show(name))
-        secret_names = provider_calls.credential_names(client.send(provider_calls.provider_list()))
     identity = choose_identity(user)
+    with session.client() as client:
+        answer = with_stores(client, client.send(calls.sandbox_show(name)), identity)
+        secret_names = provider_calls.credential_names(client.send(provider_calls.provider_list()))
     # After NAME click hands the separating `--` through, because options end at NAME already.
     words = command[1:] if command[0] == "--" else command
     return enter(Errand.into(answer, words, identity, hide=secret_names))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from netmgr.errors import HostFailed
+from netmgr.keys.injection import BUNDLE_TARGETS, JAVA_TARGETS, NSS_TARGETS
 from netmgr_cli.linux import (
     MS_BIND,
     MS_NODEV,
@@ -50,13 +51,18 @@ PATH_COLUMN: Final = 7  # of /proc/net/unix, proc_net(5)
 MAX_TABLE: Final = 16 * 1024 * 1024  # bytes of /proc/net/unix; about 100 per socket
 
 REQUIRED_FILES: Final = ("resolv.conf", "hosts", "ca-bundle.pem")
-SANDBOX_FILES: Final = (*REQUIRED_FILES, "ca.pem", "env")
-BUNDLES: Final = (
-    Path("/etc/ssl/certs/ca-certificates.crt"),  # Debian, Alpine, Arch
-    Path("/etc/pki/tls/certs/ca-bundle.crt"),  # RHEL, Fedora
-    Path("/etc/ssl/ca-bundle.pem"),  # SUSE
-    Path("/etc/ssl/cert.pem"),  # what LibreSSL and musl distributions' OpenSSL read
+JAVA_STORE: Final = "cacerts.p12"
+NSS_STORE: Final = "nssdb"
+SANDBOX_FILES: Final = (*REQUIRED_FILES, "ca.pem", "env", JAVA_STORE, NSS_STORE)
+# certifi's own list, where Python's packages are the system's: code that asks certifi itself reads
+# no variable.
+CERTIFI_PATTERNS: Final = (
+    "usr/lib/python3*/*-packages/certifi/cacert.pem",
+    "usr/lib/python3*/*-packages/pip/_vendor/certifi/cacert.pem",
+    "usr/local/lib/python3*/*-packages/certifi/cacert.pem",
+    "usr/local/lib/python3*/*-packages/pip/_vendor/certifi/cacert.pem",
 )
+USER_NSS: Final = ".pki/nssdb"  # below HOME: Chromium's and others'
 
 # Files that uid 0 may write, or read secrets from, without any capability. As in the OCI runtime
 # specification's default configuration (maskedPaths, readonlyPaths).
@@ -81,11 +87,13 @@ class Scene:
         run_dir: the sandbox's directory of files, at its own path inside too.
         hidden_dirs: directories that become empty.
         sockets: paths of the host's unix sockets.
+        home: the user's directory.
     """
 
     run_dir: Path
     hidden_dirs: tuple[Path, ...]
     sockets: tuple[Path, ...]
+    home: Path
 
 
 def listening_sockets() -> tuple[Path, ...]:
@@ -126,13 +134,24 @@ def build(scene: Scene) -> None:
         _bind(fd, scene.run_dir / name, roots)
     _bind(files["resolv.conf"], Path("/etc/resolv.conf"), roots)
     _bind(files["hosts"], Path("/etc/hosts"), roots)
-    for bundle in BUNDLES:
-        if bundle.exists() or _is_below(Path(os.path.realpath(bundle)), roots):
-            _bind(files["ca-bundle.pem"], bundle, roots)
+    for name, targets in _stores(scene.home).items():
+        for target in targets if name in files else ():
+            if target.exists() or _is_below(Path(os.path.realpath(target)), roots):
+                _bind(files[name], target, roots)
     if name_service is not None:
         _place_name_service(name_service, roots)
     for fd in files.values():
         os.close(fd)
+
+
+def _stores(home: Path) -> dict[str, tuple[Path, ...]]:
+    """Where the sandbox's stores of certificates lie over the host's."""
+    certifi = (path for pattern in CERTIFI_PATTERNS for path in Path("/").glob(pattern))
+    return {
+        "ca-bundle.pem": (*BUNDLE_TARGETS, *certifi),
+        JAVA_STORE: JAVA_TARGETS,
+        NSS_STORE: (*NSS_TARGETS, home / USER_NSS),
+    }
 
 
 def _open_files(run_dir: Path) -> dict[str, int]:
@@ -275,7 +294,10 @@ def _bind(fd: int, target: Path, roots: tuple[Path, ...]) -> None:
                 f"the host has no {place} to put the sandbox's file over: create an empty one"
             )
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.touch()
+        if stat.S_ISDIR(os.stat(f"/proc/self/fd/{fd}").st_mode):
+            place.mkdir()
+        else:
+            place.touch()
     mount(place, MS_BIND, source=f"/proc/self/fd/{fd}")
     mount(place, MS_REMOUNT | MS_BIND | MS_RDONLY | PLAIN)
 

@@ -25,9 +25,6 @@ JAVA_TARGETS: Final = (
 )
 NSS_TARGETS: Final = (Path("/etc/pki/nssdb"),)  # the system's own; a user's: docs/trust.md
 
-# What everybody knows: a store of public certificates has no secret, but Java asks for a word.
-JAVA_PASSWORD: Final = "changeit"  # noqa: S105 - the JDK's own, for its cacerts
-
 JAVA_VARIABLE: Final = "JAVA_TOOL_OPTIONS"  # added to what is there, where something is
 
 # Programs whose variable replaces their own list of authorities: they get the merged bundle.
@@ -78,9 +75,7 @@ def trust_env(paths: TrustPaths) -> dict[str, str]:
     env |= {name: str(paths.ca) for name in _EXTRA_VARIABLES}
     if paths.java is not None:
         env[JAVA_VARIABLE] = (
-            f"-Djavax.net.ssl.trustStore={paths.java} "
-            f"-Djavax.net.ssl.trustStoreType=PKCS12 "
-            f"-Djavax.net.ssl.trustStorePassword={JAVA_PASSWORD}"
+            f"-Djavax.net.ssl.trustStore={paths.java} -Djavax.net.ssl.trustStoreType=PKCS12"
         )
     return env
 

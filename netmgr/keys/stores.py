@@ -13,19 +13,15 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import PrivateFormat, pkcs12
+from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
 
 from netmgr.errors import HostFailed
-from netmgr.keys.injection import JAVA_PASSWORD
 
 JAVA: Final = "java"
 NSS: Final = "nss"
 STORES: Final = (JAVA, NSS)
 
 NICKNAME: Final = "netmgr sandbox"
-# The password is public, so rounds protect nothing: they would only cost every start of a JVM.
-MAC_ROUNDS: Final = 1000
 CERTUTIL: Final = "certutil"
 CERTUTIL_S: Final = 20.0  # it takes 0.1 s; its random numbers wait for nobody
 NSS_FILES: Final = ("cert9.db", "key4.db", "pkcs11.txt")
@@ -45,14 +41,36 @@ def java_truststore(own_pem: str, system: bytes) -> bytes:
     entries = [pkcs12.PKCS12Certificate(own, NICKNAME.encode())]
     for number, certificate in enumerate(_readable(system), 1):
         entries.append(pkcs12.PKCS12Certificate(certificate, f"system {number}".encode()))
-    encryption = (
-        PrivateFormat.PKCS12.encryption_builder()
-        .kdf_rounds(MAC_ROUNDS)
-        .key_cert_algorithm(pkcs12.PBES.PBESv2SHA256AndAES256CBC)
-        .hmac_hash(SHA256())
-        .build(JAVA_PASSWORD.encode())
-    )
-    return pkcs12.serialize_java_truststore(entries, encryption)
+    return _without_mac(pkcs12.serialize_java_truststore(entries, NoEncryption()))
+
+
+def _without_mac(pfx: bytes) -> bytes:
+    """A PFX, which is a sequence of version, content and MAC (RFC 7292, section 4), without the
+    MAC. The JDK reads its own list of authorities without a password, other programs with
+    `changeit`; a store that is bound to no password is right for both, and holds no secret."""
+    body = pfx[_header(pfx, 0) :]
+    version = _end(body, 0)
+    content = body[: _end(body, version)]
+    return b"\x30" + _length(len(content)) + content
+
+
+def _header(der: bytes, at: int) -> int:
+    """Where the content of the element at `at` begins (X.690, section 8.1.3)."""
+    first = der[at + 1]
+    return at + 2 + (first & 0x7F if first & 0x80 else 0)
+
+
+def _end(der: bytes, at: int) -> int:
+    begin = _header(der, at)
+    long = der[at + 2 : begin]
+    return begin + (int.from_bytes(long) if long else der[at + 1])
+
+
+def _length(number: int) -> bytes:
+    if number < 0x80:
+        return bytes([number])
+    octets = number.to_bytes((number.bit_length() + 7) // 8)
+    return bytes([0x80 | len(octets)]) + octets
 
 
 def _readable(system: bytes) -> list[x509.Certificate]:
