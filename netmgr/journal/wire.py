@@ -23,7 +23,8 @@ _WORDS: Final[dict[str, frozenset[str]]] = {
 _TEXTS: Final = ("sandbox", "tenant", "rule", "message", "remedy")
 _COUNTS: Final = ("policy_revision", "bytes_in", "bytes_out", "count")
 _PARTS: Final = ("destination", "process", "http", "inference")
-_LISTS: Final = ("ancestors", "attempts")  # of a process, of an inference request
+_LISTS: Final = ("ancestors", "tried", "plan", "unscanned")  # of a process, of a model call
+_MAPS: Final = ("rejected",)  # of a model call: which endpoint was left out, and why
 _FIELDS: Final = frozenset({"time", "duration_ms", *_WORDS, *_TEXTS, *_COUNTS, *_PARTS})
 _REQUIRED: Final = frozenset({"time", "sandbox", "kind", "verdict", "reason", "message", "count"})
 
@@ -114,7 +115,7 @@ def _is_optional_part(value: Any) -> bool:
     for key, item in value.items():  # most of a record is here: texts are passed by at once
         if type(item) in _WORDLIKE or _is_number(item):
             continue
-        if key not in _LISTS or not _is_list(item):
+        if not (key in _LISTS and _is_list(item)) and not (key in _MAPS and _is_flat(item)):
             return False
     return True
 

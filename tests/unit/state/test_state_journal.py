@@ -173,7 +173,14 @@ class TestWire:
             extra={
                 "process": {"exe": "/bin/curl", "pid": 7, "ancestors": ["/bin/sh"], "sha256": None},
                 "http": {"method": "GET", "path": "/" + "%" * 4095, "status": 403},
-                "inference": {"model": "m", "attempts": [{"route": "r"}], "ttfb_ms": 1.5},
+                "inference": {
+                    "model": "m",
+                    "attempts": 1,
+                    "tried": [{"endpoint": "e", "status": 503}],
+                    "plan": ["e", "f"],
+                    "rejected": {"g": "too small"},
+                    "ttfb_ms": 1.5,
+                },
                 "bytes_in": 5,
                 "duration_ms": 0.25,
             },
