@@ -45,7 +45,8 @@ def probe_all(env: Mapping[str, str], databases: tuple[str, ...]) -> int:
     """
     found = [(program, path) for program in PROGRAMS if (path := find(program, env)) is not None]
     with _directory() as temporary, ThreadPoolExecutor(AT_ONCE) as pool:
-        for answer in pool.map(lambda one: _ask(*one, env, temporary, databases), found):
+        asking = [pool.submit(_ask, *one, env, temporary, databases) for one in found]
+        for answer in (asked.result() for asked in asking):
             sys.stdout.write(json.dumps(answer) + "\n")
             sys.stdout.flush()
     return 0

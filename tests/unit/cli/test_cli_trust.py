@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netmgr_cli import trust_doctor
+from netmgr_cli import render, trust_doctor
 from netmgr_cli.container import inner_id
+from netmgr_cli.trust import _examination
 from netmgr_cli.trust_probe import MAX_OUTPUT, find, run
 from netmgr_cli.trust_programs import ABSENT, MARK, PROGRAMS, Program, Verdict, judge, remedy
 
@@ -89,6 +90,17 @@ def test_whatever_they_say_is_a_verdict_of_bounded_length(
 )  # fmt: skip
 def test_what_would_help_is_said(name: str, output: str, advice: list[str]) -> None:
     assert remedy(BY_NAME[name], BOX, output) == advice
+
+
+def test_the_table_says_who_trusts_and_what_to_set() -> None:
+    bad = {"name": "node", "path": "/n", "verdict": "does_not_trust", "detail": "\x1b[1mno",
+           "remedy": ["NODE_EXTRA_CA_CERTS=/r/ca.pem"]}  # fmt: skip
+    good = {"name": "curl", "path": "/c", "verdict": "trusts", "detail": "", "remedy": []}
+    title, grid, text = _examination({"where": "a container", "programs": [good, bad]})
+    assert title == render.Title("In a container")
+    assert isinstance(grid, render.Grid)
+    assert grid.rows == (("curl", "yes", "/c"), ("node", "NO", "/n"))
+    assert text == render.Text("node: \\x1b[1mno\n  set: NODE_EXTRA_CA_CERTS=/r/ca.pem")
 
 
 def test_every_program_has_a_name_of_its_own() -> None:
