@@ -76,9 +76,11 @@ class Injection(TypedDict):
 
 
 class Plan(TypedDict):
-    """The steps that a creation would walk; nothing was done."""
+    """The steps that a creation would walk, and the variables that it would give: for who has to
+    say them before the namespace exists. Nothing was done."""
 
     plan: list[str]
+    env: dict[str, str]
 
 
 class Sandboxes(TypedDict):

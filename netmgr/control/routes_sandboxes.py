@@ -46,7 +46,7 @@ def _add_life(router: APIRouter, office: Office) -> None:
         given["idempotency_key"] = _one_key(idempotency_key, body.idempotency_key)
         spec = SandboxSpec.parse(given)
         if body.dry_run:
-            return JSONResponse({"plan": await life.plan(spec)})
+            return JSONResponse(await life.plan(spec))
         sandbox, outcome = await life.create(spec)
         headers = {REPEATED: "true"} if outcome is Outcome.REPEATED else None
         status = 200 if outcome is Outcome.EXISTED else 201

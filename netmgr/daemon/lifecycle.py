@@ -105,10 +105,12 @@ class Lifecycle:
         )
         return result, Outcome.CREATED
 
-    async def plan(self, spec: SandboxSpec) -> list[str]:
-        """The steps that `create` would walk, one line each; nothing is done."""
+    async def plan(self, spec: SandboxSpec) -> JsonObject:
+        """The steps that `create` would walk, one line each, and the variables that it would give;
+        nothing is done."""
         async with self._core.changing:
-            return [describe(step) for step in self._conceive(spec).plan]
+            steps = [describe(step) for step in self._conceive(spec).plan]
+        return {"plan": steps, "env": injection.trust_env(self._core.trust.paths(spec.name))}
 
     async def _known(self, spec: SandboxSpec) -> tuple[JsonObject, Outcome] | None:
         core = self._core

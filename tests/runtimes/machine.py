@@ -1,6 +1,6 @@
-"""Owns: a machine of its own for container engines: the world's host with private /etc, /run, /opt
-and /var/lib, so that documented paths are used as they are documented and nothing of the real
-machine's is touched. Knows nothing of any engine.
+"""Owns: a machine of its own for container engines: the world's host with private /etc, /run, /opt,
+/usr/local/bin and /var/lib, so that documented paths are used as they are documented and nothing
+of the real machine's is touched. Knows nothing of any engine.
 
 One mount namespace, held by a process. /run/netns stays shared with the outside: the daemon sees
 what engines pin there, as on any host.
@@ -21,6 +21,7 @@ from world.environment import clean_environment
 
 COMMAND_S: Final = 60.0  # an engine's command on two busy cores
 SETUP_S: Final = 20.0
+REAPER: Final = Path(__file__).with_name("reaper.py")
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Every mount but /run/netns becomes private, then the private directories go over the machine's.
@@ -30,7 +31,7 @@ findmnt -rno TARGET | while read -r place; do
   case $place in /run/netns*) ;; *) mount --make-private "$place" 2>/dev/null || : ;; esac
 done
 mount --bind /run/netns "$OWN/netns"
-for place in etc opt run var/lib; do mount --bind "$OWN/$place" "/$place"; done
+for place in etc opt run usr/local/bin var/lib; do mount --bind "$OWN/$place" "/$place"; done
 mount --bind "$OWN/netns" /run/netns
 mount --bind "$DAEMON" /run/netmgr
 touch "$OWN/ready"
@@ -49,6 +50,7 @@ class Machine:
     def __enter__(self) -> Self:
         for place in ("opt/cni/bin", "run/netns", "run/netmgr", "run/lock", "var/lib", "netns"):
             (self.own / place).mkdir(parents=True)
+        (self.own / "usr/local/bin").mkdir(parents=True)
         subprocess.run(["cp", "-a", "/etc", self.own / "etc"], check=True, timeout=SETUP_S)
         for place in ("etc/cni", "etc/containers", "etc/containerd"):
             shutil.rmtree(self.own / place, ignore_errors=True)
@@ -84,13 +86,15 @@ class Machine:
             assert not left, f"processes are left on the machine: {left}"
 
     def _programs(self) -> None:
-        """`netmgr` and `sudo` as a host has them; sudo forgets the environment."""
+        """`netmgr` and `sudo` as a host has them (sudo forgets the environment), and podman with
+        somebody who buries what it leaves."""
         programs = self.own / "opt" / "bin"
         programs.mkdir()
         self.env["PATH"] = f"/opt/bin:{PATH}"
         netmgr = f'exec {shlex.quote(sys.executable)} -I -m netmgr_cli "$@"'
         sudo = f'exec env -i PATH={self.env["PATH"]} HOME=/root LC_ALL=C.UTF-8 "$@"'
-        for name, line in (("netmgr", netmgr), ("sudo", sudo)):
+        podman = f'exec {shlex.quote(sys.executable)} -I {REAPER} /usr/bin/podman "$@"'
+        for name, line in (("netmgr", netmgr), ("sudo", sudo), ("podman", podman)):
             (programs / name).write_text(f"#!/bin/sh\n{line}\n")
             (programs / name).chmod(0o755)
 

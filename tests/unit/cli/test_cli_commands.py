@@ -129,7 +129,7 @@ def test_a_large_policy_is_not_sent(netmgr: Netmgr, daemon: Any, tmp_path: Path)
 
 
 def test_a_plan_is_printed_line_by_line(netmgr: Netmgr, daemon: Any) -> None:
-    daemon.answers["POST /v1/sandboxes"] = {"plan": ["make namespace x", "link up"]}
+    daemon.answers["POST /v1/sandboxes"] = {"plan": ["make namespace x", "link up"], "env": {}}
     done = netmgr("sandbox", "create", "demo", "--dry-run")
     assert done.out == "make namespace x\nlink up\n"
     schema.CreateSandbox.model_validate(daemon.last[3])

@@ -74,7 +74,7 @@ def test_an_images_own_authority_stays_wherever_its_programs_look(box: Box) -> N
 def test_nothing_is_written_where_the_image_has_nothing_of_its_own(box: Box) -> None:
     (box.root / "etc/ssl/certs/ca.crt").write_text(pem("host"))
     assert box.dress().mounts["/etc/ssl/certs/ca.crt"] == str(box.files / "ca-bundle.pem")
-    assert [path.name for path in (box.bundle / "netmgr").iterdir()] == ["hosts"]
+    assert {path.name for path in (box.bundle / "netmgr").iterdir()} == {"hosts", "env.json"}
 
 
 def test_where_the_images_variables_point_is_trusted_too(box: Box) -> None:

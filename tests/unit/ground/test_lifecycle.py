@@ -221,7 +221,7 @@ def test_the_plan_is_printed_and_nothing_is_done(open_core):
     async def main():
         async with open_core() as core:
             before = standing(core)
-            plan = await Lifecycle(core).plan(spec())
+            plan = (await Lifecycle(core).plan(spec()))["plan"]
             assert [line.split()[0] for line in plan] == ["make", "take", "lead", "make", "set"]
             assert standing(core) == before
 

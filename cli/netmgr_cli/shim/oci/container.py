@@ -9,7 +9,7 @@ import sys
 from netmgr_cli.shim.oci import judge
 from netmgr_cli.shim.oci.dress import dress
 from netmgr_cli.shim.oci.edit import Change, edit
-from netmgr_cli.shim.oci.lodge import Lodger, attachment, leave, lodge
+from netmgr_cli.shim.oci.lodge import Lodger, attachment, foretell, leave, lodge
 from netmgr_cli.shim.oci.rootfs import Rootfs
 from netmgr_cli.shim.oci.words import Refused, Words, wish_of
 
@@ -42,6 +42,7 @@ def wrap(container: str, bundle: str, words: Words, path: str | None = None) -> 
     attach = attachment(shape)
     if shape.own_users and attach is None:
         change = Change()
+        change.env = foretell(Lodger(container, bundle), wish, words)
         change.hooks = {"createRuntime": hook, "poststop": hook}
         write_config(path, edit(config, change))
         return

@@ -5,6 +5,7 @@ What varies between containers of one sandbox is written beside the container's 
 its bundle, and goes with that.
 """
 
+import json
 import os
 import posixpath
 
@@ -15,6 +16,7 @@ MAX_BUNDLE = 8 * 1024 * 1024  # bytes of authorities (netmgr.keys.trust has the 
 MAX_HOSTS = 256 * 1024
 HOST_NAMES = {b"host.docker.internal", b"host.containers.internal", b"gateway.docker.internal"}
 OWN_DIRECTORY = "netmgr"  # in the bundle
+ENV_FILE = "env.json"  # for processes that join later
 COMMON_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # where an image without any gets one
 
 TYPE_CHECKING = False
@@ -83,6 +85,7 @@ def dress(
         if target is not None:
             change.mounts.setdefault(target, mount["source"])
     change.env = dict(sandbox["env"])
+    _write(f"{own}/{ENV_FILE}", json.dumps(change.env).encode())
     _place_bundles(change, view, files["ca_bundle"], env_of(config), own)
     change.mounts["/etc/hosts"] = _write(
         f"{own}/hosts",

@@ -45,8 +45,13 @@ def edit(config: "dict[str, Any]", change: Change) -> "dict[str, Any]":
     edited["hooks"] = _hooks(config.get("hooks") or {}, change.hooks)
     process = config.get("process")
     if process is not None:
-        edited["process"] = process | {"env": _env(process.get("env") or [], change.env)}
+        edited["process"] = with_env(process, change.env)
     return edited
+
+
+def with_env(process: "dict[str, Any]", env: dict[str, str]) -> "dict[str, Any]":
+    """A process with more variables, where it has none of the name."""
+    return process | {"env": _env(process.get("env") or [], env)}
 
 
 def env_of(config: "dict[str, Any]") -> dict[str, str]:

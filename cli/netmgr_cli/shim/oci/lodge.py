@@ -68,6 +68,8 @@ def lodge(
         owner = failure.details.get("sandbox")
         if isinstance(owner, str):
             return _join(owner, wish, words)
+        if "links" in failure.details:
+            raise Refused(f"{failure.message}. Start it with --network=none") from failure
         if not _is_stale(lodger, words):
             raise
     leave(lodger, words)
@@ -97,8 +99,35 @@ def _create(body: "dict[str, Any]", words: Words) -> "dict[str, Any]":
 def _is_stale(lodger: Lodger, words: Words) -> bool:
     """Whether what stands under the name is this container's own from before, with nobody in it:
     its engine was killed, and now starts it again."""
-    sandbox = ask(words.socket, "GET", f"/v1/sandboxes/{sandbox_name(lodger.container)}")
-    return lodger.owns(sandbox) and identity(str(sandbox["netns"])) not in inhabited()
+    sandbox = find(lodger.container, words)
+    if sandbox is None or not lodger.owns(sandbox):
+        return False
+    return identity(str(sandbox["netns"])) not in inhabited()
+
+
+def find(container: str, words: Words) -> "dict[str, Any] | None":
+    """The sandbox that has a container's name; None: there is none.
+
+    Raises:
+        Failure: the daemon says no, or nobody answers.
+    """
+    try:
+        return ask(words.socket, "GET", f"/v1/sandboxes/{sandbox_name(container)}")
+    except Failure as failure:
+        if failure.code != "not_found":
+            raise
+        return None
+
+
+def foretell(lodger: Lodger, wish: Wish, words: Words) -> dict[str, str]:
+    """The variables that the container's sandbox will give, before there is one.
+
+    Raises:
+        Refused, Failure: there will be none.
+    """
+    body = _wanted(lodger, None, wish, words) | {"dry_run": True}
+    env: dict[str, str] = ask(words.socket, "POST", "/v1/sandboxes", body)["env"]  # type: ignore[assignment]
+    return env
 
 
 def inhabited() -> set[tuple[int, int]]:
@@ -145,15 +174,14 @@ def leave(lodger: Lodger, words: Words) -> bool:
     Raises:
         Failure: the daemon says no, or nobody answers.
     """
-    target = f"/v1/sandboxes/{sandbox_name(lodger.container)}"
+    sandbox = find(lodger.container, words)
+    if sandbox is None or not lodger.owns(sandbox):
+        return False  # none, or somebody else's of that name: this container joined one
     try:
-        if not lodger.owns(ask(words.socket, "GET", target)):
-            return False  # somebody else's of that name; this container joined one, or had none
-        ask(words.socket, "DELETE", target, deadline_s=CHANGE_S)
+        ask(words.socket, "DELETE", f"/v1/sandboxes/{sandbox['name']}", deadline_s=CHANGE_S)
     except Failure as failure:
         if failure.code != "not_found":
             raise
-        return False
     return True
 
 

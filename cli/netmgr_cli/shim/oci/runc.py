@@ -9,17 +9,26 @@ import json
 import os
 import sys
 from fcntl import ioctl
-from time import gmtime, strftime
+from select import select
+from signal import SIGKILL
+from time import gmtime, monotonic, strftime
 
-from netmgr_cli.shim.names import sandbox_name
 from netmgr_cli.shim.oci import judge
 from netmgr_cli.shim.oci.command import Command, parse_command
-from netmgr_cli.shim.oci.container import read_config, wrap
-from netmgr_cli.shim.oci.lodge import Lodger, leave
+from netmgr_cli.shim.oci.container import parse_object, read_config, wrap, write_config
+from netmgr_cli.shim.oci.dress import ENV_FILE, OWN_DIRECTORY
+from netmgr_cli.shim.oci.edit import with_env
+from netmgr_cli.shim.oci.lodge import Lodger, find, identity, leave
 from netmgr_cli.shim.oci.words import RUNTIMES, Refused, Words, take_words
-from netmgr_cli.shim.wire import Failure, ask
+from netmgr_cli.shim.wire import Failure
 
+STATE_S = 10  # seconds for the real runtime to say where a container is; it reads one file
+MAX_STATE = 1024 * 1024  # bytes of its answer
 NS_GET_USERNS = 0xB701  # ioctl_ns(2): the user namespace that owns a namespace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def main(arguments: list[str]) -> int:
@@ -33,7 +42,7 @@ def main(arguments: list[str]) -> int:
         words, rest = take_words(arguments)
         command = parse_command(rest)
         runtime = find_runtime(words)
-        prepare(command, words)
+        prepare(command, words, runtime)
         try:
             os.execv(runtime, [runtime, *rest])  # noqa: S606 - the operator named it
         except OSError as problem:
@@ -46,7 +55,7 @@ def main(arguments: list[str]) -> int:
         return complain(command, f"{problem.filename or ''}: {problem.strerror}")
 
 
-def prepare(command: Command, words: Words) -> None:
+def prepare(command: Command, words: Words, runtime: str) -> None:
     """Do what the verb needs before the real runtime has it.
 
     Raises:
@@ -57,7 +66,7 @@ def prepare(command: Command, words: Words) -> None:
     elif command.verb == "restore":
         raise Refused("a restored container would come back without its door: start it anew")
     elif command.verb == "exec":
-        judge_exec(command, words)
+        prepare_exec(command, words, runtime)
 
 
 def bundle_of(command: Command) -> str:
@@ -65,44 +74,76 @@ def bundle_of(command: Command) -> str:
     return os.path.abspath(command.options.get("bundle", "."))
 
 
-def judge_exec(command: Command, words: Words) -> None:
-    """Refuse a further process with capabilities that its container was refused.
+def prepare_exec(command: Command, words: Words, runtime: str) -> None:
+    """Refuse a further process with capabilities that its container was refused, and give it the
+    container's trust: engines build its environment from what they know, which is not ours.
 
     Raises:
         Refused: names the capability.
+        Failure: nobody answers.
     """
-    process = {}
-    if "process" in command.options:
-        process = read_config(command.options["process"])
+    path = command.options.get("process")
+    process = read_config(path) if path else {}
     more = [cap if cap.startswith("CAP_") else f"CAP_{cap}" for cap in command.capabilities]
+    sandbox = find(command.container, words)
     try:
         judge.refuse_powers(process)
         judge.refuse_powers({"capabilities": {"bounding": more}})
     except Refused:
-        if not has_own_users(command.container, words):
+        if sandbox is None or not has_own_users(str(sandbox["netns"])):
             raise
+    if path:
+        env = sandbox["env"] if sandbox else env_of_bundle(command, runtime)
+        write_config(path, with_env(process, env))
 
 
-def has_own_users(container: str, words: Words) -> bool:
-    """Whether a container's network namespace belongs to a user namespace of its own.
+def has_own_users(netns: str) -> bool:
+    """Whether a network namespace belongs to another user namespace than ours.
 
     Raises:
-        Failure: nobody answers.
+        OSError: it is gone.
     """
-    try:
-        sandbox = ask(words.socket, "GET", f"/v1/sandboxes/{sandbox_name(container)}")
-    except Failure as failure:
-        if failure.code != "not_found":
-            raise
-        return False
-    handle = os.open(str(sandbox["netns"]), os.O_RDONLY | os.O_CLOEXEC)
+    handle = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
     try:
         users = ioctl(handle, NS_GET_USERNS)
-        owner, own = os.fstat(users), os.stat("/proc/self/ns/user")
+        owner = identity(f"/proc/self/fd/{users}")
         os.close(users)
     finally:
         os.close(handle)
-    return (owner.st_dev, owner.st_ino) != (own.st_dev, own.st_ino)
+    return owner != identity("/proc/self/ns/user")
+
+
+def env_of_bundle(command: Command, runtime: str) -> dict[str, str]:
+    """The variables that a container got which joined another's sandbox."""
+    state = state_of(command, runtime)
+    try:
+        env: dict[str, str] = read_config(f"{state['bundle']}/{OWN_DIRECTORY}/{ENV_FILE}")
+    except (OSError, KeyError):
+        return {}  # it was created without us
+    return env
+
+
+def state_of(command: Command, runtime: str) -> "dict[str, Any]":
+    """What the real runtime says of the container."""
+    reader, writer = os.pipe()
+    words = [runtime, *command.general, "state", command.container]
+    actions = [(os.POSIX_SPAWN_DUP2, writer, 1)]
+    child = os.posix_spawn(runtime, words, os.environ, file_actions=actions)
+    os.close(writer)
+    try:
+        raw = b""
+        end = monotonic() + STATE_S
+        while select([reader], [], [], max(0.0, end - monotonic()))[0]:
+            piece = os.read(reader, MAX_STATE)
+            raw += piece
+            if not piece or len(raw) > MAX_STATE:
+                break
+        else:
+            os.kill(child, SIGKILL)
+        return parse_object(raw, "the runtime's answer")
+    finally:
+        os.close(reader)
+        os.waitpid(child, 0)
 
 
 def find_runtime(words: Words) -> str:
