@@ -148,6 +148,8 @@ class Crew:
                 "index": index,
                 "limits": {name: getattr(settings, name) for name in PROXY_LIMITS},
                 "ca_roots": self.surroundings.ca_roots,
+                "model_routers": [r.name for r in settings.model_routers if not r.command],
+                "route_scorers": list(settings.route_scorers),
             },
             self._hub() | {"listener": self._listeners.proxy[index], "tally": self._tally},
             self._confined(settings.proxy_account),

@@ -31,11 +31,13 @@ class Plugins:
 
     Attributes:
         timed: runs a plug-in's call and ends it where it takes too long.
+        patient: the same for what is asked once per file.
     """
 
     routers: Mapping[str, ModelRouter] = field(default_factory=lambda: MappingProxyType({}))
     scorers: Mapping[str, Scorer] = field(default_factory=lambda: MappingProxyType({}))
     timed: Timed = untimed
+    patient: Timed = untimed
 
 
 NO_PLUGINS: Final = Plugins()
@@ -62,7 +64,7 @@ def make_router(file: RoutingFile, number: int, plugins: Plugins) -> Router | No
         return None
     router = plugins.routers[file.router]
     snapshot = RoutingSnapshot(number, _views(file), MappingProxyType(dict(file.router_config)))
-    _, fault = Guard(file.router, plugins.timed).ask(lambda: router.prepare(snapshot))
+    _, fault = Guard(file.router, plugins.patient).ask(lambda: router.prepare(snapshot))
     if fault:
         raise PolicyError([Problem(0, "router", f"prepare: {fault}")], "<routing>")
     return Delegated(GuardedRouter(router, plugins.timed))
@@ -81,7 +83,7 @@ def judge_router(file: RoutingFile, plugins: Plugins) -> list[Diagnostic]:
     if router is None:
         return [Diagnostic("error", "router", _not_enabled("router", file.router, plugins.routers))]
     config = MappingProxyType(dict(file.router_config))
-    answer, fault = Guard(file.router, plugins.timed).ask(
+    answer, fault = Guard(file.router, plugins.patient).ask(
         lambda: list(router.validate(config, _views(file)))
     )
     if fault:

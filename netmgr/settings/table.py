@@ -16,6 +16,7 @@ from netmgr.errors import BadInput
 from netmgr.model import InstanceName, parse_instance_name
 from netmgr.settings.agreement import check_accounts, check_pools
 from netmgr.settings.fields import account, count, seconds, value
+from netmgr.settings.plugins import PluginName, parse_routers, parse_scorers
 from netmgr.settings.values import (
     Account,
     Key,
@@ -117,6 +118,19 @@ class Settings:
         "Directory of `*.yaml` files, each a type of model provider of the operator's own "
         "(docs/inference.md). It need not exist. Read again on SIGHUP.",
         live=True,
+    )
+    model_routers: tuple[PluginName, ...] = value(
+        "Places",
+        (),
+        parse_routers,
+        "Router plug-ins that a routing file may name (docs/model-routing.md): `NAME` of an "
+        "installed entry point, or `NAME=/PATH/TO/PROGRAM` that is asked in JSON lines.",
+    )
+    route_scorers: tuple[str, ...] = value(
+        "Places",
+        (),
+        parse_scorers,
+        "Scorer plug-ins that the `weighted` router may use: names of installed entry points.",
     )
     mock_providers: bool = value(
         "Places", False, parse_flag, "Test mode: base URLs may be `mock://NAME`.", live=True

@@ -29,6 +29,7 @@ from netmgr_proxy.leaves import Leaves
 from netmgr_proxy.limits import parse_limits
 from netmgr_proxy.metering import Metered
 from netmgr_proxy.peer import FindCaller, find_caller
+from netmgr_proxy.plugins import load_plugins
 from netmgr_proxy.probing import look, verify
 from netmgr_proxy.rations import Rations
 from netmgr_proxy.recorder import Recorder
@@ -93,6 +94,9 @@ class ProxyRole:
         self._routes.trust(settings["ca_roots"], self._shelf.load)
         self._reserve = os.eventfd(0)
         self._tally = Tally(fds["tally"], settings["index"])
+        self._generations.plugins = load_plugins(
+            settings.get("model_routers", ()), settings.get("route_scorers", ())
+        )
         self._room = Room(
             daemon=daemon,
             view=self._view,
