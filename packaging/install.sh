@@ -14,6 +14,7 @@ readonly prefix=/opt/netmgr
 readonly venv=$prefix/venv
 readonly command=/usr/local/bin/netmgr
 readonly unit=/etc/systemd/system/netmgr.service
+readonly sandbox_unit=/etc/systemd/system/netmgr-sandbox@.service # a sandbox for services
 readonly config_dir=/etc/netmgr
 readonly state_dir=/var/lib/netmgr
 readonly run_dir=/run/netmgr
@@ -39,7 +40,9 @@ install_texts() {
   rm -rf "$prefix/doc"
   install -d "$prefix/doc/docs"
   install -m 0644 README.md ARCHITECTURE.md LICENSE "$prefix/doc"
+  install -d "$prefix/doc/docs/runtimes"
   install -m 0644 docs/*.md "$prefix/doc/docs"
+  install -m 0644 docs/runtimes/*.md "$prefix/doc/docs/runtimes"
   cp -r examples "$prefix/doc/examples"
 }
 
@@ -57,6 +60,7 @@ TEXT
 install_unit() {
   install -d "${unit%/*}"
   install -m 0644 packaging/netmgr.service "$unit"
+  install -m 0644 packaging/netmgr-sandbox@.service "$sandbox_unit"
   has_systemd || { say "systemd does not run here: the unit waits in $unit"; return; }
   systemctl daemon-reload
   systemctl try-restart netmgr.service # an upgrade; sandboxes keep their fence meanwhile
@@ -79,7 +83,7 @@ uninstall_all() {
   if has_systemd && [ -e "$unit" ]; then
     systemctl disable --now netmgr.service
   fi
-  rm -f "$unit" "$command"
+  rm -f "$unit" "$sandbox_unit" "$command"
   ! has_systemd || systemctl daemon-reload
   if [ -e /run/netns/netmgr-hub ]; then
     ip netns del netmgr-hub

@@ -115,14 +115,14 @@ def _unit_quoted(text: str) -> str:
 
 
 def render_bwrap(found: Injection) -> str:
-    """Words for bwrap(1), behind those that build the root."""
+    """Words for bwrap(1), behind those that build the root; as `--args FD` reads them."""
     words = []
     for mount in found["mounts"]:
         flag = "--ro-bind-try" if mount["optional"] else "--ro-bind"
         words += [flag, mount["source"], mount["target"]]
     for key, value in found["env"].items():
         words += ["--setenv", key, value]
-    return shlex.join(words) + "\n"
+    return "".join(f"{word}\0" for word in words)
 
 
 def render_engine(found: Injection) -> str:

@@ -39,6 +39,7 @@ packaging/install.sh install
 cat /etc/netmgr/netmgr.yaml
 getent group netmgr | cut -d: -f1
 cmp packaging/netmgr.service /etc/systemd/system/netmgr.service && echo unit
+cmp packaging/netmgr-sandbox@.service /etc/systemd/system/netmgr-sandbox@.service && echo another
 cd / && $(sed -n 's/^ExecStart=//p' /etc/systemd/system/netmgr.service) --help | head -1
 netmgr --version
 /opt/netmgr/venv/bin/python -I -c 'import netmgr_cli as n; print(n.__file__)'
@@ -47,7 +48,7 @@ stat -c %a /opt/netmgr/doc/README.md /opt/netmgr/venv
 cd "$OLDPWD"
 packaging/install.sh uninstall
 packaging/install.sh uninstall
-ls -d /opt/netmgr /usr/local/bin/netmgr /etc/systemd/system/netmgr.service 2>/dev/null || echo gone
+ls -d /opt/netmgr /usr/local/bin/netmgr /etc/systemd/system/netmgr* 2>/dev/null || echo gone
 ls /etc/netmgr
 packaging/install.sh purge
 packaging/install.sh purge
@@ -58,6 +59,7 @@ TOLD = """\
 dns_servers: [192.0.2.53]
 netmgr
 unit
+another
 Usage: netmgr daemon [OPTIONS]
 netmgr, version 0.1.0
 /opt/netmgr/venv/lib/PYTHON/site-packages/netmgr_cli/__init__.py

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.root
 
 DOCUMENTS = sorted(path.name for path in (ROOT / "docs" / "runtimes").glob("*.md"))
 # Blocks that cannot run here, each with its reason above it.
-NOT_RUN = 0
+NOT_RUN = 1
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +36,16 @@ def run(machine: Machine, block: Block) -> Iterator[str]:
     commands = block.commands
     for number, command in enumerate(commands, 1):
         last = int(value) if kind == "exit" and number == len(commands) else 0
-        script = command.text.replace("/run/netns/netmgr-", f"/run/netns/{machine.world.id}-")
+        script, shown = (
+            text.replace("/run/netns/netmgr-", f"/run/netns/{machine.world.id}-")
+            for text in (command.text, command.output)
+        )
         done = machine.run("bash", "-e", "-c", f"exec 2>&1; {script}")
         story = f"$ {command.text}\n{done.stdout}"
         if done.returncode != last:
             yield f"status {done.returncode}, not {last}: {story}"
-        elif command.output and not fits(command.output, done.stdout):
-            yield f"expected:\n{command.output}\nfound: {story}"
+        elif shown and not fits(shown, done.stdout):
+            yield f"expected:\n{shown}\nfound: {story}"
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

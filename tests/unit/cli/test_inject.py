@@ -70,8 +70,15 @@ def test_a_path_that_a_unit_would_cut_is_refused(path: str) -> None:
         inject.render_systemd(injection() | {"netns": path})  # type: ignore[typeddict-item]
 
 
-@pytest.mark.parametrize("form", ["bwrap", "podman"])
-def test_words_are_words_of_a_shell(form: str) -> None:
-    words = shlex.split(inject.FORMS[form](injection(WORD="a b")))
-    assert f"{DIRECTORY}/ca.pem" in " ".join(words)
-    assert "WORD=a b" in words or words[words.index("WORD") + 1] == "a b"
+def test_words_for_an_engine_are_words_of_a_shell() -> None:
+    words = shlex.split(inject.FORMS["podman"](injection(WORD="a b")))
+    assert words[:2] == ["--network", "ns:/run/netns/netmgr-demo"]
+    assert words[words.index("WORD=a b") - 1] == "--env"
+    assert f"{DIRECTORY}/ca.pem:{DIRECTORY}/ca.pem:ro" in words
+
+
+def test_words_for_bubblewrap_end_with_zeros() -> None:
+    words = inject.FORMS["bwrap"](injection(WORD="a b")).split("\0")
+    assert words[-1] == ""
+    assert words[words.index("WORD") - 1 : -1] == ["--setenv", "WORD", "a b"]
+    assert ["--ro-bind-try", f"{DIRECTORY}/nsswitch.conf", "/etc/nsswitch.conf"] == words[6:9]
