@@ -237,6 +237,12 @@ class ProviderDesk:
             if (uses := self._inference.endpoints.uses_of(name)) and not force:
                 why = f"provider {name!r} answers {', '.join(uses)} of the routing file"
                 raise Conflict(f"{why}; change that first, or force", scopes=uses)
+            chosen = self._inference.defaults.chosen
+            if chosen is not None and chosen.provider == name and not force:
+                raise Conflict(
+                    f"provider {name!r} is the default, and answers where no route is set; "
+                    "set one first (netmgr inference set), or force"
+                )
             routes = await core.on_store(core.store.providers.remove, name, force=force)
             await self._inference.drop_routes(name, routes)
         core.record(Kind.CONFIG, f"provider {name} deleted")

@@ -320,6 +320,8 @@ def test_a_default_and_a_local_stand_in(
             assert '"near-model"' in call(box)
         wait_for(lambda: source(world) == "default", seconds=15)
         assert call(box).startswith("HTTP/1.1 200")
+        refused = world.netmgr("provider", "delete", "nim")
+        assert (refused.returncode, "is the default" in refused.stderr) == (4, True)
         told = [r["message"] for r in world.netmgrd.records(kind="config")]
         assert any("near, model near-model (the local stand-in is healthy)" in m for m in told)
         assert any("the stand-in near is gone" in m for m in told)

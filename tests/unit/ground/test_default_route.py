@@ -3,11 +3,14 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from netmgr.daemon.core import Core
 from netmgr.daemon.default_route import STANDBY_SCOPE
 from netmgr.daemon.inference_desk import InferenceDesk
 from netmgr.daemon.provider_desk import Given, ProviderDesk
 from netmgr.daemon.route_desk import RouteDesk
+from netmgr.errors import Conflict
 from netmgr.inference.scope import Scope
 from netmgr.secret import Secret
 
@@ -94,6 +97,8 @@ def test_what_the_operator_sets_stands_above_it(open_core) -> None:
             assert in_force(core) == "here/small"
             await providers.update("here", given(DEFAULT_MODEL="other"), force=False)
             assert in_force(core) == "here/other"
+            with pytest.raises(Conflict, match="is the default"):
+                await providers.delete("here", force=False)
             await providers.delete("here", force=True)
             assert in_force(core) == "nim/big"
             assert core.roster.route(STANDBY_SCOPE + "here") is None
