@@ -23,6 +23,7 @@ from netmgr.process.ipc import Answer, Body, Peer, PeerClosed, PeerRefused
 from netmgr.process.supervise import Launch, Worker, WorkerSpec
 from netmgr.settings.table import Settings
 from netmgr.settings.values import Account
+from netmgr_cli.scanning import Scanning
 from netmgr_cli.surroundings import Surroundings
 from netmgr_proxy.tally import make_tally
 
@@ -52,6 +53,7 @@ MAY_TELL: Final = {
     "dns": frozenset({"record"}),
     "proxy": frozenset({"records", "settle", "objects"}),
     "watch": frozenset({"denied", "spoofing"}),
+    "scan": frozenset({"program.gone"}),
 }
 
 
@@ -76,6 +78,9 @@ class Crew:
         self._meter = meter
         self.owners = ObjectOwners(core)
         self._questions = Questions(core)
+        self.scanning = Scanning(core, lambda: self._add("scan", 0, self._launch_scan))
+        core.staffed = self.scanning.staffed
+        status.middlewares = self.scanning.state
         self._tally = make_tally(len(listeners.proxy))  # the daemon's end closes it
         self._empty = str(core.settings.run_dir / "empty")
 
@@ -93,7 +98,13 @@ class Crew:
         self._add("watch", 0, self._launch_watch)
         for index in range(len(self._listeners.proxy)):
             self._add("proxy", index, lambda i=index: self._launch_proxy(i))
+        self.scanning.begin()
         log.info("%d workers of instance %s", len(self._core.supervisor.workers), settings.instance)
+
+    async def stop(self) -> None:
+        """Everybody, the operator's programs first: they are asked by one of the workers."""
+        await self.scanning.programs.stop()
+        await self._core.supervisor.stop()
 
     def _add(self, kind: str, index: int, launch: Any) -> Worker:
         spec = WorkerSpec(
@@ -155,21 +166,27 @@ class Crew:
             self._confined(settings.proxy_account),
         )
 
+    def _launch_scan(self) -> Launch:
+        account = self._settings.scan_account
+        return Launch(self.scanning.settings(), self._hub(), self._confined(account))
+
     # -- introductions ---------------------------------------------------------------------
 
     def _on_ready(self, kind: str, index: int) -> Any:
         if kind == "proxy":
-            return lambda peer: self._introduce_to_dialer(index, peer)
+            return lambda peer: self._introduce_proxy(index, peer)
         if kind == "dialer":
             return self._introduce_all
-        return None
+        return self.scanning.meet_all if kind == "scan" else None
 
-    async def _introduce_to_dialer(self, index: int, proxy: Peer) -> None:
-        """A new proxy meets the dialer, if one stands; else the dialer's start will do it."""
+    async def _introduce_proxy(self, index: int, proxy: Peer) -> None:
+        """A new proxy meets the dialer and the scan worker, if they stand; else their start will do
+        it."""
         self._meter.drop(_holder(index))  # the calls of the one before it have ended with it
         for worker in self._core.supervisor.of_kind("dialer"):
             if worker.ready.is_set():
                 await _introduce(index, proxy, worker.peer)
+        await self.scanning.meet_proxy(index, proxy)
 
     async def _introduce_all(self, dialer: Peer) -> None:
         """A new dialer meets every proxy that stands, those too that come up meanwhile: they have
@@ -221,6 +238,8 @@ class Crew:
                 self._meter.settle(_holder(index), body)
             case "objects":
                 self.owners.note(body)
+            case "program.gone":
+                self.scanning.programs.gone(str(body.get("name")))
             case "denied":
                 self._denials.on_denied(body)
             case "spoofing":

@@ -238,7 +238,7 @@ class _Daemon:
         meter = Meter(core, UsageSeries(status.registry))
         crew = Crew(core, listeners, surroundings, denials, status, meter)
         stack.push_async_callback(_store_last, meter, crew.owners)
-        stack.push_async_callback(core.supervisor.stop)
+        stack.push_async_callback(crew.stop)
         await install_rules(crew.sign_on_rules())
         if moved := await core.on_store(reseal, core):
             log.info("%d encrypted values are under the new key; the old one may go", moved)

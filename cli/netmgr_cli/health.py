@@ -29,6 +29,10 @@ def status(answer: Json) -> list[Block]:
     if ending := answer.get("credentials"):
         blocks += [Title("credentials that end"), *_lines([e["message"] for e in ending])]
     blocks += [Title("workers"), _workers(answer.get("workers") or ())]
+    if own := answer.get("middlewares"):
+        rows = tuple((cell(m["name"]), cell(m["kind"]), cell(m["pid"])) for m in own)
+        blocks.append(Title("middlewares of the operator's"))
+        blocks.append(Grid(("NAME", "KIND", "PID"), rows, "none"))
     if differences := firewall.get("differences"):
         blocks += [Title("firewall: what differs"), *_lines(differences)]
     return blocks

@@ -280,6 +280,8 @@ def explanation(answer: Json, target: str) -> list[Block]:
         blocks.append(Text(printable(str(answer["message"]))))
     if pairs:
         blocks.append(Fields(pairs))
+    if answer.get("middlewares"):
+        blocks.append(Text("looked at by " + printable(", ".join(answer["middlewares"]))))
     if answer.get("remedy"):
         blocks += [Title("would be allowed by"), Text(printable(str(answer["remedy"])))]
     if answer.get("hint"):

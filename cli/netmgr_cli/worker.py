@@ -43,18 +43,30 @@ def _watch() -> Role:
     return WatchRole()
 
 
+def _scan() -> Role:
+    from netmgr_proxy.scan.role import ScanRole
+
+    return ScanRole()
+
+
 ROLES: dict[str, Callable[[], Role]] = {
     "dns": _dns,
     "proxy": _proxy,
     "dialer": _dialer,
     "watch": _watch,
+    "scan": _scan,
 }
 ON_UVLOOP = frozenset({"dns", "proxy"})
 
 
 def main(arguments: list[str]) -> int:
-    """Run one worker; its exit status."""
-    kind, fd = arguments[0], int(arguments[1])
+    """Run one worker; its exit status. `program UID:GID COMMAND...` becomes that command."""
+    kind = arguments[0]
+    if kind == "program":
+        from netmgr.process.program import become_program
+
+        become_program(arguments[1], arguments[2:])
+    fd = int(arguments[1])
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format=f"netmgr {kind}: %(levelname)s %(message)s"
     )

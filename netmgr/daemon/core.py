@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, TypeVar
 
@@ -17,13 +17,14 @@ from netmgr.addresses import AddressPool
 from netmgr.daemon.fence import Side, allow_entries
 from netmgr.daemon.residents import Resident, Residents
 from netmgr.daemon.roster import Member, Op, Roster, ops_for
-from netmgr.errors import NotFound, did_you_mean
+from netmgr.errors import BadInput, NotFound, did_you_mean
 from netmgr.inference.catalogue import Catalogue, built_in
 from netmgr.journal import Journal
 from netmgr.kernel.facts import AllowEntry
 from netmgr.kernel.kernel import Kernel
 from netmgr.keys.trust import TrustFiles
 from netmgr.keys.vault import Vault
+from netmgr.middleware.catalogue import name_problem
 from netmgr.model import Record, SandboxName
 from netmgr.policy.policy import Policy
 from netmgr.process.supervise import Supervisor
@@ -42,6 +43,8 @@ class Core:
     Attributes:
         changing: held by every change, from its first read to its last acknowledgement.
         types: the provider types that there are.
+        staffed: around every change: who is needed from then on stands before it, and who is
+            needed no more goes after it.
         global_policy: (policy, revision) that stands over every sandbox's own, where one is set.
     """
 
@@ -57,6 +60,7 @@ class Core:
     global_policy: tuple[Policy, int] | None = None
     roster: Roster = field(default_factory=Roster)
     supervisor: Supervisor = field(default_factory=Supervisor)
+    staffed: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _kernel_thread: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="kernel")
@@ -110,7 +114,8 @@ class Core:
         Raises:
             TryLater: a worker did not come up again.
         """
-        return await self.supervisor.change(lambda kind: ops_for(kind, ops))
+        async with self.staffed():
+            return await self.supervisor.change(lambda kind: ops_for(kind, ops))
 
     def record(
         self,
@@ -138,6 +143,19 @@ class Core:
             extra=extra,
         )
         self.journal.append(record.to_wire())
+
+    def require_middlewares(self, policy: Policy, source: str) -> None:
+        """Refuse a policy that names a middleware which nobody here runs.
+
+        Raises:
+            BadInput: which one, and the nearest that there is.
+        """
+        for each in policy.middlewares.all:
+            stage = each.stage
+            problem = name_problem(stage.middleware, self.settings.registered_middlewares)
+            if problem is not None:
+                key = f"network_middlewares.{stage.key}.middleware"
+                raise BadInput(f"{source}: {key}: {problem}")
 
     # -- residents -------------------------------------------------------------------------
 

@@ -168,6 +168,7 @@ class PolicyDesk:
         core, scope_id = self._core, self._scope_id(change.scope)
         self._refuse_under_global(change)
         policy.require_cases(source)
+        core.require_middlewares(policy, source)
         active = await core.on_store(core.store.policies.active, scope_id)
         current = active.revision if active else 0
         _refuse_other_revision(change, current)

@@ -113,6 +113,11 @@ class Roster:
         self._journal_available = available
         return [{"op": "journal", "available": available}]
 
+    @property
+    def needs_scan(self) -> bool:
+        """Whether some sandbox's policy has middlewares look at requests."""
+        return any(member.policy.middlewares.all for member in self.members.values())
+
     # -- the whole -------------------------------------------------------------------------
 
     def full_state(self, kind: str) -> list[Op]:

@@ -1,6 +1,7 @@
 """Owns: the health of every part, the hub as it stands, and the metrics page."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ class Status:
         self._core = core
         self._started = time.time()
         self.hub_namespace = hub_namespace
+        self.middlewares: Callable[[], list[JsonObject]] = list  # the crew says which run
         self.registry = CollectorRegistry()
         self._sandboxes = Gauge("netmgr_sandboxes", "Live sandboxes", registry=self.registry)
         self._restarts = Gauge(
@@ -77,6 +79,7 @@ class Status:
                 {"message": notice.message, "remedy": notice.remedy, "state": notice.outlook.value}
                 for notice in await outlooks(core, time.time())
             ],
+            "middlewares": self.middlewares(),
             "state_dir": str(core.settings.state_dir),
             "global_policy": core.global_policy[1] if core.global_policy else None,
         }

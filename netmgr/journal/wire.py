@@ -22,9 +22,11 @@ _WORDS: Final[dict[str, frozenset[str]]] = {
 }
 _TEXTS: Final = ("sandbox", "tenant", "rule", "message", "remedy")
 _COUNTS: Final = ("policy_revision", "bytes_in", "bytes_out", "count")
-_PARTS: Final = ("destination", "process", "http", "inference")
-_LISTS: Final = ("ancestors", "tried", "plan", "unscanned")  # of a process, of a model call
-_MAPS: Final = ("rejected",)  # of a model call: which endpoint was left out, and why
+_PARTS: Final = ("destination", "process", "http", "inference", "middleware")
+# Of a process, of a model call, of middlewares.
+_LISTS: Final = ("ancestors", "tried", "plan", "unscanned", "stages", "findings")
+# Of a model call: which endpoint was left out, and why; of middlewares: what they said.
+_MAPS: Final = ("rejected", "metadata")
 _FIELDS: Final = frozenset({"time", "duration_ms", *_WORDS, *_TEXTS, *_COUNTS, *_PARTS})
 _REQUIRED: Final = frozenset({"time", "sandbox", "kind", "verdict", "reason", "message", "count"})
 

@@ -48,7 +48,7 @@ class Outcome:
     """What a whole chain came to.
 
     Attributes:
-        results: of every stage, in their order.
+        results: of every stage, in their order; b'' stands for a body that one made.
         body: the one that replaces the request's; None: it is as it was.
     """
 
@@ -81,9 +81,11 @@ class Outcome:
         return tuple(finding for result in self.results for finding in result.findings)
 
     def then(self, result: StageResult) -> "Outcome":
-        """With one more stage's result."""
+        """With one more stage's result. Only the last body is kept; of the others is left that
+        there was one."""
         body = self.body if result.body is None else result.body
-        return Outcome((*self.results, replace(result, body=None)), body)
+        left = result if not result.body else replace(result, body=b"")
+        return Outcome((*self.results, left), body)
 
     def to_record(self) -> list[dict[str, Any]]:
         """As a decision record tells it."""

@@ -57,6 +57,7 @@ class Explanation:
         hint: what the policy tells whoever is denied; None where it is not.
         source: where the deciding entry came from, as its author noted.
         expires: when the entry that decided ends, or has ended.
+        middlewares: the stages that look at requests there, in their order.
     """
 
     asked: str
@@ -65,6 +66,7 @@ class Explanation:
     hint: str | None = None
     source: dict[str, Any] = field(default_factory=dict)
     expires: str | None = None
+    middlewares: tuple[str, ...] = ()
 
     def to_doc(self, sandbox: str | None, revision: int | None = None) -> dict[str, Any]:
         """As JSON values.
@@ -86,6 +88,7 @@ class Explanation:
             "source": self.source or None,
             "treatment": decision.treatment.value if decision.permits else None,
             "expires": self.expires,
+            "middlewares": list(self.middlewares),
             "policy_revision": revision,
         }
 
@@ -113,7 +116,8 @@ def explain(
     """
     if method is None:
         method = "POST" if operation else "GET"
-    told = _explain(policy, parse_question(target_text, method), _owner(binaries), operation)
+    question = parse_question(target_text, method)
+    told = _explain(policy, question, _owner(binaries), operation)
     hint, rule = None if told.decision.permits else policy.hint, told.decision.rule
     expiry = policy.expiry_of(rule)
     return replace(
@@ -121,6 +125,9 @@ def explain(
         hint=hint,
         source=policy.source_of(rule),
         expires=expiry.text if expiry else None,
+        middlewares=tuple(s.key for s in policy.middlewares.chain(question.target))
+        if told.decision.permits
+        else (),
     )
 
 

@@ -142,6 +142,7 @@ class Judge:
         judging = self._open_to(owner, known)
         if not judging:
             return None
+        judging = [e for e in judging if not e.forced] or judging
         having = [e for e in judging if (e.protocol is Protocol.WEBSOCKET) is websocket]
         key = ("websocket" if websocket else "http", *(endpoint.place for endpoint in having))
         venue = self._venues.get(key)

@@ -24,6 +24,7 @@ from netmgr.policy.expiry import TimedJudge
 from netmgr.policy.index import Index, ports_in
 from netmgr.policy.judge import Judge
 from netmgr.policy.limits import NO_LIMITS, EntryLimits
+from netmgr.policy.middlewares import enforced
 from netmgr.policy.owner import UNKNOWN, Owner
 from netmgr.policy.problems import PolicyError
 from netmgr.policy.programs import ProgramPattern
@@ -41,6 +42,7 @@ class Policy:
         entries: the parts of `network_policies`, in the order of the file.
         hint: what every denial tells whoever was denied; None: nothing.
         cases: the tests that it carries; whoever loads a file runs them first.
+        middlewares: what looks at requests before they leave.
         looks_inside: whether some endpoint judges what is inside of requests.
         warnings: what loads but may surprise its author, one sentence each.
         timed: its expiries, where some entry has one; else None, and no decision asks a clock.
@@ -56,6 +58,7 @@ class Policy:
         "entries",
         "hint",
         "looks_inside",
+        "middlewares",
         "timed",
         "warnings",
     )
@@ -67,7 +70,9 @@ class Policy:
         self._document = document
         self._limits = {e.key: e.limits for e in document.entries if e.limits != NO_LIMITS}
         # By name, not by place in the file: the digest does not see the order either.
-        ordered = sorted(document.entries, key=lambda entry: entry.key)
+        self.middlewares: Final = document.middlewares
+        judged = enforced(document.entries, document.middlewares)
+        ordered = sorted(judged, key=lambda entry: entry.key)
         self._index = Index(endpoint for entry in ordered for endpoint in entry.endpoints)
         expiring = any(entry.expires is not None for entry in ordered)
         self.cases: Final = document.cases

@@ -58,6 +58,8 @@ class Endpoint:
         access: the preset that `allow` comes from; None where rules are written out.
         programs: for whom it is; the entry's own.
         networks: `allowed_ips`: where it must be; empty: as its host says.
+        forced: it looks inside only because a middleware does; where another endpoint judges
+            requests, that one alone does.
     """
 
     place: str
@@ -74,6 +76,7 @@ class Endpoint:
     programs: Programs = ANY_PROGRAM
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     inside: Inside | None = None
+    forced: bool = False
 
     @property
     def inspects(self) -> bool:

@@ -14,9 +14,11 @@ from netmgr.policy.defaults import NO_DEFAULTS, Defaults, parse_defaults
 from netmgr.policy.earlier import Earlier
 from netmgr.policy.endpoint_schema import Mode, parse_endpoint
 from netmgr.policy.expiry import parse_expiry
-from netmgr.policy.fields import Fields, describe, refuse_later_keys
+from netmgr.policy.fields import Fields, describe
 from netmgr.policy.foreign import FOREIGN_SECTIONS, parse_foreign
 from netmgr.policy.limits import parse_limits
+from netmgr.policy.middleware_schema import SECTION, check_reach, parse_middlewares
+from netmgr.policy.middlewares import NO_MIDDLEWARES, Middlewares
 from netmgr.policy.overlap import report_conflicts, report_crowds
 from netmgr.policy.problems import PolicyError, Report
 from netmgr.policy.program_schema import parse_programs
@@ -29,11 +31,8 @@ VERSION: Final = 1
 MAX_ENDPOINTS: Final = 20_000  # of one policy; each takes about half a kilobyte in every process
 MAX_KEY: Final = 128
 
-_TOP_LATER: Final[dict[str, tuple[object, ...]]] = {
-    "network_middlewares": ({},),
-}
 _TOP_KEYS: Final = frozenset(
-    ("version", "defaults", "network_policies", "tests", *FOREIGN_SECTIONS, *_TOP_LATER)
+    ("version", "defaults", "network_policies", SECTION, "tests", *FOREIGN_SECTIONS)
 )
 _ENTRY_KEYS: Final = frozenset(
     (
@@ -75,6 +74,7 @@ class Document:
         warnings: what loads but will surprise somebody.
         cases: the tests that it carries.
         warned: places of endpoints that some of the warnings may be about.
+        middlewares: what looks at requests before they leave.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -83,6 +83,7 @@ class Document:
     warnings: tuple[str, ...] = ()
     cases: tuple[Case, ...] = ()
     warned: frozenset[str] = frozenset()
+    middlewares: Middlewares = NO_MIDDLEWARES
 
     def earlier(self) -> Earlier:
         """Its endpoints, for the reading of its successor."""
@@ -103,6 +104,8 @@ class Document:
             **({"defaults": defaults} if defaults else {}),
             "network_policies": {entry.key: entry.to_doc(observe) for entry in self.entries},
         }
+        if self.middlewares.all:
+            doc[SECTION] = self.middlewares.to_doc()
         if self.cases:
             doc["tests"] = [case.to_doc() for case in self.cases]
         return doc
@@ -148,9 +151,9 @@ def _read(node: Node | None, source: str, report: Report, earlier: Earlier) -> D
         raise PolicyError(report.problems, source)
     top = Fields(node, "", _TOP_KEYS, report)
     _check_version(top)
-    refuse_later_keys(top, _TOP_LATER)
     foreign = parse_foreign(top, report)
     defaults = parse_defaults(top, report)
+    middlewares = parse_middlewares(top, report)
     reading = _Reading(defaults, earlier, report)
     entries = tuple(
         _parse_entry(key, line, item, reading)
@@ -161,10 +164,12 @@ def _read(node: Node | None, source: str, report: Report, earlier: Earlier) -> D
         top.problem("network_policies", f"more than {MAX_ENDPOINTS} endpoints")
     elif not report_crowds(endpoints, report):
         report_conflicts(endpoints, reading.lines, report)
+    check_reach(endpoints, middlewares, reading.lines, report)
     cases = parse_cases(top, report)
     report.raise_if_any(source)
     warned = frozenset(reading.warned)
-    return Document(entries, foreign, defaults, tuple(report.warnings), cases, warned)
+    warnings = tuple(report.warnings)
+    return Document(entries, foreign, defaults, warnings, cases, warned, middlewares)
 
 
 def _check_version(top: Fields) -> None:

@@ -86,7 +86,7 @@ class WorkerSpec:
     """One worker to be kept alive.
 
     Attributes:
-        kind: `dns`, `proxy`, `dialer`, `watch` or `rules`.
+        kind: `dns`, `proxy`, `dialer`, `watch`, `scan` or `rules`.
         index: number among its kind.
         launch: called at each start, just before `start` is sent.
         full_state: called at each start: the operations that rebuild all it must know.
@@ -294,6 +294,12 @@ class Supervisor:
         self.workers.append(worker)
         self._tasks.start(worker.keep_alive(), name=f"keep {spec.name} alive")
         return worker
+
+    async def dismiss(self, kind: str) -> None:
+        """End the workers of one kind for good: nobody needs them any more."""
+        for worker in self.of_kind(kind):
+            await worker.stop()
+            self.workers.remove(worker)
 
     def of_kind(self, kind: str) -> list[Worker]:
         """The workers of one kind, by index."""

@@ -17,6 +17,7 @@ from netmgr.model import InstanceName, parse_instance_name
 from netmgr.settings.agreement import check_accounts, check_pools
 from netmgr.settings.fields import account, count, seconds, value
 from netmgr.settings.plugins import PluginName, parse_routers, parse_scorers
+from netmgr.settings.stages import StageSettings
 from netmgr.settings.values import (
     Account,
     Key,
@@ -39,7 +40,8 @@ from netmgr.settings.values import (
 
 DEFAULT_INSTANCE: Final = InstanceName("netmgr")
 GATEWAY: Final = IPv4Address("169.254.77.1")  # the hub as every sandbox sees it; never on a wire
-ACCOUNTS: Final = ("dns_account", "proxy_account", "dialer_account", "watch_account")
+_WORKERS: Final = ("dns", "proxy", "dialer", "watch", "scan", "middleware")
+ACCOUNTS: Final = tuple(f"{worker}_account" for worker in _WORKERS)
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -54,7 +56,7 @@ def _instance(raw: Any) -> InstanceName:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(StageSettings):
     """All settings of one daemon; times in seconds, sizes in bytes.
 
     Raises:

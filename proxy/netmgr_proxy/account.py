@@ -5,6 +5,7 @@ nothing of protocols; does no I/O but asking which process it was.
 """
 
 import asyncio
+from collections.abc import Hashable
 from typing import Any, Final, NamedTuple
 
 from netmgr.model import Destination, Record
@@ -123,6 +124,17 @@ class Account:
         what = _What(decision.verdict, decision.reason, decision.rule, message, remedy)
         self._write(kind, what, measures, parts, single=single)
 
+    def found(
+        self, verdict: Verdict, reason: Reason, message: str, middleware: dict[str, Any]
+    ) -> None:
+        """Something that a middleware found, or did not look for.
+
+        Args:
+            middleware: the record's part; no matched text is in it.
+        """
+        what = _What(verdict, reason, None, message, None)
+        self._write(Kind.FINDING, what, None, {"middleware": middleware})
+
     @property
     def sandbox_name(self) -> str | None:
         """Whose connection it is; None where nobody's."""
@@ -156,7 +168,9 @@ class Account:
         key: Key | None = None
         if not single:
             http = parts.get("http", _NO_HTTP)
-            asked = (http["method"], http["path"], http["status"])
+            asked: tuple[Hashable, ...] = (http["method"], http["path"], http["status"])
+            if "middleware" in parts:
+                asked += (repr(parts["middleware"]),)
             key = (self.sandbox_name, kind, what, revision, self._destination, asked)
             if self._recorder.is_repeat(key, measures):
                 return

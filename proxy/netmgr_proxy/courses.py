@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from netmgr.inference.protocols import Shape
+from netmgr.inference.protocols import Protocol, Shape
 from netmgr.middleware.contract import StageResult
 from netmgr.process.view import SandboxView
 from netmgr.reasons import Reason
@@ -74,6 +74,16 @@ class Course:
         self.admission = admission = asked.admissions.admit(asked.head, live, asked.scheme)
         refuse_expired(admission)
         return admission
+
+    @property
+    def tolerated(self) -> frozenset[str]:
+        """Stages whose failure is not the end of a call: something else has a say on it."""
+        return frozenset()
+
+    def examined(self, admission: Admission) -> bool:
+        """Whether middlewares look at such a call: at every one that leaves."""
+        admitted = admission.admitted
+        return not admitted.answered_here and admitted.pattern.protocol is not Protocol.MODELS
 
     async def plan(
         self, sandbox: SandboxView, body: bytes, stages: Sequence[StageResult] = ()

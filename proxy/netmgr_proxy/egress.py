@@ -131,7 +131,9 @@ class EgressExchange(Exchange):
         assert self.upstream is not None
         upgrade = self.head.upgrade is not None
         self.upstream.begin(self, bodyless=self.head.method == "HEAD", upgrade=upgrade)
-        start = [judged.render(self.head), self._body]
+        # Of a body whose end is still to come and whose length nobody knows, a first piece.
+        body = self._frame(self._body) if self._body and self.head.length is None else self._body
+        start = [judged.render(self.head), body]
         self._charge(len(start[0]) + len(self._body))
         self.progress.bytes_out += len(self._body)
         while not self.progress.request_sent:
@@ -262,7 +264,7 @@ class EgressExchange(Exchange):
             self._decision,
             self.progress.measures(self.room.now()),
             single=self._start_recorded,
-            http=self.http,
+            **self.parts,
         )
 
     @property

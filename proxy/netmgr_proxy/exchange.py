@@ -107,6 +107,11 @@ class Exchange:
         path = self.head.target.partition(b"?")[0].decode("latin-1")
         return {"method": self.head.method, "path": path, "status": self.progress.status}
 
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The parts of its record."""
+        return {"http": self.http}
+
     # -- tools of subclasses ---------------------------------------------------------------
 
     def sandbox(self) -> SandboxView:

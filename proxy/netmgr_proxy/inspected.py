@@ -16,7 +16,7 @@ from netmgr_proxy.judged import Judged
 from netmgr_proxy.wire.face import Refusal, Refused
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_EXPECT: Final = b"expect"  # answered here: the body has come before the origin hears of it
+EXPECT: Final = b"expect"  # answered here: the body has come before the origin hears of it
 
 
 class InspectedExchange(EgressExchange):
@@ -53,9 +53,14 @@ class InspectedExchange(EgressExchange):
         return self.sandbox().policy.inspection(endpoint.target, judged.request, endpoint.owner)
 
     async def _read_body(self, most: int) -> bytes:
-        if self.head.expects_continue and (self.head.length or 0) <= most:
-            self.client.write(_CONTINUE)
+        if (self.head.length or 0) <= most:
+            self._continue()
         return await self.read_whole_body(most)
+
+    def _continue(self) -> None:
+        """Ask for the body, where the client waits to be asked."""
+        if self.head.expects_continue:
+            self.client.write(_CONTINUE)
 
     def _look_inside(self, judged: Judged, inspection: Inspection) -> Judged:
         calls = read_calls(inspection, judged.request, self._body)
@@ -63,7 +68,7 @@ class InspectedExchange(EgressExchange):
         if again is None or again.reader is not inspection.reader:
             why = "the policy changed while the request's body came; send it again"
             raise Refused(Refusal(Reason.POLICY_STALE, why))
-        fields = tuple(field for field in self.head.fields if field[0].lower() != _EXPECT)
+        fields = tuple(field for field in self.head.fields if field[0].lower() != EXPECT)
         self.head = replace(self.head, length=len(self._body), fields=fields)
         return self._with_calls(judged, calls)
 

@@ -4,8 +4,10 @@ to one endpoint of the plan after the other until one has answered, counted and 
 All rules are in netmgr_proxy.inference and netmgr_proxy.routing; here is only the order of it.
 """
 
+from dataclasses import replace
 from typing import Any, Final
 
+from netmgr.middleware.request import Phase, changed
 from netmgr.process.view import SandboxView
 from netmgr.reasons import Kind, Reason
 from netmgr_proxy.account import ALLOWED, Account
@@ -14,6 +16,7 @@ from netmgr_proxy.answering import REFUSED_FROM
 from netmgr_proxy.attempts import Attempts
 from netmgr_proxy.client import ClientConnection
 from netmgr_proxy.courses import Asked, Course
+from netmgr_proxy.examination import Examination, stage_request
 from netmgr_proxy.exchange import Exchange
 from netmgr_proxy.inference import errors
 from netmgr_proxy.inference.answer_here import Made
@@ -60,6 +63,7 @@ class ModelCall(Exchange):
         self._course: Course | None = None
         self._attempts: Attempts | None = None
         self._permit: Permit | None = None
+        self._examination: Examination | None = None
 
     async def run(self) -> bool:
         course = self._choose()
@@ -67,7 +71,10 @@ class ModelCall(Exchange):
         self.shape = admission.admitted.shape
         body = await self._read_body(admission.coding)
         course = self._choose()  # again: a body may take its time, the file change meanwhile
-        planned = await course.plan(self.sandbox(), body)
+        if course.examined(admission):
+            body = await self._examine(course, body)
+        stages = self._examination.outcome.results if self._examination else ()
+        planned = await course.plan(self.sandbox(), body, stages)
         self.progress.bytes_out = len(body) if admission.admitted.pattern.has_body else 0
         if isinstance(planned, Made):
             self._answer_here(planned)
@@ -117,6 +124,26 @@ class ModelCall(Exchange):
         if isinstance(plain, errors.Refusal):
             raise ModelRefused(plain)
         return plain
+
+    async def _examine(self, course: Course, body: bytes) -> bytes:
+        """Have middlewares look, where the policy has some for inference.local; the body as they
+        leave it.
+
+        Raises:
+            Refused: one of them says no, or did not look, and no routing file has a say on that.
+        """
+        sandbox, target = self.sandbox(), self.account.target
+        stages = sandbox.policy.middlewares.chain(target)
+        if not stages:
+            return body
+        self._examination = Examination(self.room, self.client, self.account, stages)
+        self._examination.require_room()
+        request = stage_request(Phase.INFERENCE, sandbox, target, self.head, body)
+        outcome = await self._examination.ask(request, course.tolerated)
+        if outcome.headers:
+            self.head = replace(self.head, fields=changed(self.head.fields, outcome.headers))
+            course.asked = course.asked._replace(head=self.head)
+        return body if outcome.body is None else outcome.body
 
     def _answer_here(self, made: Made) -> None:
         """Answer what no provider is asked for."""
@@ -207,4 +234,5 @@ class ModelCall(Exchange):
             "tokens_cache_read": meter.cache_read,
             "tokens_cache_write": meter.cache_write,
         }
-        return {"http": self.http, "inference": call}
+        looked = self._examination.parts if self._examination else {}
+        return {"http": self.http, "inference": call, **looked}

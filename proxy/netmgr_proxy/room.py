@@ -27,6 +27,7 @@ from netmgr_proxy.recorder import Recorder
 from netmgr_proxy.relay import Pipes
 from netmgr_proxy.routes import Routes
 from netmgr_proxy.routing.availability import Availability
+from netmgr_proxy.scanner import Scanner
 from netmgr_proxy.upstreams import Upstreams
 from netmgr_proxy.wire.face import Refusal
 
@@ -51,6 +52,7 @@ class Room:
     metered: Metered
     generations: Generations
     holdings: Holdings
+    scanner: Scanner
     pipes: Pipes
     rations: Rations
     availability: Availability

@@ -40,6 +40,12 @@ class RoutedCourse(Course):
         self._context: RouteContext | None = None
         self._decided: Plan | None = None
 
+    @property
+    def tolerated(self) -> frozenset[str]:
+        """Stages that the file requires: a call that they did not look at is `unscanned`, and goes
+        only where the file lets such calls go."""
+        return frozenset(stage.name for stage in self._generation.file.stages if stage.required)
+
     def admit(self, sandbox: SandboxView) -> Admission:
         """Judge the head by the first endpoint that has such a request at all."""
         asked, first = self.asked, None

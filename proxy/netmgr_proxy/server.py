@@ -38,6 +38,7 @@ from netmgr_proxy.room import Room
 from netmgr_proxy.route_questions import explain_route, judge_router_of
 from netmgr_proxy.routes import Revoked, Routes
 from netmgr_proxy.routing.availability import Availability
+from netmgr_proxy.scanner import Scanner
 from netmgr_proxy.shelf import Shelf
 from netmgr_proxy.sockets import reset
 from netmgr_proxy.tally import Tally
@@ -50,6 +51,7 @@ log = logging.getLogger(__name__)
 ACCEPTS_A_TURN: Final = 8  # then other events get theirs, and other workers their share
 BACK_OFF_S: Final = 0.1  # no descriptors left: flows have to end before accepting is of use
 _NO_DESCRIPTORS: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+MAX_SCAN_FRAME: Final = 2 * 1024 * 1024  # ten stages' findings and metadata
 _SWEEPS_PER_POOL_SWEEP: Final = 20
 
 
@@ -110,6 +112,7 @@ class ProxyRole:
             metered=self._metered,
             generations=self._generations,
             holdings=Holdings(limits.judged_bytes_per_sandbox, limits.judged_bytes),
+            scanner=Scanner(),
             pipes=Pipes(),
             rations=Rations(self._tally),
             availability=self._availability,
@@ -148,8 +151,8 @@ class ProxyRole:
 
     async def on_ask(self, what: str, body: Body, fds: tuple[int, ...]) -> Answer:
         """See Role."""
-        if what == "dialer":
-            self._opened.dialer.use(Peer(socket.socket(fileno=fds[0])))
+        if what in ("dialer", "scan"):
+            self._meet(what, socket.socket(fileno=fds[0]))
             return Answer()
         for fd in fds:
             os.close(fd)
@@ -168,6 +171,13 @@ class ProxyRole:
         if what == "look":
             return Answer(await look(self._opened, body["route"], body["timeout_s"]))
         raise PeerRefused("unsupported", f"a proxy worker does not answer {what!r}")
+
+    def _meet(self, kind: str, channel: socket.socket) -> None:
+        """Another worker, whose process is new, or ours is."""
+        if kind == "dialer":
+            self._opened.dialer.use(Peer(channel))
+        else:
+            self._opened.scanner.use(Peer(channel, max_frame=MAX_SCAN_FRAME))
 
     async def close(self) -> None:
         """See Role."""

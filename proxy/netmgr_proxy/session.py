@@ -13,6 +13,8 @@ from netmgr_proxy.account import Account
 from netmgr_proxy.admission import Admissions, ModelRefused
 from netmgr_proxy.client import ClientConnection, ClientGone, DeadlinePassed
 from netmgr_proxy.egress import EgressExchange
+from netmgr_proxy.examined import ExaminedExchange
+from netmgr_proxy.examined_websocket import ExaminedWebSocket
 from netmgr_proxy.exchange import CutShort, Exchange
 from netmgr_proxy.flows import FOREVER
 from netmgr_proxy.gate import Deny, Inference, Terminate
@@ -207,16 +209,19 @@ class HttpFlow:
             )
         if self._inference:
             return _HttpsOnly(self._room, self._client, self._account, head)
+        account = self._account
         if self._endpoint is None:
-            account = self._account
             self._endpoint = Endpoint(
                 self.caller.address, account.target, self._scheme, account.owner
             )
         sandbox = self._room.view.get(self.caller.address)
-        looks_inside = sandbox is not None and sandbox.policy.looks_inside
-        kind: type[EgressExchange] = InspectedExchange if looks_inside else EgressExchange
+        kind: type[EgressExchange] = EgressExchange
+        if sandbox is not None and sandbox.policy.middlewares.chain(account.target):
+            kind = ExaminedExchange
+        elif sandbox is not None and sandbox.policy.looks_inside:
+            kind = InspectedExchange
         if head.upgrade == WEBSOCKET:
-            kind = WebSocketExchange
+            kind = ExaminedWebSocket if kind is ExaminedExchange else WebSocketExchange
         return kind(self._room, self._client, self._account, head, self._endpoint)
 
     def _serves_plain_http(self) -> bool:
@@ -342,7 +347,7 @@ class HttpFlow:
             exchange.record_failure(refusal)
             return
         measures = exchange.progress.measures(self._room.now())
-        self._account.refused(self._kind, refusal, measures, http=exchange.http)
+        self._account.refused(self._kind, refusal, measures, **exchange.parts)
 
     def _record_handshake(self, fault: BaseException) -> None:
         reason = getattr(fault, "reason", None) or "it closed the connection"

@@ -19,7 +19,7 @@ from netmgr_proxy.bodies.strict_json import BadBody
 from netmgr_proxy.client import ClientConnection, ClientGone, DeadlinePassed
 from netmgr_proxy.egress import EgressExchange
 from netmgr_proxy.exchange import CutShort
-from netmgr_proxy.judged import Endpoint
+from netmgr_proxy.judged import Endpoint, Judged
 from netmgr_proxy.room import Room
 from netmgr_proxy.wire.face import Refusal, refusal_of
 from netmgr_proxy.wire.frames import (
@@ -40,12 +40,19 @@ from netmgr_proxy.wire.response import ResponseHead, ResponseReader
 CLOSING_S: Final = 10.0  # for the server's part of a closing handshake (RFC 6455 §7.1.1)
 
 
-class _Message:
-    """A client's message that is held until it is judged."""
+class Message:
+    """A client's message that is held until it is judged.
 
-    def __init__(self) -> None:
+    Attributes:
+        raw: its frames as they came.
+        text: what it says.
+        is_text: it is no binary one.
+    """
+
+    def __init__(self, is_text: bool) -> None:
         self.raw: list[bytes] = []
         self.text = bytearray()
+        self.is_text = is_text
 
 
 class WebSocketExchange(EgressExchange):
@@ -64,7 +71,7 @@ class WebSocketExchange(EgressExchange):
         self._frames = FrameReader()
         self._meter = Meter()
         self._ending: tuple[CloseCode, Refusal] | None = None
-        self._message: _Message | None = None
+        self._message: Message | None = None
         self._held = 0  # bytes that `room.holdings` knows of
         self._judged_by: SandboxView | None = None  # what follows was decided under this view
         self._inspection: Inspection | None = None
@@ -74,6 +81,7 @@ class WebSocketExchange(EgressExchange):
         self._judged = judged = self._endpoint.read(self.head)
         self._judge(judged)
         check_offer(self.head)
+        self._judged = judged = await self._look_at_handshake(judged)
         try:
             await self._connect(judged, fresh=True)
             self._send_start(judged)
@@ -93,6 +101,10 @@ class WebSocketExchange(EgressExchange):
             return refusal
         self._end(CloseCode.RESTART, refusal)
         return None
+
+    async def _look_at_handshake(self, judged: Judged) -> Judged:
+        """The handshake as it is to be sent: here as it was judged."""
+        return judged
 
     # -- the handshake ---------------------------------------------------------------------
 
@@ -218,13 +230,23 @@ class WebSocketExchange(EgressExchange):
         inspection, decision = self._inspection, self._on_messages
         if inspection is None:
             assert decision is not None
-            self._heed(decision)
+            if self._heed(decision) and (size := self._holds()):
+                self._begin_to_hold(text, size)
         elif not text:
             why = "a binary message where the policy judges GraphQL operations"
             self._end(CloseCode.POLICY, Refusal(Reason.OPERATION_NOT_ALLOWED, why))
-        elif self.room.holdings.take(self.account.caller.address, inspection.max_body):
-            self._held = inspection.max_body
-            self._message = _Message()
+        else:
+            self._begin_to_hold(text, inspection.max_body)
+
+    def _holds(self) -> int:
+        """How many bytes of a message are held although the policy does not look inside; 0: it is
+        sent on piece by piece."""
+        return 0
+
+    def _begin_to_hold(self, text: bool, size: int) -> None:
+        if self.room.holdings.take(self.account.caller.address, size):
+            self._held = size
+            self._message = Message(text)
         else:
             why = "too many messages wait to be judged at once; try again"
             self._end(CloseCode.TRY_LATER, Refusal(Reason.LIMIT_EXCEEDED, why))
@@ -252,9 +274,8 @@ class WebSocketExchange(EgressExchange):
         request = self._judged.request
         return Request(WEBSOCKET_TEXT, request.path, request.query, websocket=True)
 
-    def _hold(self, message: _Message, piece: Piece) -> None:
+    def _hold(self, message: Message, piece: Piece) -> None:
         """Keep a piece; judge the message once it is whole."""
-        assert self._inspection is not None
         message.raw.append(piece.raw)
         message.text += piece.payload
         if len(message.text) > self._held:
@@ -264,21 +285,29 @@ class WebSocketExchange(EgressExchange):
             self._let_go()
             self._judge_message(message)
 
-    def _judge_message(self, message: _Message) -> None:
+    def _judge_message(self, message: Message) -> None:
+        if self._is_allowed(message):
+            self._pass_on(message)
+
+    def _is_allowed(self, message: Message) -> bool:
+        """Whether the policy lets a whole message go on; the connection ends where it does not."""
         if not self._look_at_policy() or self._judged_by is None:
-            return
+            return False
         request = self._message_request()
         if self._inspection is not None:
             try:
                 calls = read_message(bytes(message.text))
             except BadBody as fault:
                 self._end(CloseCode.POLICY, Refusal(fault.reason, str(fault)))
-                return
+                return False
             request = Request(request.method, request.path, request.query, True, calls)
         endpoint = self._endpoint
         policy = self._judged_by.policy
-        if self._heed(policy.judge_request(endpoint.target, request, endpoint.owner)):
-            self._forward(b"".join(message.raw))
+        return self._heed(policy.judge_request(endpoint.target, request, endpoint.owner))
+
+    def _pass_on(self, message: Message) -> None:
+        """Send a whole message that the policy lets through."""
+        self._forward(b"".join(message.raw))
 
     def _heed(self, decision: Decision) -> bool:
         """Whether the message goes on; the connection ends where it does not."""

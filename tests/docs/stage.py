@@ -32,7 +32,10 @@ class Stage:
         self._world = world
         self.home = world.directory / "home"
         self.home.mkdir()
-        world.daemon()
+        words = world.directory / "block_words.py"  # where any user may read it
+        words.write_bytes((ROOT / "examples/middleware/block_words.py").read_bytes())
+        words.chmod(0o755)
+        world.daemon(middleware_programs={"example/block-words": str(words)})
         for name in SITES:
             world.internet.https(name, fixed(b"<title>Example Domain</title>\n"))
         for name in ("api.openai.com", "api.anthropic.com"):

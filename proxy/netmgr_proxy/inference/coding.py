@@ -29,6 +29,28 @@ def plain_body(body: bytes, coding: bytes, most: int, shape: Shape) -> bytes | R
     Args:
         coding: one of those that `is_read`.
     """
+    try:
+        read = _plain(body, coding, most)
+    except _TooLarge:
+        why = f"the request's body is larger than {most} bytes once its {coding.decode()} is read"
+        return Refusal(413, Reason.LIMIT_EXCEEDED, why, shape=shape)
+    return _not(coding, shape) if read is None else read
+
+
+def plain_or_none(body: bytes, coding: bytes, most: int) -> bytes | None:
+    """The body without its coding; None where it is not in it, or is larger than `most` then."""
+    try:
+        return _plain(body, coding, most)
+    except _TooLarge:
+        return None
+
+
+class _TooLarge(Exception):
+    """More comes out than may."""
+
+
+def _plain(body: bytes, coding: bytes, most: int) -> bytes | None:
+    """The body without its coding; None where it is not in it."""
     pieces: list[bytes] = []
     left = most
     while body:
@@ -36,19 +58,16 @@ def plain_body(body: bytes, coding: bytes, most: int, shape: Shape) -> bytes | R
         try:
             piece = reader.decompress(body, left + 1)
         except zlib.error:
-            return _not(coding, shape)
+            return None
         left -= len(piece)
         if left < 0:
-            why = (
-                f"the request's body is larger than {most} bytes once its {coding.decode()} is read"
-            )
-            return Refusal(413, Reason.LIMIT_EXCEEDED, why, shape=shape)
+            raise _TooLarge
         if not reader.eof:
-            return _not(coding, shape)  # it breaks off
+            return None  # it breaks off
         pieces.append(piece)
         body = reader.unused_data  # a further member (RFC 1952 §2.2)
         if body and coding == b"deflate":
-            return _not(coding, shape)
+            return None
     return b"".join(pieces)
 
 

@@ -49,6 +49,7 @@ class Refusal:
         rule: policy key and place, or None.
         remedy: the command line that would allow it, or None.
         status: HTTP status where it differs from the reason's own; 0 means the reason's.
+        details: further keys of the error's body.
     """
 
     reason: Reason
@@ -56,6 +57,7 @@ class Refusal:
     rule: str | None = None
     remedy: str | None = None
     status: int = 0
+    details: tuple[tuple[str, str], ...] = ()
 
     @property
     def http_status(self) -> int:
@@ -92,6 +94,7 @@ def render_error(refusal: Refusal, request_id: str, hint: str | None = None) -> 
         "rule": refusal.rule,
         "remedy": refusal.remedy,
         "request_id": request_id,
+        **dict(refusal.details),
     }
     if hint is not None and refusal.verdict is Verdict.DENIED:
         error["hint"] = hint

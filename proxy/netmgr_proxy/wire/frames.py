@@ -272,6 +272,23 @@ def render_close(code: CloseCode, reason: str) -> bytes:
     return bytes((_FIN | Opcode.CLOSE, len(payload))) + payload
 
 
+def render_message(payload: bytes, mask: bytes, *, text: bool) -> bytes:
+    """A client's message in one frame.
+
+    Args:
+        mask: four random bytes (RFC 6455 §5.3).
+    """
+    size = len(payload)
+    if size < 126:
+        length = bytes((_MASK | size,))
+    elif size < 1 << 16:
+        length = bytes((_MASK | 126,)) + struct.pack("!H", size)
+    else:
+        length = bytes((_MASK | 127,)) + struct.pack("!Q", size)
+    first = bytes((_FIN | (Opcode.TEXT if text else Opcode.BINARY),))
+    return first + length + mask + unmask(payload, mask, 0)
+
+
 class Meter:
     """Where the frames of a server end, so that a word of ours can stand between two of them.
 

@@ -88,7 +88,7 @@ def test_the_first_required_failure_ends_the_chain() -> None:
 def test_later_stages_see_what_earlier_ones_made() -> None:
     outcome = Outcome().then(RESULT).then(StageResult("tags", "netmgr/tagger"))
     assert outcome.body == b"clean"
-    assert all(result.body is None for result in outcome.results)
+    assert [result.body for result in outcome.results] == [b"", None]
     assert outcome.findings == RESULT.findings
     assert not outcome.ended
 

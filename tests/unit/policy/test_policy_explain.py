@@ -93,6 +93,7 @@ def test_the_document_for_a_sandbox(policy: Policy) -> None:
         "source": None,
         "treatment": None,
         "expires": None,
+        "middlewares": [],
         "policy_revision": 3,
     }
 

@@ -250,7 +250,7 @@ TOP = {
     "version: true": "web.yaml:1: version: expected the number 1, got true",
     "version: 1\nnetwork_polices: {}": "web.yaml:2: network_polices: unknown key; did you mean "
     "'network_policies'?",
-    "version: 1\nnetwork_middlewares: {a: {}}": "web.yaml:2: network_middlewares: is understood",
+    "version: 1\nnetwork_middlewares: {a: {}}": "web.yaml:2: network_middlewares.a: expected",
     "version: 1\ntests: [{resolve: a.test}]": "web.yaml:2: tests[0]: expected 'expect: allow'",
     "version: 1\nversion: 1": "web.yaml:2: version: the key stands twice; first on line 1",
     "- version: 1": "web.yaml:1: expected keys and values, got a list",

@@ -1,0 +1,1 @@
+"""A middleware of netmgr's as a plug-in."""

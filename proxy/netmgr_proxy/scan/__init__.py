@@ -1,0 +1,1 @@
+"""The scan worker: the middlewares' stages, run apart from everything else."""
