@@ -142,7 +142,7 @@ def why(answer: Json) -> list[Block]:
         if call.get("unscanned"):
             pairs.append(("unscanned by", cell(call["unscanned"])))
         blocks += [Title("plan"), Fields(tuple(pairs))]
-    if tries := call.get("tries"):
+    if tries := call.get("tried"):
         rows = tuple(
             (
                 cell(each.get("endpoint")),

@@ -25,8 +25,10 @@ _COUNTS: Final = ("policy_revision", "bytes_in", "bytes_out", "count")
 _PARTS: Final = ("destination", "process", "http", "inference", "middleware")
 # Of a process, of a model call, of middlewares.
 _LISTS: Final = ("ancestors", "tried", "plan", "unscanned", "stages", "findings")
-# Of a model call: which endpoint was left out, and why; of middlewares: what they said.
-_MAPS: Final = ("rejected", "metadata")
+# Of a model call: which endpoint was left out, and why; what was decided by. Of middlewares: what
+# they said.
+_TREES: Final = ("rejected", "facts", "shadow", "metadata")
+_TREE_DEPTH: Final = 4
 _FIELDS: Final = frozenset({"time", "duration_ms", *_WORDS, *_TEXTS, *_COUNTS, *_PARTS})
 _REQUIRED: Final = frozenset({"time", "sandbox", "kind", "verdict", "reason", "message", "count"})
 
@@ -117,9 +119,21 @@ def _is_optional_part(value: Any) -> bool:
     for key, item in value.items():  # most of a record is here: texts are passed by at once
         if type(item) in _WORDLIKE or _is_number(item):
             continue
-        if not (key in _LISTS and _is_list(item)) and not (key in _MAPS and _is_flat(item)):
+        if key in _TREES and _is_tree(item, _TREE_DEPTH):
+            continue
+        if key not in _LISTS or not _is_list(item):
             return False
     return True
+
+
+def _is_tree(value: Any, depth: int) -> bool:
+    if _is_leaf(value):
+        return True
+    if depth == 0:
+        return False
+    if isinstance(value, list):
+        return all(_is_tree(item, depth - 1) for item in value)
+    return isinstance(value, dict) and all(_is_tree(item, depth - 1) for item in value.values())
 
 
 def _is_list(value: Any) -> bool:

@@ -2,9 +2,9 @@
 by chunk and counted, and ended in the protocol's own words when it breaks.
 
 Each attempt at a call has an answering of its own, so nothing of a failed one is left for the next.
-Where the attempt may still give way to another, the head waits for the first byte of the body: till
-then the client has seen nothing, and after it there is no way back (the commit point). Knows
-nothing of routes, connections and deadlines' lengths.
+Of a plan of several the head waits for the first byte of the body: till then the client has seen
+nothing, and after it there is no way back (the commit point). Knows nothing of routes, connections
+and deadlines' lengths.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,8 @@ class Terms(NamedTuple):
     Attributes:
         said: lines of ours in its head.
         declines: whether an answer with that head is withheld from the client; None: none is.
-        holds: whether another attempt may follow: then the client gets no head without a body byte.
+        holds: whether the client gets no head without a body byte: until it, another attempt may
+            follow, or an error that is one.
     """
 
     said: list[bytes]

@@ -199,7 +199,7 @@ class Attempts:
         self.clock.turn_to(live.route)
         terms = Terms(self._plan.lines(ready))
         if rules is not None:
-            terms = terms._replace(declines=self._declines(rules), holds=self._may_go_on(rules))
+            terms = terms._replace(declines=self._declines(rules), holds=True)
         self.answering = answering = Answering(exchange, ready, self.clock, self._settle, terms)
         begun = exchange.room.now()
         try:

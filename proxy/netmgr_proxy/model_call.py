@@ -223,9 +223,11 @@ class ModelCall(Exchange):
         """The record's parts that a model call has."""
         story = (self._course or Course(self._asked)).story()
         attempts, meter = self._attempts, self._meter
+        present = attempts.present if attempts else None
         call = {
             "request_id": self.request_id,
             **story,
+            "endpoint": present.endpoint.id if present else None,
             "attempts": len(attempts.tries) if attempts else 0,
             "tried": [each.to_doc() for each in attempts.tries] if attempts else [],
             "ttfb_ms": attempts.clock.ttfb_ms if attempts else None,

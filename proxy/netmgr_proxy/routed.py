@@ -142,9 +142,9 @@ class RoutedCourse(Course):
                 "generation": decided.generation,
                 "plan": list(decided.endpoints),
                 "rejected": dict(rejected),
+                "unscanned": list(context.unscanned),
+                "facts": context.to_doc(),
             }
-            if context.unscanned:
-                told["unscanned"] = list(context.unscanned)
         return told
 
 
