@@ -59,6 +59,7 @@ containerd            command:containerd
 default-jdk-headless  command:javac
 containernetworking-plugins  file:/usr/lib/cni/bridge
 dnsmasq-base          command:dnsmasq
+docker.io             command:dockerd
 git                   command:git
 libnss3-tools         command:certutil
 netcat-openbsd        command:nc

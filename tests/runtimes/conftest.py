@@ -1,9 +1,11 @@
-"""Owns: a machine with a daemon, shared by the tests of one file."""
+"""Owns: machines with a daemon: one for each file, and one that all tests of OCI engines share."""
 
 from collections.abc import Iterator
 
 import pytest
+from runtimes.containerd import Containerd
 from runtimes.machine import Machine
+from runtimes.site import Site
 from world import World
 
 
@@ -14,3 +16,19 @@ def machine() -> Iterator[Machine]:
         world.daemon()
         with Machine(world) as made:
             yield made
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Site]:
+    """A machine that is ready for OCI engines. Who uses it leaves nothing there."""
+    with World() as world:
+        world.daemon()
+        with Machine(world) as made:
+            yield Site(made)
+
+
+@pytest.fixture(scope="session")
+def containerd(site: Site) -> Iterator[Containerd]:
+    """containerd on the site's machine."""
+    with Containerd(site.machine) as made:
+        yield made

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from runtimes.machine import Machine
 from runtimes.podman import IMAGE, Podman
 from runtimes.site import HOOK, RUNTIME, Site, probe, volumes
 
@@ -16,11 +15,6 @@ pytestmark = pytest.mark.root
 
 OURS = ("--runtime", RUNTIME, "--network", "none")
 POLICY = ("--annotation", "netmgr.policy=agent")
-
-
-@pytest.fixture(scope="module")
-def site(machine: Machine) -> Site:
-    return Site(machine)
 
 
 @pytest.fixture(scope="module")

@@ -70,8 +70,14 @@ def lodge(
             return _join(owner, wish, words)
         if "links" in failure.details:
             raise Refused(f"{failure.message}. Start it with --network=none") from failure
-        if not _is_stale(lodger, words):
+        own = _own(lodger, words)
+        if own is None:
             raise
+        if attach is not None and identity(str(attach.get("netns"))) == identity(own["netns"]):
+            return own  # its bundle was wrapped before
+        if identity(own["netns"]) in inhabited():
+            raise
+    # From before, and nobody is in it: its engine was killed, and now starts the container again.
     leave(lodger, words)
     return _create(body, words)
 
@@ -96,13 +102,10 @@ def _create(body: "dict[str, Any]", words: Words) -> "dict[str, Any]":
     return ask(words.socket, "POST", "/v1/sandboxes", body, CHANGE_S)
 
 
-def _is_stale(lodger: Lodger, words: Words) -> bool:
-    """Whether what stands under the name is this container's own from before, with nobody in it:
-    its engine was killed, and now starts it again."""
+def _own(lodger: Lodger, words: Words) -> "dict[str, Any] | None":
+    """The container's own sandbox, if there is one."""
     sandbox = find(lodger.container, words)
-    if sandbox is None or not lodger.owns(sandbox):
-        return False
-    return identity(str(sandbox["netns"])) not in inhabited()
+    return sandbox if sandbox is not None and lodger.owns(sandbox) else None
 
 
 def find(container: str, words: Words) -> "dict[str, Any] | None":
@@ -174,8 +177,8 @@ def leave(lodger: Lodger, words: Words) -> bool:
     Raises:
         Failure: the daemon says no, or nobody answers.
     """
-    sandbox = find(lodger.container, words)
-    if sandbox is None or not lodger.owns(sandbox):
+    sandbox = _own(lodger, words)
+    if sandbox is None:
         return False  # none, or somebody else's of that name: this container joined one
     try:
         ask(words.socket, "DELETE", f"/v1/sandboxes/{sandbox['name']}", deadline_s=CHANGE_S)

@@ -1,0 +1,90 @@
+"""Owns: Debian's dockerd on a machine, with the paths that it has on every host, beside the
+containerd that runs there. What this kind of machine needs (no CAP_SYS_RESOURCE, no firewall) is in
+its configuration.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from runtimes.machine import Machine
+from runtimes.podman import IMAGE, box_image
+
+READY_S: Final = 40.0
+STOP_S: Final = 30.0
+_DOCKER: Final = {
+    "bridge": "none",
+    "iptables": False,
+    "ip6tables": False,
+    "live-restore": True,
+    "storage-driver": "vfs",
+    "default-ulimits": {"nofile": {"Name": "nofile", "Hard": 1024, "Soft": 1024}},
+}
+
+
+class Docker:
+    """A context manager."""
+
+    def __init__(self, machine: Machine, runtimes: dict[str, Any]) -> None:
+        self.machine = machine
+        self._log = machine.own / "dockerd.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        machine.write("etc/docker/daemon.json", json.dumps(_DOCKER | {"runtimes": runtimes}))
+
+    def __enter__(self) -> Self:
+        self.start()
+        self.machine.must("docker", "import", str(box_image(self.machine.own)), IMAGE)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.remove_all()
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(timeout=STOP_S)
+
+    def start(self) -> None:
+        """Start dockerd and wait until it is ready."""
+        words = ("/usr/sbin/dockerd", "--containerd", "/run/containerd/containerd.sock")
+        with self._log.open("ab") as log:
+            self._process = self.machine.start(*words, stdout=log, stderr=log)
+        end = time.monotonic() + READY_S
+        while self.machine.run("docker", "info").returncode != 0:
+            assert self._process.poll() is None, self._log.read_text()[-3000:]
+            assert time.monotonic() < end, self._log.read_text()[-3000:]
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would be."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    def must(self, *argv: str) -> str:
+        """The output of a docker command that has to succeed."""
+        return self.machine.must("docker", *argv)
+
+    def remove_all(self) -> None:
+        """No container is left."""
+        found = self.must("ps", "--all", "--quiet").split()
+        if found:
+            self.must("rm", "--force", *found)
+
+
+def kill(pid: int) -> None:
+    """SIGKILL, and wait until it is no more."""
+    os.kill(pid, signal.SIGKILL)
+    end = time.monotonic() + STOP_S
+    while Path(f"/proc/{pid}/ns/net").exists():  # not for the dead, buried or not
+        assert time.monotonic() < end
+        time.sleep(0.02)
