@@ -40,10 +40,15 @@ class PolicyFile(TypedDict):
 
 
 class Attachment(TypedDict, total=False):
-    """An existing namespace: exactly one of the first two. See `--replace-links`."""
+    """An existing namespace: exactly one of the first two.
+
+    `starting`: the process is a runtime's own that has yet to give up its privileges; the runtime
+    answers for what the container will hold. `replace_links`: links made before are taken away.
+    """
 
     netns: str
     pid: int
+    starting: bool
     replace_links: bool
 
 
@@ -337,12 +342,16 @@ def inference_test(sandbox: str | None, label: str | None = None) -> Call[Json]:
 
 
 def records(
-    *, filters: Mapping[str, object], after: int | None, limit: int | None, follow: bool
+    *,
+    filters: Mapping[str, object] | None = None,
+    after: int | None = None,
+    limit: int | None = None,
+    follow: bool = False,
 ) -> Call[Json]:
     """Decision records, oldest first, one JSON object per line. Sent with `stream`.
 
     Args:
         filters: of `sandbox`, `verdict`, `kind`, `name` (a glob), `since` (seconds, epoch).
     """
-    words = given(**filters, after=after, limit=limit, follow=1 if follow else None)
+    words = given(**(filters or {}), after=after, limit=limit, follow=1 if follow else None)
     return Call("GET", "/v1/records", query=words)

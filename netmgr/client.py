@@ -1,8 +1,8 @@
 """Owns: sending calls to the daemon over its unix socket, and turning what fails into our errors.
 
-Two clients of one shape: `Client` for the command line, `AsyncClient` for asyncio programs.
-Knows nothing of what the calls mean (netmgr.calls). httpx is imported when a client is made, not
-before: a command that needs no daemon does not pay for it.
+Two clients of one shape, public as `netmgr.Client` and `netmgr.AsyncClient` (docs/client.md); their
+methods are in netmgr.verbs. Knows nothing of what the calls mean (netmgr.calls). httpx is imported
+when a client is made, not before: a command that needs no daemon does not pay for it.
 """
 
 import errno
@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 
 from netmgr.calls import READ_S, Call, Json
 from netmgr.errors import BY_CODE, HostFailed, NetmgrError, Refused, TryLater, Unreachable
+from netmgr.verbs import Verbs
 
 if TYPE_CHECKING:
     import httpx
 
+SOCKET_VARIABLE: Final = "NETMGR_SOCKET"
 DEFAULT_SOCKET: Final = "/run/netmgr/api.sock"
 CONNECT_S: Final = 5.0  # a unix socket answers at once, or its backlog is full
 MAX_LINE: Final = 1024 * 1024  # bytes of one record; the daemon's own bounds are far below
@@ -28,12 +30,21 @@ BASE_URL: Final = "http://netmgr"  # the host part is never resolved
 T = TypeVar("T")
 
 
-class _Wire:
-    """What both clients share: where the daemon is, and how requests and answers look."""
+class _Wire(Verbs):
+    """What both clients share: where the daemon is, and how requests and answers look.
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    Attributes:
+        path: the daemon's socket.
+        timeout_s: longest wait for an answer; None: each call's own.
+    """
+
+    def __init__(self, path: str | None = None, *, timeout_s: float | None = None) -> None:
+        self.path = path or os.environ.get(SOCKET_VARIABLE) or DEFAULT_SOCKET
+        self.timeout_s = timeout_s
         self._reached = False
+
+    def _deadline(self, call: Call[Any]) -> float:
+        return call.deadline_s if self.timeout_s is None else self.timeout_s
 
     def _request(self, call: Call[Any]) -> dict[str, Any]:
         # Looked at before httpx tries: its transport (httpcore 1.0) leaves the socket of a failed
@@ -61,7 +72,7 @@ class _Wire:
         except httpx.TimeoutException as error:
             raise TryLater(
                 f"the daemon did not answer {call.method} {call.path} within "
-                f"{call.deadline_s:g} s; `netmgr status` shows which part is slow"
+                f"{self._deadline(call):g} s; `netmgr status` shows which part is slow"
             ) from error
         except (httpx.TransportError, httpx.StreamError) as error:
             raise Unreachable(
@@ -71,14 +82,20 @@ class _Wire:
 
 
 class Client(_Wire):
-    """Sends calls and waits for the answers. Close it, or use it as a context manager."""
+    """Sends calls and waits for the answers. Close it, or use it as a context manager.
 
-    def __init__(self, path: str = DEFAULT_SOCKET) -> None:
+    Args:
+        path: the daemon's socket; by default NETMGR_SOCKET, else /run/netmgr/api.sock.
+        timeout_s: longest wait for an answer; by default each call's own (15 s to read, 60 s to
+            change).
+    """
+
+    def __init__(self, path: str | None = None, *, timeout_s: float | None = None) -> None:
         import httpx
 
-        super().__init__(path)
+        super().__init__(path, timeout_s=timeout_s)
         self._http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=path), base_url=BASE_URL, trust_env=False
+            transport=httpx.HTTPTransport(uds=self.path), base_url=BASE_URL, trust_env=False
         )
 
     def __enter__(self) -> Self:
@@ -105,7 +122,9 @@ class Client(_Wire):
             NetmgrError: whatever the daemon answered, as the class of its code.
         """
         with self._transport_errors(call):
-            response = self._http.request(**self._request(call), timeout=_limits(call.deadline_s))
+            response = self._http.request(
+                **self._request(call), timeout=_limits(self._deadline(call))
+            )
         return cast(T, answer_of(response))
 
     def stream(self, call: Call[Json], *, idle_s: float | None = READ_S) -> Iterator[Json]:
@@ -131,14 +150,14 @@ class Client(_Wire):
 
 
 class AsyncClient(_Wire):
-    """`Client`, for asyncio."""
+    """`Client`, for asyncio: what it answers is awaited."""
 
-    def __init__(self, path: str = DEFAULT_SOCKET) -> None:
+    def __init__(self, path: str | None = None, *, timeout_s: float | None = None) -> None:
         import httpx
 
-        super().__init__(path)
+        super().__init__(path, timeout_s=timeout_s)
         self._http = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=path), base_url=BASE_URL, trust_env=False
+            transport=httpx.AsyncHTTPTransport(uds=self.path), base_url=BASE_URL, trust_env=False
         )
 
     async def __aenter__(self) -> Self:
@@ -160,7 +179,7 @@ class AsyncClient(_Wire):
         """See `Client.send`."""
         with self._transport_errors(call):
             response = await self._http.request(
-                **self._request(call), timeout=_limits(call.deadline_s)
+                **self._request(call), timeout=_limits(self._deadline(call))
             )
         return cast(T, answer_of(response))
 

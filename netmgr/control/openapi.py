@@ -35,6 +35,7 @@ TAGS: Final = (
     ("/v1/provider", "providers"),
     ("/v1/vault", "providers"),
     ("/v1/inference", "inference"),
+    ("/v1/routing", "inference"),
 )
 _ALWAYS: Final = (403, 422, 500, 503)
 _REASONS: Final = {

@@ -9,6 +9,7 @@ from typing import Final
 
 from netmgr.control.operation import Operation
 from netmgr.control.operations_models import CREDENTIALS, INFERENCE
+from netmgr.control.operations_routing import ROUTING
 from netmgr.control.operations_sandboxes import SANDBOXES
 
 _DAEMON: Final = {
@@ -33,5 +34,6 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     **SANDBOXES,
     **CREDENTIALS,
     **INFERENCE,
+    **ROUTING,
     **_DAEMON,
 }

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-RUN: Final = ("console", "sh")
+RUN: Final = ("console", "sh", "python")
 _FENCE: Final = re.compile(
     r"(?:^<!-- docs: (?P<note>[^\n]*?) -->\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.M | re.S
 )
@@ -25,10 +25,11 @@ _HERE: Final = re.compile(r"<<'?(\w+)'?")
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command line and the output that is shown for it (empty: none is)."""
+    """A command line, or a program, and the output that is shown for it (empty: none is)."""
 
     text: str
     output: str = ""
+    language: str = "bash"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,12 @@ class Block:
 
     @property
     def commands(self) -> list[Command]:
-        """What it runs, in order: `sh` is one script, `console` has its commands after `$ `."""
+        """What it runs, in order: `console` has commands after `$ `, others are one script."""
         if self.kind not in RUN or self.note[0] in ("not run", "file"):
             return []
-        return [Command(self.text)] if self.kind == "sh" else list(_session(self.text))
+        if self.kind == "console":
+            return list(_session(self.text))
+        return [Command(self.text, language="python" if self.kind == "python" else "bash")]
 
 
 def blocks(text: str) -> list[Block]:

@@ -72,6 +72,8 @@ class Stage:
 
     def _run(self, command: Command, status: int, sandbox: str | None) -> list[str]:
         words = ["bash", "-e", "-c", command.text]
+        if command.language == "python":
+            words = [sys.executable, "-I", "-c", command.text]
         if sandbox is not None:
             words = ["netmgr", "sandbox", "exec", sandbox, "--", *words]
         done = subprocess.run(
@@ -93,7 +95,8 @@ class Stage:
         path = f"PATH={programs}:{os.environ['PATH']}"
         netmgr = f'exec {shlex.quote(sys.executable)} -I -m netmgr_cli "$@"'
         sudo = f'exec env -i {shlex.quote(path)} HOME=/root {shlex.quote(socket)} "$@"'
-        for name, line in (("netmgr", netmgr), ("sudo", sudo)):
+        python = f'exec {shlex.quote(sys.executable)} "$@"'  # where the library is installed
+        for name, line in (("netmgr", netmgr), ("sudo", sudo), ("python3", python)):
             (programs / name).write_text(f"#!/bin/sh\n{line}\n")
             (programs / name).chmod(0o755)
         more = dict(item.split("=", 1) for item in (socket, path))

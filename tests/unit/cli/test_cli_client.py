@@ -13,6 +13,7 @@ from fastapi.responses import PlainTextResponse
 from hypothesis import given
 from hypothesis import strategies as st
 
+import netmgr
 from netmgr import calls
 from netmgr.client import MAX_LINE, AsyncClient, Client, LineReader, error_of
 from netmgr.errors import Conflict, HostFailed, NotFound, Refused, TryLater, Unreachable
@@ -33,6 +34,41 @@ def test_both_clients_ask_and_hear_the_same(daemon: Any) -> None:
         here = client.send(calls.sandbox_show("demo")), list(client.stream(_records()))
     assert asyncio.run(ask()) == here
     assert daemon.asked[0] == daemon.asked[3]
+
+
+def test_methods_are_the_calls_on_both_clients(
+    daemon: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NETMGR_SOCKET", daemon.path)
+
+    async def ask() -> Any:
+        async with netmgr.AsyncClient() as client:
+            box = await client.sandbox_create("demo", allow=["a.example"], idempotency_key="k")
+            return box, [record async for record in client.records(limit=5)]
+
+    with netmgr.Client() as client:
+        assert client.sandbox_show.__name__ == "sandbox_show"
+        assert "Record and kernel truth" in str(client.sandbox_show.__doc__)
+        box = client.sandbox_create("demo", allow=["a.example"], idempotency_key="k")
+        here = box, list(client.records(limit=5))
+    assert asyncio.run(ask()) == here
+    assert daemon.asked[:2] == daemon.asked[2:]
+
+
+def test_a_timeout_for_all_calls(tmp_path: Path) -> None:
+    path = str(tmp_path / "silent.sock")
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(path)
+        silent.listen()
+        with Client(path, timeout_s=0.05) as client, pytest.raises(TryLater, match=r"0\.05 s"):
+            client.hub()
+
+
+def test_the_package_is_the_library() -> None:
+    assert netmgr.Client is Client
+    assert {getattr(netmgr, name) for name in netmgr.__all__}
+    with pytest.raises(AttributeError, match="no attribute 'Clint'"):
+        netmgr.Clint  # noqa: B018
 
 
 def _records() -> calls.Call[calls.Json]:
