@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from netmgr import __version__
 from netmgr.daemon.core import Core
 from netmgr.daemon.credential_watch import outlooks
+from netmgr.daemon.routing_series import RoutingSeries
 from netmgr.errors import NetmgrError, TryLater
 from netmgr.process.ipc import PeerClosed, PeerRefused
 from netmgr.process.supervise import Worker
@@ -28,6 +29,7 @@ class Status:
         self.hub_namespace = hub_namespace
         self.middlewares: Callable[[], list[JsonObject]] = list  # the crew says which run
         self.registry = CollectorRegistry()
+        self._routing = RoutingSeries(self.registry)
         self._sandboxes = Gauge("netmgr_sandboxes", "Live sandboxes", registry=self.registry)
         self._restarts = Gauge(
             "netmgr_worker_restarts",
@@ -56,6 +58,7 @@ class Status:
         if counter is None:  # words of three short lists: bounded
             counter = self._counters[labels] = self._decisions.labels(*labels)
         counter.inc(record["count"])
+        self._routing.count(record)
 
     async def status(self) -> JsonObject:
         """Health of every part; `ok` only where all are well."""

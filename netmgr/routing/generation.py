@@ -176,6 +176,11 @@ class Generation:
                 found[name] = first
         return found
 
+    @property
+    def observed(self) -> bool:
+        """Whether anybody wants to know how attempts end."""
+        return self._router is not None
+
     def observe(self, outcome: AttemptOutcome) -> str:
         """An attempt has ended; a finding where the router misbehaves, or ''."""
         return self._router.observe(outcome) if self._router is not None else ""

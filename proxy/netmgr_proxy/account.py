@@ -125,15 +125,21 @@ class Account:
         self._write(kind, what, measures, parts, single=single)
 
     def found(
-        self, verdict: Verdict, reason: Reason, message: str, middleware: dict[str, Any]
+        self,
+        verdict: Verdict,
+        reason: Reason,
+        message: str,
+        middleware: dict[str, Any] | None = None,
+        remedy: str | None = None,
     ) -> None:
-        """Something that a middleware found, or did not look for.
+        """Something that a middleware found or did not look for, or that an operator must know.
 
         Args:
             middleware: the record's part; no matched text is in it.
         """
-        what = _What(verdict, reason, None, message, None)
-        self._write(Kind.FINDING, what, None, {"middleware": middleware})
+        what = _What(verdict, reason, None, message, remedy)
+        parts = {"middleware": middleware} if middleware is not None else {}
+        self._write(Kind.FINDING, what, None, parts)
 
     @property
     def sandbox_name(self) -> str | None:

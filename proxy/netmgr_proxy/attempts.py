@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from netmgr.reasons import Reason
+from netmgr.reasons import Reason, Verdict
+from netmgr.routing.contract import AttemptOutcome
 from netmgr.routing.language import Failure
 from netmgr_proxy.admission import ModelRefused
 from netmgr_proxy.answering import Answering, Terms
@@ -176,6 +177,7 @@ class Attempts:
             availability.left(endpoint.id, self._sandbox)
             raise
         self._tell(endpoint, rules, fault, begun)
+        self._observe(endpoint, fault)
         if fault is None or self._exchange.progress.answered:
             if failure is not None:
                 raise failure
@@ -282,10 +284,42 @@ class Attempts:
         elif fault.status in AUTH:
             # Not the endpoint's fault; and some providers say 403 of what is asked.
             availability.left(endpoint.id, self._sandbox)
+            self._alert(endpoint, fault, "it refused the operator's credential")
         else:
-            availability.failed(endpoint.id, self._sandbox, rules.breaker, fault, now)
+            opened = availability.failed(endpoint.id, self._sandbox, rules.breaker, fault, now)
+            if fault.elsewhere:
+                self._alert(endpoint, fault, "it is not where it is declared to be")
+            elif opened:
+                why = f"it is left alone for {rules.breaker.open_s:g} s after {fault.word}"
+                self._alert(endpoint, fault, why)
         if fault is not None:
             made.reason = fault.reason.value
+
+    def _alert(self, endpoint: Endpoint, fault: Fault, what: str) -> None:
+        """What an operator must know of an endpoint, whatever becomes of the call."""
+        provider = endpoint.live.route.provider
+        message = f"endpoint {endpoint.id} (provider {provider}): {what}"
+        remedy = None
+        if fault.status in AUTH:
+            remedy = f"netmgr provider update {provider} --credential KEY"
+        self._exchange.account.found(Verdict.FAILED, fault.reason, message, remedy=remedy)
+
+    def _observe(self, endpoint: Endpoint, fault: Fault | None) -> None:
+        """Tell the file's router, once the loop has nothing better to do."""
+        observe, answering, made = self._plan.observe, self.answering, self.tries[-1]
+        if observe is None or answering is None:
+            return
+        first, meter = self.clock.first_byte_at, answering.meter
+        outcome = AttemptOutcome(
+            endpoint=endpoint.id,
+            status=made.status,
+            reason=fault.reason if fault is not None else Reason.ALLOWED,
+            duration_s=made.ms / 1000,
+            first_byte_s=self.clock.since_begin(first) if first is not None else None,
+            tokens_in=meter.tokens_in,
+            tokens_out=meter.tokens_out,
+        )
+        asyncio.get_running_loop().call_soon(observe, outcome)
 
     def _withheld(self, fault: Fault) -> errors.Refusal:
         """What the client is told where it does not get the last answer that there was."""

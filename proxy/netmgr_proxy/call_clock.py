@@ -61,6 +61,10 @@ class CallClock:
         if self.first_byte_at is None:
             self.first_byte_at = now
 
+    def since_begin(self, moment: float) -> float:
+        """Seconds from the call's begin to a moment."""
+        return max(0.0, moment - self._begun)
+
     @property
     def ttfb_ms(self) -> int | None:
         """Milliseconds to the first body byte."""

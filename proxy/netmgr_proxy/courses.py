@@ -19,11 +19,13 @@ from netmgr_proxy.inference.admit import expired
 from netmgr_proxy.inference.answer_here import Made, answer_here
 from netmgr_proxy.inference.outgoing import NotPermitted, outgoing_body
 from netmgr_proxy.inference.patterns import shape_of_path
-from netmgr_proxy.inference.rewrite import MalformedBody, PinnedBody
+from netmgr_proxy.inference.rewrite import MalformedBody, PinnedBody, read_call
 from netmgr_proxy.objects import check_own, named_objects
 from netmgr_proxy.room import Room
 from netmgr_proxy.routes import LiveRoute
+from netmgr_proxy.routing.facts import request_of
 from netmgr_proxy.routing.plan import CallPlan, Endpoint, Ready
+from netmgr_proxy.routing.trial import on_trial
 from netmgr_proxy.wire.face import Refusal, Refused
 from netmgr_proxy.wire.request import Head
 
@@ -56,12 +58,16 @@ class Course:
     Attributes:
         admission: of the head; None before `admit`.
         pinned: the body as the first endpoint would get it; None without one.
+        trial: what a routing file on trial would have done; None where there is none.
+        alerts: what an operator must know of how the plan came about.
     """
 
     def __init__(self, asked: Asked) -> None:
         self.asked = asked
         self.admission: Admission | None = None
         self.pinned: PinnedBody | None = None
+        self.alerts: tuple[str, ...] = ()
+        self.trial: dict[str, Any] | None = None
 
     def admit(self, sandbox: SandboxView) -> Admission:
         """Judge head and route.
@@ -103,6 +109,7 @@ class Course:
             self._pin(admission, body)
         if admitted.answered_here:
             return answer_here(admitted, self.pinned)
+        self._try_file(sandbox, admission, body, stages)
         await self.check_objects(sandbox, admission, self.pinned)
         endpoint = Endpoint(admission.live.route.id, admission.live)
         ready = Ready(endpoint, admission, self.pinned)
@@ -111,6 +118,27 @@ class Course:
             return ready
 
         return CallPlan((endpoint,), admitted.shape, prepare, self.asked.request_id)
+
+    def _try_file(
+        self,
+        sandbox: SandboxView,
+        admission: Admission,
+        body: bytes,
+        stages: Sequence[StageResult],
+    ) -> None:
+        """Ask the file on trial, if there is one, what it would have done."""
+        room, admitted = self.asked.room, admission.admitted
+        shadow = room.generations.shadow
+        if shadow is None:
+            return
+        call = read_call(body, admitted.named_model) if self.pinned is not None else None
+        request = request_of(sandbox, admitted, call, self.asked.request_id)
+        told = on_trial(shadow, request, stages, room.availability.board(room.now()), None)
+        first = next(iter(told.get("plan", ())), None)
+        if first is not None:
+            chosen, route = shadow.endpoint(first), admitted.route
+            told["differs"] = (chosen.provider, chosen.model) != (route.provider, route.model)
+        self.trial = told
 
     def _pin(self, admission: Admission, body: bytes) -> None:
         try:
@@ -147,7 +175,8 @@ class Course:
         """How the plan came about, as the record's `inference` has it."""
         admission = self.admission
         route = admission.admitted.route if admission else None
-        return {
+        trial = {"shadow": self.trial} if self.trial is not None else {}
+        return trial | {
             "protocol": admission.admitted.pattern.protocol.value if admission else None,
             "requested_model": self.pinned.requested_model if self.pinned else None,
             "model": self.pinned.model if self.pinned else route.model if route else None,

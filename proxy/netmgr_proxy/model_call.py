@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from netmgr.middleware.request import Phase, changed
 from netmgr.process.view import SandboxView
-from netmgr.reasons import Kind, Reason
+from netmgr.reasons import Kind, Reason, Verdict
 from netmgr_proxy.account import ALLOWED, Account
 from netmgr_proxy.admission import Admissions, ModelRefused
 from netmgr_proxy.answering import REFUSED_FROM
@@ -74,7 +74,11 @@ class ModelCall(Exchange):
         if course.examined(admission):
             body = await self._examine(course, body)
         stages = self._examination.outcome.results if self._examination else ()
-        planned = await course.plan(self.sandbox(), body, stages)
+        try:
+            planned = await course.plan(self.sandbox(), body, stages)
+        finally:
+            for alert in course.alerts:
+                self.account.found(Verdict.FAILED, Reason.ALLOWED, alert)
         self.progress.bytes_out = len(body) if admission.admitted.pattern.has_body else 0
         if isinstance(planned, Made):
             self._answer_here(planned)

@@ -4,6 +4,7 @@ The file's generation decides (netmgr.routing.generation); here its question is 
 answer made into something that can be travelled. A call keeps the generation that planned it.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from netmgr.inference.protocols import Protocol
 from netmgr.middleware.contract import StageResult
 from netmgr.process.view import SandboxView
 from netmgr.reasons import Reason
-from netmgr.routing.contract import EndpointId, Plan, RouteContext
+from netmgr.routing.contract import AttemptOutcome, EndpointId, Plan, RouteContext
 from netmgr.routing.generation import Generation
 from netmgr_proxy.admission import Admission, ModelRefused
 from netmgr_proxy.courses import Asked, Course, refuse_expired
@@ -22,6 +23,9 @@ from netmgr_proxy.inference.rewrite import CallBody, MalformedBody, read_call
 from netmgr_proxy.routes import LiveRoute
 from netmgr_proxy.routing.facts import request_of
 from netmgr_proxy.routing.plan import CallPlan, Endpoint, Ready
+from netmgr_proxy.routing.trial import on_trial
+
+log = logging.getLogger(__name__)
 
 _TELLS_ROUTE: Final = "route"  # of `observe: headers`
 
@@ -74,8 +78,12 @@ class RoutedCourse(Course):
         if admitted.pattern.has_body:
             self._call = self._read(body, admission)
         request = request_of(sandbox, admitted, self._call, self.asked.request_id)
+        board = room.availability.board(room.now())
         self._context = context = generation.context(request, stages)
-        self._decided = decided = generation.decide(context, room.availability.board(room.now()))
+        self._decided = decided = generation.decide(context, board)
+        self.alerts += decided.findings
+        if (shadow := room.generations.shadow) is not None:
+            self.trial = on_trial(shadow, request, stages, board, decided)
         if not decided.endpoints:
             raise ModelRefused(denied(decided, context, admission))
         return CallPlan(
@@ -85,7 +93,12 @@ class RoutedCourse(Course):
             self.asked.request_id,
             generation.failure,
             headers=generation.file.observe.headers == _TELLS_ROUTE,
+            observe=self._observe if generation.observed else None,
         )
+
+    def _observe(self, outcome: AttemptOutcome) -> None:
+        if finding := self._generation.observe(outcome):
+            log.warning("%s", finding)
 
     def _live(self, endpoint: EndpointId) -> LiveRoute | None:
         room = self.asked.room

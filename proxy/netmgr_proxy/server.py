@@ -216,6 +216,9 @@ class ProxyRole:
             "leaf_contexts": len(room.leaves),
             "records": room.recorder.sent,
             "limits_met": dict(room.rations.hits),
+            "breakers": {
+                name: state.value for name, state in room.availability.states(room.now()).items()
+            },
         }
 
     @property

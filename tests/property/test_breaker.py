@@ -99,12 +99,12 @@ def test_what_one_sandbox_can_provoke_stops_that_sandbox_alone() -> None:
 
 
 def test_what_none_can_provoke_stops_all_and_is_told_once() -> None:
-    opened: list[str] = []
-    worker = Availability(lambda endpoint, fault: opened.append(f"{endpoint} {fault.word}"))
+    opened: list[bool] = []
+    worker = Availability()
     for number in range(RULE.failures):
         assert worker.begin("e", f"10.0.0.{number}", RULE, 0.0)
-        worker.failed("e", f"10.0.0.{number}", RULE, DOWN, 0.0)
-    assert opened == ["e connect"]
+        opened.append(worker.failed("e", f"10.0.0.{number}", RULE, DOWN, 0.0))
+    assert opened == [False, False, True]
     assert not worker.begin("e", "10.0.0.99", RULE, 1.0)
     assert worker.board(1.0).of("e").available is False
     assert worker.board(1.0).tick == worker.board(1.5).tick, "one tick lasts a while"

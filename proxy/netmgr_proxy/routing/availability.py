@@ -31,20 +31,15 @@ class _Endpoint:
 
 
 class Availability:
-    """Breakers and health of all endpoints of one worker.
+    """Breakers and health of all endpoints of one worker."""
 
-    Args:
-        on_open: told the endpoint and the fault by which its shared breaker opened.
-    """
-
-    def __init__(self, on_open: Callable[[str, Fault], None] | None = None) -> None:
+    def __init__(self) -> None:
         self._endpoints: dict[str, _Endpoint] = {}
         self._own: dict[tuple[str, str], Breaker] = {}
         self._waiting: set[Callable[[], None]] = set()
         self._board = HealthBoard()
         self._board_at = -TICK_S
         self._dirty = False
-        self._on_open = on_open
 
     # -- asking ------------------------------------------------------------------------------
 
@@ -104,11 +99,11 @@ class Availability:
 
     def failed(
         self, endpoint: str, sandbox: str, rule: BreakerRule, fault: Fault, now: float
-    ) -> None:
-        """A call has failed."""
+    ) -> bool:
+        """A call has failed; whether the endpoint is left alone by all from now on."""
         known = self._end(endpoint)
         if known is None:
-            return
+            return False
         own = self._own_breaker(endpoint, sandbox, rule)
         own.fail(now)
         last = known.blamed.get(sandbox, -NEVER)
@@ -123,9 +118,8 @@ class Availability:
             known.shared.open_until(now + rule.open_s)
         if fault.retry_after_s:
             own.open_until(now + fault.retry_after_s)
-        if opened and self._on_open is not None:
-            self._on_open(endpoint, fault)
         self._wake()
+        return opened
 
     def left(self, endpoint: str, sandbox: str) -> None:
         """A call has ended without telling anything of its endpoint."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from netmgr.inference.protocols import Shape
+from netmgr.routing.contract import AttemptOutcome
 from netmgr.routing.language import Failure
 from netmgr_proxy.admission import Admission
 from netmgr_proxy.inference.answer_here import model_lines
@@ -46,6 +47,7 @@ class CallPlan:
         prepare: makes the call ready for one of the endpoints; may refuse it.
         rules: None: a single attempt.
         request_id: of the call.
+        observe: told of every attempt that has ended, off the hot path; None: nobody wants to know.
         headers: whether the client is told which endpoint and model answered.
     """
 
@@ -55,6 +57,7 @@ class CallPlan:
     request_id: str
     rules: Failure | None = None
     headers: bool = True
+    observe: Callable[[AttemptOutcome], None] | None = None
 
     def lines(self, ready: Ready) -> list[bytes]:
         """What the client is told with the answer's head."""

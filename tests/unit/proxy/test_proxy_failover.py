@@ -83,7 +83,7 @@ async def hanging(reader: Tee, writer: asyncio.StreamWriter) -> None:
     await asyncio.sleep(30)
 
 
-def put_in_force(r: Rig, text: str = FILE) -> None:
+def put_in_force(r: Rig, text: str = FILE, shadow: str | None = None) -> None:
     file, bindings = parse_routing(text, "routing.yaml"), {}
     for name in NAMES:
         config = {"OPENAI_BASE_URL": f"https://{name}.provider.test/v1"}
@@ -93,7 +93,11 @@ def put_in_force(r: Rig, text: str = FILE) -> None:
         r.role.apply({"op": "inference", "scope": endpoint_scope(name), "route": wire})
         bindings[name] = Binding(frozenset(p.value for p in route.dialect.protocols))
     live = generation_to_wire(file.doc, 1, bindings)
-    r.role.apply({"op": "routing", "live": live, "shadow": None})
+    trial = None
+    if shadow is not None:
+        doc = parse_routing(shadow, "shadow.yaml").doc
+        trial = generation_to_wire(doc, 2, bindings)
+    r.role.apply({"op": "routing", "live": live, "shadow": trial})
 
 
 async def serve(r: Rig, **scripts: Any) -> dict[str, Origin]:
@@ -376,5 +380,40 @@ def test_models_are_the_routes_of_the_file(tmp_path: Path) -> None:
             _, _, body = await read_response(reader)
             writer.close()
             assert [each["id"] for each in json.loads(body)["data"]] == ["default", "exposed"]
+
+    run(story())
+
+
+def test_a_file_on_trial_is_told_and_not_followed(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r, shadow=FILE.replace("[near, far, other]", "[far, other]"))
+            await serve(r, near=answering(answer("near")))
+            assert (await ask(r))[2] == b'{"from": "near"}'
+            shadow = (await told(r))["inference"]["shadow"]
+            assert shadow["differs"] is True
+            assert (shadow["generation"], shadow["plan"]) == (2, ["far"])
+            assert shadow["rejected"] == {"other": "clearance"}
+
+    run(story())
+
+
+def test_an_operator_is_told_of_a_refused_key_and_of_an_endpoint_elsewhere(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r)
+            await serve(r, near=answering(answer("near", 401)), far=answering(answer("far")))
+            assert (await ask(r))[0] == 502
+            found = await r.record("upstream_auth", kind="finding")
+            assert "endpoint near (provider near)" in found["message"]
+            assert found["remedy"].startswith("netmgr provider update near")
+            r.refusals["near.provider.test"] = "address_blocked"
+            r.role._opened.upstreams.close()
+            assert (await ask(r))[2] == b'{"from": "far"}'
+            found = await r.record("address_blocked", kind="finding")
+            assert "not where it is declared to be" in found["message"]
+            dials = len(r.dials)
+            assert (await ask(r))[2] == b'{"from": "far"}'
+            assert [dial["name"] for dial in r.dials[dials:]] == [], "its breaker is open"
 
     run(story())
