@@ -99,10 +99,15 @@ def wrap(session: Session, bundle: Path, container: str | None, **given: object)
 @click.option("--runtime", metavar="PATH", help="The real runtime.  [default: runc, else crun]")
 @click.option("--policy", metavar="P", help="Bind this runtime to a policy.")
 @click.option("--policies", metavar="DIR", help="Where policies with names are.")
+@click.option(
+    "--python",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=programs.interpreter,
+    show_default="the one that runs this",
+    help="Interpreter of the programs.",
+)
 @speaks
-def install(
-    session: Session, directory: Path, runtime: str | None, policy: str | None, policies: str | None
-) -> None:
+def install(session: Session, directory: Path, python: Path, **given: str | None) -> None:
     """Write `netmgr-runc` and `netmgr-hook` into DIRECTORY.
 
     \b
@@ -111,17 +116,17 @@ def install(
       sudo netmgr oci install --runtime /usr/bin/crun /opt/bin
     """
     words = shim_words.Words()
-    words.socket, words.policy, words.runtime = session.path, policy, runtime
-    words.policies = policies or words.policies
+    words.socket, words.policy, words.runtime = session.path, given["policy"], given["runtime"]
+    words.policies = given["policies"] or words.policies
     try:
         words.runtime = find_runtime(words)
     except shim_words.Refused as refusal:
         raise BadInput(str(refusal)) from refusal
     ours = words.as_arguments()
-    hook_program = programs.render_program("oci", HOOK, programs.interpreter(), ours)
+    wrapper = self_command("runc", str(python))
     texts = {
-        "netmgr-runc": oci_program.render_runc(self_command("runc"), ours, words.runtime),
-        "netmgr-hook": hook_program,
+        "netmgr-runc": oci_program.render_runc(wrapper, ours, words.runtime),
+        "netmgr-hook": programs.render_program("oci", HOOK, python, ours),
     }
     for name, text in texts.items():
         written = programs.install_program(directory / name, text)

@@ -17,14 +17,12 @@ from runtimes.podman import IMAGE, box_image
 
 READY_S: Final = 40.0
 STOP_S: Final = 30.0
-_DOCKER: Final = {
-    "bridge": "none",
-    "iptables": False,
-    "ip6tables": False,
-    "live-restore": True,
-    "storage-driver": "vfs",
-    "default-ulimits": {"nofile": {"Name": "nofile", "Hard": 1024, "Soft": 1024}},
-}
+# As options: /etc/docker/daemon.json is the operator's, as documents show it.
+_NEEDS: Final = (
+    *("--containerd", "/run/containerd/containerd.sock", "--bridge", "none", "--iptables=false"),
+    *("--ip6tables=false", "--live-restore", "--storage-driver", "vfs"),
+    *("--default-ulimit", "nofile=1024:1024"),
+)
 
 
 class Docker:
@@ -34,7 +32,7 @@ class Docker:
         self.machine = machine
         self._log = machine.own / "dockerd.log"
         self._process: subprocess.Popen[bytes] | None = None
-        machine.write("etc/docker/daemon.json", json.dumps(_DOCKER | {"runtimes": runtimes}))
+        machine.write("etc/docker/daemon.json", json.dumps({"runtimes": runtimes}))
 
     def __enter__(self) -> Self:
         self.start()
@@ -54,8 +52,8 @@ class Docker:
 
     def start(self) -> None:
         """Start dockerd and wait until it is ready."""
-        words = ("/usr/sbin/dockerd", "--containerd", "/run/containerd/containerd.sock")
         with self._log.open("ab") as log:
+            words = ("/usr/sbin/dockerd", *_NEEDS)
             self._process = self.machine.start(*words, stdout=log, stderr=log)
         end = time.monotonic() + READY_S
         while self.machine.run("docker", "info").returncode != 0:

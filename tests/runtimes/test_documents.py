@@ -1,12 +1,15 @@
 """The commands that docs/runtimes shows, on a machine with the engines that they need."""
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
 from docs.blocks import RUN, Block, blocks, fits
 from docs.stage import ROOT
+from runtimes.containerd import Containerd
+from runtimes.docker import Docker
 from runtimes.machine import Machine
-from runtimes.podman import Podman
+from runtimes.podman import Podman, box_tree
 from world.web import fixed
 
 pytestmark = pytest.mark.root
@@ -22,6 +25,23 @@ def podman(machine: Machine) -> Iterator[Podman]:
     made = Podman(machine)
     yield made
     made.remove_all()
+
+
+@pytest.fixture
+def engines(name: str, machine: Machine, podman: Podman) -> Iterator[None]:
+    """What a document's commands need besides podman, and a tree for those who take no image."""
+    tree = machine.own / "var/lib/box"
+    if not tree.exists():
+        shutil.copytree(box_tree(machine.own), tree, symlinks=True)
+    if name == "containerd.md":
+        with Containerd(machine):
+            yield
+    elif name == "docker.md":
+        with Containerd(machine), Docker(machine, {}) as docker:
+            yield
+            docker.remove_all()
+    else:
+        yield
 
 
 def found_in(name: str) -> list[Block]:
@@ -48,6 +68,7 @@ def run(machine: Machine, block: Block) -> Iterator[str]:
             yield f"expected:\n{shown}\nfound: {story}"
 
 
+@pytest.mark.usefixtures("engines")
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_what_a_document_shows_is_so(name: str, machine: Machine, podman: Podman) -> None:
     problems = [

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from netmgr_cli.shim.oci.container import self_command
-from netmgr_cli.shim.oci.edit import Change, edit, env_of
+from netmgr_cli.shim.oci.edit import Change, edit, env_of, unedited
 
 CONFIG: dict[str, Any] = {
     "ociVersion": "1.0.2",
@@ -49,7 +49,7 @@ def test_what_the_sandbox_needs_is_there_and_nothing_else_changed() -> None:
         {"type": "network", "path": "/run/netns/x"},
     ]
     assert edited["linux"]["readonlyPaths"] == ["/proc/bus", "/proc/sys"]
-    assert edited["annotations"] == {"a": "b"}
+    assert edited["annotations"]["a"] == "b"
     assert edited["process"]["args"] == ["sh"]
 
 
@@ -68,7 +68,14 @@ def test_no_second_door_is_hooked_in() -> None:
 
 def test_twice_is_once() -> None:
     once = edit(CONFIG, change())
-    assert edit(once, change()) == once
+    assert edit(unedited(once), change()) == once
+
+
+def test_what_was_added_can_be_taken_away() -> None:
+    before = CONFIG | {"hooks": {}, "mounts": CONFIG["mounts"][:1]}
+    before["linux"] = before["linux"] | {"readonlyPaths": ["/proc/sys"]}
+    assert unedited(edit(before, change())) == before
+    assert unedited(before) == before
 
 
 def test_a_namespace_that_is_attached_stays_as_it_is() -> None:

@@ -8,7 +8,7 @@ import sys
 
 from netmgr_cli.shim.oci import judge
 from netmgr_cli.shim.oci.dress import dress
-from netmgr_cli.shim.oci.edit import Change, edit
+from netmgr_cli.shim.oci.edit import Change, edit, unedited
 from netmgr_cli.shim.oci.lodge import Lodger, attachment, foretell, leave, lodge
 from netmgr_cli.shim.oci.rootfs import Rootfs
 from netmgr_cli.shim.oci.words import Refused, Words, wish_of
@@ -35,7 +35,7 @@ def wrap(container: str, bundle: str, words: Words, path: str | None = None) -> 
         OSError: the bundle cannot be read or written.
     """
     path = path or f"{bundle}/config.json"
-    config = read_config(path)
+    config = unedited(read_config(path))
     shape = judge.shape_of(config)
     wish = wish_of(words, config.get("annotations"))
     hook = [*self_command("hook"), *words.as_arguments()]
@@ -147,11 +147,11 @@ def write_config(path: str, config: "dict[str, Any]") -> None:
     os.replace(aside, path)
 
 
-def self_command(module: str) -> list[str]:
-    """A command line that runs a module of this directory as this process runs, with no site."""
+def self_command(module: str, python: str = sys.executable) -> list[str]:
+    """A command line that runs a module of this directory without site directories."""
     place = __file__.rpartition("/netmgr_cli/")[0]
     code = (
         f"import sys; sys.path.insert(0, {place!r}); "
         f"from netmgr_cli.shim.oci.{module} import main; sys.exit(main(sys.argv[1:]))"
     )
-    return [os.path.realpath(sys.executable), "-I", "-S", "-c", code]
+    return [os.path.realpath(python), "-I", "-S", "-c", code]

@@ -2,6 +2,7 @@
 namespace, which hooks. Values in, a new value out; no I/O.
 """
 
+import json
 import posixpath
 
 from netmgr_cli.shim.oci.judge import READ_ONLY
@@ -11,6 +12,7 @@ from netmgr_cli.shim.oci.judge import READ_ONLY
 BIND = ("bind", "ro", "nosuid", "nodev", "noexec", "rprivate")
 # Docker's own hook moves its network into whatever namespace the container has: a second door.
 FOREIGN_HOOKS = ("libnetwork-setkey",)
+NOTE = "org.netmgr.wrapped"  # annotation: what an edit added
 HOOK_S = 60  # seconds for a hook; the daemon's own deadlines are below it
 
 TYPE_CHECKING = False
@@ -38,7 +40,7 @@ class Change:
 
 
 def edit(config: "dict[str, Any]", change: Change) -> "dict[str, Any]":
-    """The configuration with the change. Twice is once: what an earlier edit put there goes."""
+    """The configuration with the change, which is noted in an annotation."""
     edited = dict(config)
     edited["mounts"] = _mounts(config.get("mounts") or [], change.mounts)
     edited["linux"] = _linux(config.get("linux") or {}, change.netns)
@@ -46,7 +48,38 @@ def edit(config: "dict[str, Any]", change: Change) -> "dict[str, Any]":
     process = config.get("process")
     if process is not None:
         edited["process"] = with_env(process, change.env)
+    given = env_of(config)
+    note = {
+        "mounts": list(change.mounts),
+        "env": [name for name in change.env if name not in given],
+        "netns": change.netns is not None,
+    }
+    edited["annotations"] = (config.get("annotations") or {}) | {NOTE: json.dumps(note)}
     return edited
+
+
+def unedited(config: "dict[str, Any]") -> "dict[str, Any]":
+    """The configuration without what an earlier edit put there, for a bundle that is used again."""
+    annotations = dict(config.get("annotations") or {})
+    try:
+        note = json.loads(annotations.pop(NOTE, ""))
+    except ValueError:
+        return config
+    plain = config | {"annotations": annotations}
+    plain["mounts"] = [
+        m for m in config.get("mounts") or [] if m["destination"] not in note["mounts"]
+    ]
+    plain["hooks"] = _hooks(config.get("hooks") or {}, {})
+    process = config.get("process")
+    if process is not None:
+        env = [one for one in process["env"] if one.partition("=")[0] not in note["env"]]
+        plain["process"] = process | {"env": env}
+    if note["netns"]:
+        linux = config["linux"]
+        own = {"type": "network"}
+        kept = [own if one["type"] == "network" else one for one in linux["namespaces"]]
+        plain["linux"] = linux | {"namespaces": kept}
+    return plain
 
 
 def with_env(process: "dict[str, Any]", env: dict[str, str]) -> "dict[str, Any]":

@@ -71,11 +71,7 @@ def lodge(
         if "links" in failure.details:
             raise Refused(f"{failure.message}. Start it with --network=none") from failure
         own = _own(lodger, words)
-        if own is None:
-            raise
-        if attach is not None and identity(str(attach.get("netns"))) == identity(own["netns"]):
-            return own  # its bundle was wrapped before
-        if identity(own["netns"]) in inhabited():
+        if own is None or identity(own["netns"]) in inhabited():
             raise
     # From before, and nobody is in it: its engine was killed, and now starts the container again.
     leave(lodger, words)
