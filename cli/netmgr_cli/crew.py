@@ -23,6 +23,7 @@ from netmgr.process.ipc import Answer, Body, Peer, PeerClosed, PeerRefused
 from netmgr.process.supervise import Launch, Worker, WorkerSpec
 from netmgr.settings.table import Settings
 from netmgr.settings.values import Account
+from netmgr_cli.router_programs import RouterPrograms
 from netmgr_cli.scanning import Scanning
 from netmgr_cli.surroundings import Surroundings
 from netmgr_proxy.tally import make_tally
@@ -81,6 +82,8 @@ class Crew:
         self.scanning = Scanning(core, lambda: self._add("scan", 0, self._launch_scan))
         core.staffed = self.scanning.staffed
         status.middlewares = self.scanning.state
+        settings = core.settings
+        self._routers = RouterPrograms(settings.model_routers, settings.router_account)
         self._tally = make_tally(len(listeners.proxy))  # the daemon's end closes it
         self._empty = str(core.settings.run_dir / "empty")
 
@@ -104,6 +107,7 @@ class Crew:
     async def stop(self) -> None:
         """Everybody, the operator's programs first: they are asked by one of the workers."""
         await self.scanning.programs.stop()
+        await self._routers.stop()
         await self._core.supervisor.stop()
 
     def _add(self, kind: str, index: int, launch: Any) -> Worker:
@@ -160,6 +164,7 @@ class Crew:
                 "limits": {name: getattr(settings, name) for name in PROXY_LIMITS},
                 "ca_roots": self.surroundings.ca_roots,
                 "model_routers": [r.name for r in settings.model_routers if not r.command],
+                "router_programs": [r.name for r in settings.model_routers if r.command],
                 "route_scorers": list(settings.route_scorers),
             },
             self._hub() | {"listener": self._listeners.proxy[index], "tally": self._tally},
@@ -183,6 +188,7 @@ class Crew:
         """A new proxy meets the dialer and the scan worker, if they stand; else their start will do
         it."""
         self._meter.drop(_holder(index))  # the calls of the one before it have ended with it
+        self._routers.serve(proxy)
         for worker in self._core.supervisor.of_kind("dialer"):
             if worker.ready.is_set():
                 await _introduce(index, proxy, worker.peer)

@@ -90,6 +90,7 @@ class StageSettings:
     )
     scan_account: Account = account(4, "scan worker")
     middleware_account: Account = account(5, "operator's middleware programs")
+    router_account: Account = account(6, "operator's router programs")
 
     @property
     def registered_middlewares(self) -> frozenset[str]:

@@ -40,7 +40,7 @@ from netmgr.settings.values import (
 
 DEFAULT_INSTANCE: Final = InstanceName("netmgr")
 GATEWAY: Final = IPv4Address("169.254.77.1")  # the hub as every sandbox sees it; never on a wire
-_WORKERS: Final = ("dns", "proxy", "dialer", "watch", "scan", "middleware")
+_WORKERS: Final = ("dns", "proxy", "dialer", "watch", "scan", "middleware", "router")
 ACCOUNTS: Final = tuple(f"{worker}_account" for worker in _WORKERS)
 
 KIB: Final = 1024

@@ -16,6 +16,7 @@ from typing import Any, Final
 from netmgr.routing.contract import API_VERSION
 from netmgr.routing.guarded import PluginLate, Timed, untimed
 from netmgr.routing.plugins import Plugins
+from netmgr_proxy.line_router import LineRouter
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +28,12 @@ ORDER_S: Final = 0.005
 PREPARE_S: Final = 1.0  # once per file
 
 
-def load_plugins(routers: Iterable[str], scorers: Iterable[str]) -> Plugins:
-    """The plug-ins of these names."""
+def load_plugins(
+    routers: Iterable[str], scorers: Iterable[str], programs: Iterable[str] = ()
+) -> Plugins:
+    """The plug-ins of these names; programs are connected to later."""
     found_routers = _load(ROUTERS, routers, ("validate", "prepare", "order", "observe"))
+    found_routers |= {name: LineRouter(name) for name in programs}
     found_scorers = _load(SCORERS, scorers, ("score",))
     if not found_routers and not found_scorers:
         return Plugins()

@@ -4,11 +4,16 @@ The generation, the health and the plug-ins are those that calls are decided wit
 in this process and in none that is root.
 """
 
+import socket
+from collections.abc import Callable
+from typing import Final
+
 from netmgr.errors import NetmgrError
 from netmgr.process.ipc import Body, PeerRefused
 from netmgr.routing.explain import explain
 from netmgr.routing.plugins import judge_router
 from netmgr.routing.schema import routing_from_doc
+from netmgr_proxy.line_router import LineRouter
 from netmgr_proxy.room import Room
 
 
@@ -32,3 +37,18 @@ def explain_route(room: Room, body: Body) -> Body:
         return explain(generation, body, room.availability.board(room.now()))
     except NetmgrError as fault:
         raise PeerRefused(fault.code, fault.message) from fault
+
+
+def connect_program(room: Room, name: str, sock: socket.socket) -> None:
+    """`router` {name} with a channel: a router that is a program of its own has been started."""
+    router: object = room.generations.plugins.routers.get(name)
+    if not isinstance(router, LineRouter):
+        sock.close()
+        raise PeerRefused("not_found", f"no router {name!r} is a program")
+    router.connect(sock)
+
+
+ROUTING: Final[dict[str, Callable[[Room, Body], Body]]] = {
+    "explain_route": explain_route,
+    "judge_router": judge_router_of,
+}

@@ -35,7 +35,7 @@ from netmgr_proxy.rations import Rations
 from netmgr_proxy.recorder import Recorder
 from netmgr_proxy.relay import Pipes
 from netmgr_proxy.room import Room
-from netmgr_proxy.route_questions import explain_route, judge_router_of
+from netmgr_proxy.route_questions import ROUTING, connect_program
 from netmgr_proxy.routes import Revoked, Routes
 from netmgr_proxy.routing.availability import Availability
 from netmgr_proxy.scanner import Scanner
@@ -97,7 +97,9 @@ class ProxyRole:
         self._reserve = os.eventfd(0)
         self._tally = Tally(fds["tally"], settings["index"])
         self._generations.plugins = load_plugins(
-            settings.get("model_routers", ()), settings.get("route_scorers", ())
+            settings.get("model_routers", ()),
+            settings.get("route_scorers", ()),
+            settings.get("router_programs", ()),
         )
         self._room = Room(
             daemon=daemon,
@@ -154,14 +156,15 @@ class ProxyRole:
         if what in ("dialer", "scan"):
             self._meet(what, socket.socket(fileno=fds[0]))
             return Answer()
+        if what == "router":
+            connect_program(self._opened, body["name"], socket.socket(fileno=fds[0]))
+            return Answer()
         for fd in fds:
             os.close(fd)
         if what == "statistics":
             return Answer(self.statistics())
-        if what == "explain_route":
-            return Answer(explain_route(self._opened, body))
-        if what == "judge_router":
-            return Answer(judge_router_of(self._opened, body))
+        if (answer := ROUTING.get(what)) is not None:
+            return Answer(answer(self._opened, body))
         if what == "probe":
             return Answer(await verify(self._opened, body["route"]))
         if what == "urls":
