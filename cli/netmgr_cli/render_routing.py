@@ -142,7 +142,7 @@ def why(answer: Json) -> list[Block]:
         if call.get("unscanned"):
             pairs.append(("unscanned by", cell(call["unscanned"])))
         blocks += [Title("plan"), Fields(tuple(pairs))]
-    if tries := call.get("tried"):
+    if tried := call.get("tried"):
         rows = tuple(
             (
                 cell(each.get("endpoint")),
@@ -150,7 +150,7 @@ def why(answer: Json) -> list[Block]:
                 cell(each.get("reason") or "answered"),
                 f"{cell(each.get('ms'))} ms",
             )
-            for each in tries
+            for each in tried
         )
         blocks += [Title("attempts"), Grid(("ENDPOINT", "STATUS", "RESULT", "TOOK"), rows)]
     return blocks

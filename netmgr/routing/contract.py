@@ -198,16 +198,6 @@ class Plan:
         """Why it went that way."""
         return Reason.ALLOWED if self.endpoints else Reason.NO_PERMITTED_ENDPOINT
 
-    def to_doc(self) -> dict[str, Any]:
-        """As JSON, for records."""
-        return {
-            "generation": self.generation,
-            "route": self.route,
-            "label": self.label,
-            "endpoints": list(self.endpoints),
-            "rejected": dict(self.rejected),
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class AttemptOutcome:

@@ -8,6 +8,7 @@ somebody wants them. Knows no clock, no socket and no prompt.
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from netmgr.middleware.contract import StageResult
@@ -27,6 +28,7 @@ from netmgr.routing.language import Endpoint, Failure, Requirement, RoutingFile
 from netmgr.routing.order import Orders, Router
 from netmgr.routing.predicates import Predicate, clearance_rank, holds, meets, predicate
 
+MAX_TOLD: Final = 64  # rejected endpoints in a record
 MAX_MEMO: Final = 4096  # decisions remembered: tenants times labels times needs of a busy host
 
 
@@ -180,6 +182,10 @@ class Generation:
     def observed(self) -> bool:
         """Whether anybody wants to know how attempts end."""
         return self._router is not None
+
+    def told(self, ctx: RouteContext) -> dict[EndpointId, str]:
+        """The same for a record, which has to stay short: the first MAX_TOLD."""
+        return dict(islice(self.rejected(ctx).items(), MAX_TOLD))
 
     def observe(self, outcome: AttemptOutcome) -> str:
         """An attempt has ended; a finding where the router misbehaves, or ''."""

@@ -48,7 +48,7 @@ _KEYS: Final = (
     "mode",
     "tests",
 )
-_LATER: Final = ("affinity", "budgets", "dial")
+_LATER: Final = ("affinity", "budgets")
 
 
 def parse_routing(text: str, source: str) -> RoutingFile:

@@ -148,13 +148,12 @@ class RoutedCourse(Course):
         if call is not None:
             told["requested_model"] = call.requested_model
         if decided is not None and context is not None:
-            rejected = decided.rejected or self._generation.rejected(context)
             told |= {
                 "route": decided.route,
                 "label": decided.label,
                 "generation": decided.generation,
                 "plan": list(decided.endpoints),
-                "rejected": dict(rejected),
+                "rejected": self._generation.told(context),
                 "unscanned": list(context.unscanned),
                 "facts": context.to_doc(),
             }

@@ -12,6 +12,7 @@ from world.internet import Model
 
 pytestmark = pytest.mark.root
 
+URL = "https://inference.local/v1/chat/completions"
 FILE = """\
 version: 1
 sensitivity: {{order: [public, secret], unlabelled: public, unscanned: secret}}
@@ -45,6 +46,17 @@ def do(world: World, *words: str, status: int = 0, **more: Any) -> str:
 
 def show(world: World, *words: str, **more: Any) -> Any:
     return json.loads(do(world, *words, "-o", "json", **more))
+
+
+def call(box: Sandbox) -> tuple[str, str]:
+    """(the status line, the id of the request) of one model call."""
+    body = json.dumps({"model": "any", "messages": [{"role": "user", "content": "hi"}]})
+    words = ("curl", "-sS", "-i", "--max-time", "20", URL, "-d", body)
+    done = box.run(*words, "-H", "content-type: application/json")
+    assert done.returncode == 0, done.stderr
+    head = str(done.stdout).partition("\n\n")[0].splitlines()
+    ids = [line.partition(": ")[2] for line in head if "request-id:" in line]
+    return head[0], ids[0] if ids else ""
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +126,107 @@ def test_revisions_and_their_errors(
     assert "did you mean 'far'?" in message
     assert show(world, "route", "get")["revision"] == second + 1
     assert "endpoint near" in do(world, "provider", "delete", "near", status=4)
+
+
+def test_the_file_decides_where_a_call_goes(
+    world: World,
+    models: dict[str, Model],
+    routed: Callable[..., str],
+    make_sandbox: Callable[..., Sandbox],
+) -> None:
+    routed()
+    ours = make_sandbox(POLICIES["nothing"], tenant="acme-eu")
+    other = make_sandbox(POLICIES["nothing"], tenant="globex")
+    stories = {}
+    for box, expected in ((ours, "near"), (other, "far")):
+        status, request_id = call(box)
+        assert status.startswith("HTTP/1.1 200")
+        stories[expected] = show(world, "route", "why", request_id)["inference"]
+    for name, model in models.items():
+        (request,) = model.requests
+        assert json.loads(request["body"])["model"] == f"{name}-1"
+        assert ["authorization", f"Bearer sk-{name}"] in [list(h) for h in request["headers"]]
+    assert stories["near"]["plan"] == ["near"]
+    assert stories["near"]["rejected"] == {"far": "eu-stays"}
+    assert stories["far"]["plan"] == ["far", "near"]
+
+
+def test_past_calls_are_decided_anew_by_another_file(
+    world: World,
+    routed: Callable[..., str],
+    make_sandbox: Callable[..., Sandbox],
+    tmp_path: Path,
+) -> None:
+    routed()
+    box = make_sandbox(POLICIES["nothing"], tenant="globex")
+    _, request_id = call(box)
+    other = tmp_path / "other.yaml"
+    other.write_text(FILE.format(tenants="acme-eu, globex"))
+    told = show(world, "route", "replay", "--since", "1h", "--with", str(other))
+    changed = {each["request_id"]: each for each in told["changes"]}
+    assert changed[request_id]["was"] == ["far", "near"]
+    assert changed[request_id]["would_be"] == ["near"]
+    assert told["cost_was"] > told["cost_would_be"]
+
+
+def test_a_restart_keeps_it(
+    world: World,
+    models: dict[str, Model],
+    routed: Callable[..., str],
+    make_sandbox: Callable[..., Sandbox],
+) -> None:
+    routed()
+    box = make_sandbox(POLICIES["nothing"], tenant="acme-eu")
+    world.netmgrd.stop()
+    world.netmgrd.start()
+    assert call(box)[0].startswith("HTTP/1.1 200")
+    assert len(models["near"].requests) == 1
+    assert models["far"].requests == []
+
+
+def test_a_file_on_trial_is_asked_and_changes_nothing(
+    world: World,
+    models: dict[str, Model],
+    routed: Callable[..., str],
+    make_sandbox: Callable[..., Sandbox],
+    tmp_path: Path,
+) -> None:
+    trial = tmp_path / "trial.yaml"
+    trial.write_text(FILE.format(tenants="acme-eu, globex") + "mode: shadow\n")
+    routed()
+    do(world, "route", "set", str(trial))
+    box = make_sandbox(POLICIES["nothing"], tenant="globex")
+    status, request_id = call(box)
+    assert status.startswith("HTTP/1.1 200")
+    assert len(models["far"].requests) == 1
+    told = show(world, "route", "why", request_id)["inference"]
+    assert told["plan"] == ["far", "near"]
+    assert told["shadow"]["plan"] == ["near"]
+    assert told["shadow"]["rejected"] == {"far": "eu-stays"}
+    do(world, "route", "delete", "--shadow")
+    _, request_id = call(box)
+    assert "shadow" not in show(world, "route", "why", request_id)["inference"]
+
+
+def test_an_endpoint_that_is_elsewhere_gets_no_byte(
+    world: World,
+    models: dict[str, Model],
+    make_sandbox: Callable[..., Sandbox],
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "routing.yaml"
+    near = models["near"].address
+    where = f"dial: {{far: {{cidrs: [198.51.100.0/24]}}, near: {{cidrs: [{near}/32]}}}}\n"
+    path.write_text(FILE.format(tenants="acme-eu") + where)
+    for model in models.values():
+        model.forget()
+    do(world, "route", "set", str(path))
+    try:
+        status, request_id = call(make_sandbox(POLICIES["nothing"], tenant="globex"))
+        told = show(world, "route", "why", request_id)["inference"]
+    finally:
+        do(world, "route", "delete")
+    assert status.startswith("HTTP/1.1 200")
+    assert models["far"].requests == []
+    assert [each["endpoint"] for each in told["tried"]] == ["far", "near"]
+    assert told["tried"][0]["reason"] == "address_blocked"

@@ -32,6 +32,6 @@ def on_trial(
         told |= {
             "label": plan.label,
             "plan": list(plan.endpoints),
-            "rejected": dict(plan.rejected or shadow.rejected(context)),
+            "rejected": shadow.told(context),
         }
     return told
