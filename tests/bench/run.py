@@ -21,6 +21,7 @@ DEADLINE_S: Final = 1800.0  # of one benchmark; the longest takes about five min
 QUICK: Final = {
     "identity": ["--rounds", "50"],
     "dns": ["--seconds", "1", "--rounds", "1"],
+    "cni": ["--rounds", "5"],
     "sandboxes": ["--others", "100", "--samples", "20"],
 }
 

@@ -5,11 +5,12 @@ import string
 from contextlib import suppress
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from netmgr.model import parse_sandbox_name
-from netmgr_cli.shim import wire
+from netmgr_cli.shim import light, wire
 from netmgr_cli.shim.cni.faults import Fault
 from netmgr_cli.shim.cni.request import COMMANDS, VERSIONS, parse_request
 from netmgr_cli.shim.names import sandbox_name
@@ -50,6 +51,36 @@ def test_only_a_fault_escapes(env: dict[str, str], config: Any, version: str | N
 @given(st.text() | st.text(string.hexdigits.lower(), min_size=64, max_size=64))
 def test_every_container_has_a_name_that_the_daemon_takes(container: str) -> None:
     assert parse_sandbox_name(sandbox_name(container)) == sandbox_name(container)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(json_values)
+def test_light_json_is_json(value: object) -> None:
+    assert json.loads(light.dumps(value)) == value
+    assert light.loads(json.dumps(value, ensure_ascii=False, indent=1).encode()) == value
+
+
+@given(st.binary(max_size=40) | st.text('[]{}":,0123456789.eE+-nulltrfas \t', max_size=40))
+def test_light_json_takes_what_json_takes(data: bytes | str) -> None:
+    raw = data.encode() if isinstance(data, str) else data
+    try:
+        text = raw.decode()
+        expected = json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError):
+        with pytest.raises((ValueError, RecursionError)):
+            light.loads(raw)
+    else:
+        assert light.loads(raw) == expected
+
+
+def refuse(word: str) -> None:
+    raise ValueError(word)
 
 
 @given(st.binary() | st.binary().map(lambda b: b"HTTP/1.1 200 OK\r\n\r\n" + b))

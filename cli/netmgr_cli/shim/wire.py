@@ -4,8 +4,7 @@ Knows nothing of what is asked. One connection per question: the daemon closes i
 ends where the bytes end.
 """
 
-import json
-import socket
+from netmgr_cli.shim import light
 
 DEFAULT_SOCKET = "/run/netmgr/api.sock"
 CONNECT_S = 5.0  # a unix socket answers at once, or its backlog is full
@@ -45,23 +44,24 @@ def ask(
         Failure: nobody answers there, or the daemon says no.
     """
     request = render_request(method, target, body)
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(CONNECT_S)
-        try:
-            sock.connect(path)
-        except OSError as error:
-            raise Failure("daemon_unreachable", f"no netmgr daemon at {path}: {error}") from error
+    try:
+        sock = light.connect(path, CONNECT_S)
+    except OSError as error:
+        raise Failure("daemon_unreachable", f"no netmgr daemon at {path}: {error}") from error
+    try:
         sock.settimeout(deadline_s)
-        try:
-            sock.sendall(request)
-            return parse_answer(_read_all(sock))
-        except OSError as error:
-            raise Failure(
-                "daemon_unreachable", f"the netmgr daemon at {path} did not answer: {error}"
-            ) from error
+        sock.sendall(request)
+        answer = _read_all(sock)
+    except OSError as error:
+        raise Failure(
+            "daemon_unreachable", f"the netmgr daemon at {path} did not answer: {error}"
+        ) from error
+    finally:
+        sock.close()
+    return parse_answer(answer)
 
 
-def _read_all(sock: socket.socket) -> bytes:
+def _read_all(sock: light.Socket) -> bytes:
     pieces = []
     size = 0
     while piece := sock.recv(65536):
@@ -82,7 +82,7 @@ def quote(text: str) -> str:
 
 def render_request(method: str, target: str, body: object) -> bytes:
     """One HTTP/1.1 request (RFC 9112) that asks for the connection's end after the answer."""
-    content = b"" if body is None else json.dumps(body).encode()
+    content = b"" if body is None else light.dumps(body).encode()
     head = f"{method} {target} HTTP/1.1\r\nhost: netmgr\r\nconnection: close\r\n"
     if body is not None:
         head += f"content-type: application/json\r\ncontent-length: {len(content)}\r\n"
@@ -105,7 +105,7 @@ def parse_answer(answer: bytes) -> dict[str, object]:
         if name.lower() == "content-length" and value.strip() != str(len(content)):
             raise Failure("daemon_unreachable", "the daemon's answer broke off")
     try:
-        found = json.loads(content) if content else {}
+        found = light.loads(content) if content else {}
     except (ValueError, RecursionError) as error:
         raise Failure("host_failed", f"the daemon answered {status}, and no JSON") from error
     if not isinstance(found, dict):

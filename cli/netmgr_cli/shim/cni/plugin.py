@@ -3,11 +3,10 @@
 environment, standard input -> Request -> questions to the daemon -> standard output, status
 """
 
-import json
 import os
 import sys
 
-from netmgr_cli.shim import wire
+from netmgr_cli.shim import light, wire
 from netmgr_cli.shim.cni.faults import (
     DECODING_FAILURE,
     DIFFERS,
@@ -45,7 +44,7 @@ def main() -> int:
     except wire.Failure as failure:
         answer, status = render_failure(failure, version), 1
     if answer is not None:
-        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.write(light.dumps(answer) + "\n")
         sys.stdout.flush()
     return status
 
@@ -55,7 +54,7 @@ def _read_config() -> Json:
     if len(raw) > MAX_INPUT:
         raise Fault(DECODING_FAILURE, f"the configuration is longer than {MAX_INPUT} bytes")
     try:
-        found = json.loads(raw) if raw.strip() else {}
+        found = light.loads(raw) if raw.strip() else {}
     except (ValueError, RecursionError) as error:
         raise Fault(DECODING_FAILURE, f"the configuration is no JSON: {error}") from error
     if not isinstance(found, dict):
@@ -77,7 +76,7 @@ def perform(request: Request) -> Json | None:
         case "CHECK":
             _check(request)
         case "GC":
-            _collect(request)
+            _sweep(request)
         case "STATUS":
             _look(request)
         case _:
@@ -139,8 +138,8 @@ def _is_same(one: str, other: str) -> bool:
 
 
 def _own(request: Request) -> Json | None:
-    """The container's sandbox, as it is listed. It is found by its labels, not by its name: what
-    deletes it need not know how it was named, and never deletes another container's."""
+    """The container's sandbox, as it is listed. It is found by its labels, not by its name: nobody
+    needs to know how it was named, and another container's is never meant."""
     words = {NETWORK: request.network, CONTAINER: request.container}
     query = "&".join(f"label={wire.quote(f'{key}={value}')}" for key, value in words.items())
     found = wire.ask(request.socket, "GET", f"/v1/sandboxes?{query}").get("sandboxes")
@@ -148,17 +147,9 @@ def _own(request: Request) -> Json | None:
 
 
 def _remove(request: Request) -> None:
-    sandbox = _own(request)
-    if sandbox is not None:
-        _delete(request, str(sandbox["name"]))
-
-
-def _delete(request: Request, name: str) -> None:
-    try:
-        wire.ask(request.socket, "DELETE", f"/v1/sandboxes/{name}", None, wire.CHANGE_S)
-    except wire.Failure as failure:
-        if failure.code != "not_found":
-            raise
+    """Remove the container's sandbox, if it has one: all that has its labels."""
+    labels = {NETWORK: request.network, CONTAINER: request.container}
+    _collect(request, {"keep": [], "by": CONTAINER, "labels": labels})
 
 
 def _check(request: Request) -> None:
@@ -181,12 +172,16 @@ def _check(request: Request) -> None:
         )
 
 
-def _collect(request: Request) -> None:
+def _sweep(request: Request) -> None:
     """Remove what this network has besides what the runtime says is alive."""
     valid = request.valid
     if valid is None:
         raise Fault(INVALID_CONFIG, f"GC needs {VALID}")
-    body: Json = {"keep": sorted(valid), "by": CONTAINER, "labels": {NETWORK: request.network}}
+    labels = {NETWORK: request.network}
+    _collect(request, {"keep": sorted(valid), "by": CONTAINER, "labels": labels})
+
+
+def _collect(request: Request, body: Json) -> None:
     wire.ask(request.socket, "POST", "/v1/sandboxes/gc", body, wire.CHANGE_S)
 
 
