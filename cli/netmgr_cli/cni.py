@@ -53,16 +53,27 @@ def cni(ctx: click.Context) -> int:
     show_default="the one that runs this",
     help="Interpreter of the program.",
 )
-def install(bin_dir: Path, name: str, python: Path) -> None:
+@click.option(
+    "--copy-to",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Copy what it imports there: the host needs no netmgr then, but an interpreter.",
+)
+def install(bin_dir: Path, name: str, python: Path, copy_to: Path | None) -> None:
     """Write the plugin into a directory of CNI plugins. Twice is once.
 
     \b
     Examples:
       sudo netmgr cni install
       sudo netmgr cni install --bin-dir /usr/lib/cni
+      netmgr cni install --copy-to /opt/cni/netmgr --python /usr/bin/python3
     """
     path = bin_dir / name
-    new = programs.install_program(path, programs.render_program("cni", MODULE, python))
+    if copy_to is not None:
+        copy_to = copy_to.absolute()
+        programs.copy_shim(copy_to)
+    text = programs.render_program("cni", MODULE, python, home=copy_to)
+    new = programs.install_program(path, text)
     screen.note(f"{path} {'written' if new else 'stands already'}")
 
 

@@ -3,6 +3,7 @@ its site directories and lead into `netmgr_cli.shim`. Written whole, or not at a
 """
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,12 +24,15 @@ def interpreter() -> Path:
     return Path(os.path.realpath(sys.executable))
 
 
-def render_program(verb: str, module: str, python: Path, words: Sequence[str] = ()) -> str:
+def render_program(
+    verb: str, module: str, python: Path, words: Sequence[str] = (), home: Path | None = None
+) -> str:
     """The program for a verb of `netmgr`.
 
     Args:
         module: its `main` gives the exit status.
         words: arguments that come before a caller's own.
+        home: where `netmgr_cli` is; None: where this one is.
 
     Raises:
         BadInput: the interpreter cannot stand in a first line.
@@ -36,7 +40,7 @@ def render_program(verb: str, module: str, python: Path, words: Sequence[str] = 
     first = f"#!{python} -IS"
     if not python.is_absolute() or " " in str(python) or len(first) > MAX_LINE:
         raise BadInput(f"--python {str(python)!r}: expected a short absolute path without spaces")
-    home = Path(netmgr_cli.__file__).resolve().parents[1]
+    home = home or Path(netmgr_cli.__file__).resolve().parents[1]
     return "\n".join(
         [
             first,
@@ -72,6 +76,26 @@ def install_program(path: Path, text: str) -> bool:
     except OSError as problem:
         raise HostFailed(f"{path}: {problem.strerror}") from problem
     return True
+
+
+def copy_shim(home: Path) -> None:
+    """Copy what the programs import to `home`, for a host that has an interpreter and no netmgr.
+
+    Raises:
+        HostFailed: it cannot be written.
+    """
+    source = Path(netmgr_cli.__file__).resolve().parent
+    target = home / "netmgr_cli"
+    try:
+        shutil.copytree(
+            source / "shim",
+            target / "shim",
+            ignore=shutil.ignore_patterns("__pycache__"),
+            dirs_exist_ok=True,
+        )
+        shutil.copy2(source / "__init__.py", target / "__init__.py")
+    except OSError as problem:
+        raise HostFailed(f"{home}: {problem}") from problem
 
 
 def remove_program(path: Path) -> bool:

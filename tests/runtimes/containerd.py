@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -14,6 +15,7 @@ import grpc
 from runtimes.machine import Machine
 from runtimes.podman import IMAGE
 
+ROOT: Final = Path(__file__).parents[2]
 READY_S: Final = 30.0
 CALL_S: Final = 60.0
 STOP_S: Final = 20.0
@@ -27,7 +29,13 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
   restrict_oom_score_adj = true
 [plugins."io.containerd.grpc.v1.cri".containerd]
   snapshotter = "native"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2"
 """
+# What docs/runtimes/kubernetes.md adds: a runtime whose pods are sandboxes.
+_HANDLER: Final = (
+    (ROOT / "docs/runtimes/kubernetes.md").read_text().partition("```toml\n")[2].partition("```")[0]
+)
 
 Field = int | str | bytes | None
 
@@ -89,7 +97,7 @@ class Containerd:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self.machine.write("etc/containerd/config.toml", _CONFIG)
+        self.machine.write("etc/containerd/config.toml", _CONFIG + _HANDLER)
         (self.machine.own / "opt/cni/bin/loopback").symlink_to("/usr/lib/cni/loopback")
         self.start()
         return self
@@ -144,15 +152,17 @@ class Containerd:
 
     # -- pods ------------------------------------------------------------------------------
 
-    def run_pod(self, name: str, annotations: Mapping[str, str] | None = None) -> "Pod":
-        """RunPodSandbox, and one container in it.
+    def run_pod(
+        self, name: str, annotations: Mapping[str, str] | None = None, handler: str | None = None
+    ) -> "Pod":
+        """RunPodSandbox, and one container in it. `handler`: a RuntimeClass's.
 
         Raises:
             grpc.RpcError: it was refused.
         """
         who = message((1, name), (2, f"uid-{name}"), (3, "team"))
         config = message((1, who), (2, name)) + _map(7, annotations or {})
-        pod = self._text(self.call("RunPodSandbox", message((1, config))))
+        pod = self._text(self.call("RunPodSandbox", message((1, config), (2, handler))))
         try:
             image = message((1, f"{IMAGE}:latest"))
             what = message((1, message((1, "main"))), (2, image), (3, "sleep"), (4, "600"))

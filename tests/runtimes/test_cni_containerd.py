@@ -6,6 +6,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+import yaml
 from runtimes.containerd import Containerd, load_image
 from runtimes.machine import Machine
 from runtimes.podman import Podman
@@ -13,6 +14,7 @@ from world.web import fixed
 
 pytestmark = pytest.mark.root
 
+MANIFESTS = Path(__file__).parents[2] / "packaging/kubernetes/netmgr.yaml"
 POLICY = """\
 version: 1
 network_policies:
@@ -124,4 +126,31 @@ def test_a_pod_cannot_go_while_the_daemon_is_away_and_goes_then(
     daemon.start()
     assert names(machine) == ["team-web-4"]
     containerd.remove_all()
+    assert_nothing_is_left(machine)
+
+
+def test_a_runtime_class_has_sandboxes_and_other_pods_have_the_clusters_network(
+    containerd: Containerd, machine: Machine
+) -> None:
+    """As packaging/kubernetes and docs/runtimes/kubernetes.md have it. The last test of this file:
+    it puts its own networks and policies in the place of the others'."""
+    manifests = list(yaml.safe_load_all(MANIFESTS.read_text()))
+    [handler] = [m["handler"] for m in manifests if m["kind"] == "RuntimeClass"]
+    found = {m["metadata"]["name"]: m for m in manifests if m["kind"] == "ConfigMap"}
+    network = found["netmgr-network"]["data"]["netmgr.conflist"]
+    machine.write("etc/cni/netmgr.d/netmgr.conflist", network)
+    for name, text in found["netmgr-policies"]["data"].items():
+        machine.write(f"etc/netmgr/policies/{name}", text)
+    others = {"cniVersion": "1.0.0", "name": "cluster", "plugins": [BRIDGE]}
+    machine.write("etc/cni/net.d/05-cluster.conflist", json.dumps(others))
+    containerd.stop()
+    containerd.start()
+    plain = containerd.run_pod("plain")
+    assert names(machine) == []
+    inside = containerd.run_pod("agent", {"netmgr.policy": "agents"}, handler)
+    assert names(machine) == ["team-agent"]
+    assert inside.shell("nslookup example.com | grep -c 198.18")[1] == "1\n"
+    assert plain.shell("ip -o -4 addr show eth0 | grep -c 10.88.10")[1] == "1\n"
+    for pod in (plain, inside):
+        pod.remove()
     assert_nothing_is_left(machine)

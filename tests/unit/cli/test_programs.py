@@ -34,6 +34,21 @@ def test_a_program_runs_without_the_environments_site(text: str, tmp_path: Path)
     assert b"supportedVersions" in done.stdout
 
 
+def test_a_host_needs_an_interpreter_and_no_netmgr(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    programs.copy_shim(home)
+    path = tmp_path / "netmgr"
+    text = programs.render_program("cni", MODULE, programs.interpreter(), home=home)
+    assert str(Path(programs.__file__).parents[1]) not in text
+    programs.install_program(path, text)
+    done = subprocess.run(
+        [path], input=b"{}", capture_output=True, env={"CNI_COMMAND": "VERSION"}, timeout=20,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b"supportedVersions" in done.stdout
+
+
 def test_install_twice_is_once(text: str, tmp_path: Path) -> None:
     path = tmp_path / "netmgr"
     assert programs.install_program(path, text)
