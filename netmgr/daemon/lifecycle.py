@@ -218,7 +218,7 @@ class Lifecycle:
             core.store.sandboxes.add(row)
             core.store.names.put(row.id, birth.resident.names)
             core.store.authorities.put(row.id, authority.certificate_pem, sealed)
-            core.store.policies.put(
+            core.store.policies.put_first(
                 PolicyRevision(
                     scope=row.id,
                     revision=1,
@@ -227,8 +227,7 @@ class Lifecycle:
                     source=spec.policy_source,
                     doc=spec.policy.doc,
                     created=row.created,
-                ),
-                keep=core.settings.policy_history,
+                )
             )
             if spec.idempotency_key is not None:
                 answer = self.describe(replace(birth.resident, row=row))

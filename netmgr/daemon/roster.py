@@ -48,6 +48,7 @@ class Roster:
     def __init__(self) -> None:
         self.members: dict[SandboxName, Member] = {}
         self._policies: Counter[str] = Counter()
+        self._scanning: set[str] = set()  # of these policies, those with middlewares
         self._routes: dict[str | None, Op] = {}
         self._journal_available = True
         self._metered: Op = {"all": False, "sandboxes": [], "tenants": []}
@@ -116,7 +117,7 @@ class Roster:
     @property
     def needs_scan(self) -> bool:
         """Whether some sandbox's policy has middlewares look at requests."""
-        return any(member.policy.middlewares.all for member in self.members.values())
+        return bool(self._scanning)
 
     # -- the whole -------------------------------------------------------------------------
 
@@ -136,6 +137,8 @@ class Roster:
 
     def _refer(self, policy: Policy, before: Policy | None) -> list[Op]:
         self._policies[policy.digest] += 1
+        if policy.middlewares.all:
+            self._scanning.add(policy.digest)
         return [_policy_op(policy, before)] if self._policies[policy.digest] == 1 else []
 
     def _let_go(self, digest: str) -> list[Op]:
@@ -143,6 +146,7 @@ class Roster:
         if self._policies[digest] > 0:
             return []
         del self._policies[digest]
+        self._scanning.discard(digest)
         return [{"op": "policy.forget", "digest": digest}]
 
 

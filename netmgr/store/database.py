@@ -8,7 +8,7 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -87,6 +87,12 @@ class Database:
         with self._lock, self._errors():
             self._refuse_failed()
             return self._connection.execute(sql, values)
+
+    def execute_each(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run one statement for each row, within the transaction of the caller."""
+        with self._lock, self._errors():
+            self._refuse_failed()
+            self._connection.executemany(sql, rows)
 
     def one(self, sql: str, *values: Any) -> sqlite3.Row | None:
         """The first row of a query."""

@@ -56,6 +56,14 @@ class Policies:
             )
         return self.get(scope, number), True
 
+    def put_first(self, candidate: PolicyRevision) -> None:
+        """The first policy of a sandbox that is being stored: `put`, without asking for what cannot
+        be there. Every statement costs a creation; its `revision` is 1."""
+        scope = candidate.scope
+        with self._db.transaction():
+            self._db.execute("INSERT INTO counters VALUES (?, 1)", _counter(scope))
+            self._add(candidate, 1)
+
     def active(self, scope: int | None) -> PolicyRevision | None:
         """The revision in force."""
         row = self._db.one(f"SELECT * FROM policies {_NEWEST}", scope)
@@ -109,12 +117,15 @@ class Policies:
             return cursor.rowcount > 0
 
     def _insert(self, candidate: PolicyRevision) -> int:
-        scope = candidate.scope
-        number = self._db.count(f"{scope or 0}:policy")
-        self.remove(scope)
+        number = self._db.count(_counter(candidate.scope))
+        self.remove(candidate.scope)
+        self._add(candidate, number)
+        return number
+
+    def _add(self, candidate: PolicyRevision, number: int) -> None:
         self._db.execute(
             "INSERT INTO policies VALUES (?, ?, ?, ?, ?, ?, ?, 'active', ?)",
-            scope,
+            candidate.scope,
             number,
             candidate.digest,
             candidate.text,
@@ -123,7 +134,6 @@ class Policies:
             candidate.created,
             candidate.message,
         )
-        return number
 
     def _mark(self, scope: int | None, revision: int, status: PolicyStatus, message: str) -> None:
         self._db.execute(
@@ -133,6 +143,10 @@ class Policies:
             scope,
             revision,
         )
+
+
+def _counter(scope: int | None) -> str:
+    return f"{scope or 0}:policy"
 
 
 def _revision(row: sqlite3.Row) -> PolicyRevision:

@@ -40,13 +40,16 @@ class Sandboxes:
         Raises:
             Conflict: the name is taken.
         """
-        if self.find(sandbox.name) is not None:
-            raise Conflict(f"sandbox {sandbox.name!r} exists")
         with self._db.transaction():
-            self._db.execute(
-                f"INSERT INTO sandboxes ({_COLUMNS}) VALUES ({', '.join('?' * 15)})",
-                *_values(sandbox),
-            )
+            try:
+                self._db.execute(
+                    f"INSERT INTO sandboxes ({_COLUMNS}) VALUES ({', '.join('?' * 15)})",
+                    *_values(sandbox),
+                )
+            except sqlite3.IntegrityError as problem:
+                if "sandboxes.name" not in str(problem):
+                    raise
+                raise Conflict(f"sandbox {sandbox.name!r} exists") from problem
             self._db.execute(
                 "INSERT OR REPLACE INTO leases VALUES (?, ?, NULL)",
                 str(sandbox.address),
@@ -134,15 +137,10 @@ class Names:
     def put(self, sandbox_id: int, rows: Iterable[NameAddress]) -> None:
         """Store new or changed ones. What rested at one of the addresses is forgotten."""
         with self._db.transaction():
-            for row in rows:
-                self._db.execute(
-                    "INSERT OR REPLACE INTO names VALUES (?, ?, ?, ?, ?)",
-                    sandbox_id,
-                    row.name,
-                    str(row.ip),
-                    row.wildcard,
-                    row.released_at,
-                )
+            self._db.execute_each(
+                "INSERT OR REPLACE INTO names VALUES (?, ?, ?, ?, ?)",
+                [(sandbox_id, r.name, str(r.ip), r.wildcard, r.released_at) for r in rows],
+            )
 
 
 class Authorities:
