@@ -7,9 +7,11 @@ again whenever one of them is started anew.
 
 import logging
 import socket
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
+from netmgr.daemon.budget_desk import BudgetDesk
 from netmgr.daemon.core import Core
 from netmgr.daemon.kernel_denials import KernelDenials
 from netmgr.daemon.meter import Meter
@@ -21,6 +23,7 @@ from netmgr.journal.wire import parse_record, parse_records
 from netmgr.kernel.facts import Listeners
 from netmgr.process.ipc import Answer, Body, Peer, PeerClosed, PeerRefused
 from netmgr.process.supervise import Launch, Worker, WorkerSpec
+from netmgr.routing.language import Budget
 from netmgr.settings.table import Settings
 from netmgr.settings.values import Account
 from netmgr_cli.router_programs import RouterPrograms
@@ -52,7 +55,7 @@ PROXY_LIMITS: Final = (
 # What workers may tell, each kind its own. Who tells another thing is hijacked: its channel ends.
 MAY_TELL: Final = {
     "dns": frozenset({"record"}),
-    "proxy": frozenset({"records", "settle", "objects"}),
+    "proxy": frozenset({"records", "settle", "objects", "budget"}),
     "watch": frozenset({"denied", "spoofing"}),
     "scan": frozenset({"program.gone"}),
 }
@@ -78,6 +81,7 @@ class Crew:
         self._status = status
         self._meter = meter
         self.owners = ObjectOwners(core)
+        self.budgets = BudgetDesk(core, meter.spending)
         self._questions = Questions(core)
         self.scanning = Scanning(core, lambda: self._add("scan", 0, self._launch_scan))
         core.staffed = self.scanning.staffed
@@ -93,8 +97,13 @@ class Crew:
         """The rules helper: alone, because the rules stand before anybody else starts."""
         return self._add("rules", 0, lambda: Launch(self._rules_settings(), self._hub()))
 
-    def sign_on(self) -> None:
-        """Everybody else."""
+    def sign_on(self, budgets: Callable[[], tuple[Budget, ...]]) -> None:
+        """Everybody else.
+
+        Args:
+            budgets: those of the routing file in force.
+        """
+        self.budgets.in_force = budgets
         settings = self._settings
         self._add("dialer", 0, self._launch_dialer)
         self._add("dns", 0, self._launch_dns)
@@ -221,8 +230,10 @@ class Crew:
     async def _answer(
         self, kind: str, index: int, what: str, body: Body, fds: tuple[int, ...]
     ) -> Answer:
-        if kind == "proxy" and what in ("reserve", "objects"):
+        if kind == "proxy" and what in ("reserve", "objects", "budget"):
             try:
+                if what == "budget":
+                    return self.budgets.reserve(_holder(index), body)
                 if what == "objects":
                     return self.owners.judge(body)
                 return self._meter.reserve(_holder(index), body)
@@ -240,8 +251,9 @@ class Crew:
             case "records":
                 for record in parse_records(body):
                     self._take_record(record)
-            case "settle":
-                self._meter.settle(_holder(index), body)
+            case "settle" | "budget":
+                settling = self._meter if what == "settle" else self.budgets
+                settling.settle(_holder(index), body)
             case "objects":
                 self.owners.note(body)
             case "program.gone":

@@ -17,7 +17,7 @@ from netmgr.inference.scope import endpoint_scope
 from netmgr.policy.problems import PolicyError, Problem
 from netmgr.routing.contract import EndpointId
 from netmgr.routing.generation import Binding
-from netmgr.routing.language import Endpoint, RoutingFile
+from netmgr.routing.language import Budget, Endpoint, RoutingFile
 from netmgr.routing.schema import parse_routing, routing_from_doc
 from netmgr.routing.wire import generation_to_wire
 from netmgr.store import InferenceRoute, RoutingRevision
@@ -141,6 +141,10 @@ class EndpointRoutes:
         if not any(e.provider == provider for each in held for e in each.file.endpoints):
             return []
         return await self._core.on_store(self.take, self.live, self.shadow)
+
+    def budgets(self) -> tuple[Budget, ...]:
+        """The budgets of the file in force."""
+        return self.live.file.budgets if self.live else ()
 
     def uses_of(self, provider: str) -> list[str]:
         """Endpoints of the file in force that a provider answers."""

@@ -13,6 +13,8 @@ from typing import Final
 from netmgr.accounts.ledger import Excess, Ledger, Used
 from netmgr.accounts.limits import MONEY, Claim, Limits, Measure, effective, show_money
 from netmgr.accounts.prices import Price, PriceTable, Tokens, parse_prices
+from netmgr.accounts.spending import SUBJECT as BUDGET
+from netmgr.accounts.spending import Spending
 from netmgr.accounts.usage import Gathered, short, was_sent
 from netmgr.daemon.core import Core
 from netmgr.daemon.residents import Resident
@@ -47,6 +49,7 @@ class Meter:
         self._gathered = Gathered()
         self._priced: dict[tuple[str, str], Price | None] = {}
         self._calls: dict[tuple[str, int], Price | None] = {}
+        self.spending = Spending()  # of the routing file's budgets
         self.limits: dict[Subject, Limits] = {}
         self.prices = PriceTable()
 
@@ -57,7 +60,9 @@ class Meter:
             self.limits[subject] = {Measure(key): amount for key, amount in doc.items()}
         text, source = accounts.prices()
         self.prices = parse_prices(text, source) if text else PriceTable()
-        self._ledger.load(accounts.used())
+        rows = accounts.used()
+        self._ledger.load(row for row in rows if not row[0].startswith(BUDGET))
+        self.spending.load(rows)
         self._core.roster.set_metered(self.metered())
 
     def metered(self) -> Body:
@@ -123,6 +128,7 @@ class Meter:
     def drop(self, holder: str) -> None:
         """A worker has been started anew: the calls of the one before are gone."""
         self._ledger.drop(holder)
+        self.spending.drop(holder)
         for key in [key for key in self._calls if key[0] == holder]:
             del self._calls[key]
 
@@ -174,14 +180,15 @@ class Meter:
         Raises:
             HostFailed: it cannot be stored now; nothing is lost while the daemon runs.
         """
-        spent = self._ledger.changes(time.time())
+        spent = self._ledger.changes(time.time()) | self.spending.changes()
         usage = self._gathered.take()
         if not spent and not usage:
             return
         try:
             await self._core.on_store(self._core.store.accounts.add, spent, usage)
         except NetmgrError:
-            self._ledger.not_stored(spent)
+            self._ledger.not_stored(key for key in spent if not key[0].startswith(BUDGET))
+            self.spending.not_stored(spent)
             self._gathered.put_back(usage)
             raise
 

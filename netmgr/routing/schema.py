@@ -6,6 +6,7 @@ need the words of earlier ones.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 from netmgr.policy.fields import NOT_ENFORCED, Fields
@@ -48,7 +49,7 @@ _KEYS: Final = (
     "mode",
     "tests",
 )
-_LATER: Final = ("affinity", "budgets")
+_LATER: Final = ("affinity",)
 
 
 def parse_routing(text: str, source: str) -> RoutingFile:
@@ -91,6 +92,8 @@ def _read(root: Node, report: Report) -> RoutingFile:
     known = Vocabulary.of(sensitivity, stages, endpoints, frozenset(routes))
     reader = RuleReader(known, report)
     budgets = read_budgets(top, reader, report)
+    if budgets:
+        _require_prices(endpoints, report)
     reserved = frozenset((*ALWAYS_ON, *(b.id for b in budgets)))
     rules = reader.rules(top, reserved)
     router, config = _router(top, report)
@@ -118,6 +121,14 @@ def _read(root: Node, report: Report) -> RoutingFile:
         cases=CaseReader(known, stage_names, removers, budget_ids, report).read(top),
         warnings=tuple(report.warnings),
     )
+
+
+def _require_prices(endpoints: Sequence[Endpoint], report: Report) -> None:
+    """What has no known price cannot be counted against a budget."""
+    for each in endpoints:
+        if each.facts.price_in is None or each.facts.price_out is None:
+            why = "expected a price, {in: ..., out: ...}: the file has budgets"
+            report.problem(each.line, f"endpoints.{each.id}.facts.price", why)
 
 
 def _routes(

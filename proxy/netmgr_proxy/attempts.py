@@ -198,12 +198,13 @@ class Attempts:
         live = ready.endpoint.live
         made = Try(ready.endpoint.id, live.route.provider)
         self.tries.append(made)
-        self.clock.turn_to(live.route)
+        if rules is not None:
+            self.clock.turn_to(live.route)
         terms = Terms(self._plan.lines(ready))
         if rules is not None:
             terms = terms._replace(declines=self._declines(rules), holds=True)
         self.answering = answering = Answering(exchange, ready, self.clock, self._settle, terms)
-        begun = exchange.room.now()
+        begun = exchange.room.now() if rules is not None else 0.0
         try:
             await self._send(ready, answering)
             if answering.refused is not None:
@@ -217,8 +218,9 @@ class Attempts:
             made.reason = fault.refusal.reason.value
             raise
         finally:
-            made.ms = round((exchange.room.now() - begun) * 1000)
-            made.status = answering.status
+            if rules is not None:
+                made.ms = round((exchange.room.now() - begun) * 1000)
+                made.status = answering.status
             exchange.release(ready.admission.origin)
 
     async def _send(self, ready: Ready, answering: Answering) -> None:

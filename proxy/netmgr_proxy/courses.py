@@ -20,6 +20,7 @@ from netmgr_proxy.inference.answer_here import Made, answer_here
 from netmgr_proxy.inference.outgoing import NotPermitted, outgoing_body
 from netmgr_proxy.inference.patterns import shape_of_path
 from netmgr_proxy.inference.rewrite import MalformedBody, PinnedBody, read_call
+from netmgr_proxy.inference.usage import UsageMeter
 from netmgr_proxy.objects import check_own, named_objects
 from netmgr_proxy.room import Room
 from netmgr_proxy.routes import LiveRoute
@@ -59,8 +60,11 @@ class Course:
         admission: of the head; None before `admit`.
         pinned: the body as the first endpoint would get it; None without one.
         trial: what a routing file on trial would have done; None where there is none.
+        by_file: whether a routing file decides.
         alerts: what an operator must know of how the plan came about.
     """
+
+    by_file = False
 
     def __init__(self, asked: Asked) -> None:
         self.asked = asked
@@ -170,6 +174,20 @@ class Course:
         if self.asked.room.routes.get(sandbox) is not live:
             why = "the inference route was changed while the provider was connected to; try again"
             raise Refused(Refusal(Reason.POLICY_STALE, why))
+
+    @property
+    def owes(self) -> bool:
+        """Whether `settle` wants to be called."""
+        return False
+
+    def settle(self, endpoint: str | None, meter: UsageMeter, sent: int, received: int) -> None:
+        """The call has ended.
+
+        Args:
+            endpoint: where it was answered well; None: nowhere.
+            sent: bytes of the request's body.
+            received: bytes of the answer's body.
+        """
 
     def story(self) -> dict[str, Any]:
         """How the plan came about, as the record's `inference` has it."""

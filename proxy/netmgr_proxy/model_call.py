@@ -83,9 +83,9 @@ class ModelCall(Exchange):
         if isinstance(planned, Made):
             self._answer_here(planned)
             return self.keep_client
-        await self._reserve(self.sandbox(), planned)
-        self._attempts = Attempts(self, planned, self._settle, self._check)
         try:
+            await self._reserve(self.sandbox(), planned)
+            self._attempts = Attempts(self, planned, self._settle, self._check)
             await self._attempts.run()
         finally:
             self._settle()
@@ -95,11 +95,11 @@ class ModelCall(Exchange):
 
     def _choose(self) -> Course:
         """The way to the plan: by the routing file where one is in force."""
-        generation = self.room.generations.live
-        if generation is None:
-            self._course = course = Course(self._asked)
-        else:
+        generation, course = self.room.generations.live, self._course
+        if generation is not None:
             self._course = course = RoutedCourse(self._asked, generation)
+        elif course is None or course.by_file:
+            self._course = course = Course(self._asked)
         return course
 
     def _check(self, live: LiveRoute) -> None:
@@ -177,11 +177,17 @@ class ModelCall(Exchange):
     def _settle(self) -> None:
         """Told before the record, which may wait for the process: the next call asks at once."""
         permit, self._permit = self._permit, None
+        course, progress, attempts = self._course, self.progress, self._attempts
+        if permit is None and (course is None or not course.owes):
+            return
+        well = progress.status is not None and progress.status < REFUSED_FROM
+        received = progress.bytes_in if well else 0
         if permit is not None:
-            progress = self.progress
-            well = progress.status is not None and progress.status < REFUSED_FROM
-            received = progress.bytes_in if well else 0
             permit.settle(self._meter, sent=progress.bytes_out, received=received)
+        if course is not None:
+            present = attempts.present if attempts is not None and well else None
+            endpoint = present.endpoint.id if present is not None else None
+            course.settle(endpoint, self._meter, progress.bytes_out, received)
 
     # -- while it lasts ----------------------------------------------------------------------
 
@@ -227,18 +233,19 @@ class ModelCall(Exchange):
         """The record's parts that a model call has."""
         story = (self._course or Course(self._asked)).story()
         attempts, meter = self._attempts, self._meter
-        present = attempts.present if attempts else None
         call = {
             "request_id": self.request_id,
             **story,
-            "endpoint": present.endpoint.id if present else None,
             "attempts": len(attempts.tries) if attempts else 0,
-            "tried": [each.to_doc() for each in attempts.tries] if attempts else [],
             "ttfb_ms": attempts.clock.ttfb_ms if attempts else None,
             "tokens_in": meter.tokens_in,
             "tokens_out": meter.tokens_out,
             "tokens_cache_read": meter.cache_read,
             "tokens_cache_write": meter.cache_write,
         }
+        if attempts is not None and self._course is not None and self._course.by_file:
+            present = attempts.present
+            call["endpoint"] = present.endpoint.id if present else None
+            call["tried"] = [each.to_doc() for each in attempts.tries]
         looked = self._examination.parts if self._examination else {}
         return {"http": self.http, "inference": call, **looked}

@@ -12,7 +12,7 @@ from netmgr.inference.protocols import Protocol
 from netmgr.middleware.contract import StageResult
 from netmgr.process.view import SandboxView
 from netmgr.reasons import Reason
-from netmgr.routing.contract import AttemptOutcome, EndpointId, Plan, RouteContext
+from netmgr.routing.contract import AttemptOutcome, EndpointId, HealthBoard, Plan, RouteContext
 from netmgr.routing.generation import Generation
 from netmgr_proxy.admission import Admission, ModelRefused
 from netmgr_proxy.courses import Asked, Course, refuse_expired
@@ -20,10 +20,12 @@ from netmgr_proxy.inference.answer_here import Made, list_models
 from netmgr_proxy.inference.errors import Refusal
 from netmgr_proxy.inference.outgoing import NotPermitted, outgoing_call
 from netmgr_proxy.inference.rewrite import CallBody, MalformedBody, read_call
+from netmgr_proxy.inference.usage import UsageMeter
 from netmgr_proxy.routes import LiveRoute
 from netmgr_proxy.routing.facts import request_of
 from netmgr_proxy.routing.plan import CallPlan, Endpoint, Ready
 from netmgr_proxy.routing.trial import on_trial
+from netmgr_proxy.spending import most_that_it_costs, price, reserve, settle, tokens_of
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +39,16 @@ class RoutedCourse(Course):
         generation: of the file in force.
     """
 
+    by_file = True
+
     def __init__(self, asked: Asked, generation: Generation) -> None:
         super().__init__(asked)
         self._generation = generation
         self._call: CallBody | None = None
         self._context: RouteContext | None = None
         self._decided: Plan | None = None
+        self._reserved = 0  # number of a reservation
+        self._retry_after_s = 0
 
     @property
     def tolerated(self) -> frozenset[str]:
@@ -79,13 +85,15 @@ class RoutedCourse(Course):
             self._call = self._read(body, admission)
         request = request_of(sandbox, admitted, self._call, self.asked.request_id)
         board = room.availability.board(room.now())
-        self._context = context = generation.context(request, stages)
-        self._decided = decided = generation.decide(context, board)
-        self.alerts += decided.findings
+        context = generation.context(request, stages)
+        decided = self._decide(context, board)
         if (shadow := room.generations.shadow) is not None:
             self.trial = on_trial(shadow, request, stages, board, decided)
+        if generation.file.budgets:
+            decided = await self._within_budgets(context, board)
         if not decided.endpoints:
-            raise ModelRefused(denied(decided, context, admission))
+            assert self._context is not None
+            raise ModelRefused(denied(decided, self._context, admission, self._retry_after_s))
         return CallPlan(
             self._endpoints(decided),
             admitted.shape,
@@ -95,6 +103,40 @@ class RoutedCourse(Course):
             headers=generation.file.observe.headers == _TELLS_ROUTE,
             observe=self._observe if generation.observed else None,
         )
+
+    def _decide(self, context: RouteContext, board: HealthBoard) -> Plan:
+        self._context = context
+        self._decided = decided = self._generation.decide(context, board)
+        self.alerts += decided.findings
+        return decided
+
+    async def _within_budgets(self, context: RouteContext, board: HealthBoard) -> Plan:
+        """Reserve what the call can cost at most; a budget without room shrinks the plan. Each turn
+        leaves one budget less to ask, so there is an end."""
+        asked, generation = self.asked, self._generation
+        assert self._decided is not None
+        decided = self._decided
+        while cost := most_that_it_costs(generation, context, decided.endpoints):
+            shape = asked.shape
+            said = await reserve(asked.room.daemon, asked.address, cost, context.exceeded, shape)
+            if not said.exceeded:
+                self._reserved = said.number
+                break
+            self._retry_after_s = said.retry_after_s
+            context = context._replace(exceeded=context.exceeded | said.exceeded)
+            decided = self._decide(context, board)
+        return decided
+
+    @property
+    def owes(self) -> bool:
+        return bool(self._reserved)
+
+    def settle(self, endpoint: str | None, meter: UsageMeter, sent: int, received: int) -> None:
+        number, self._reserved = self._reserved, 0
+        if number:
+            tokens = tokens_of(meter, sent, received)
+            cost = price(self._generation, endpoint, *tokens) if endpoint else 0
+            settle(self.asked.room.daemon, number, cost)
 
     def _observe(self, outcome: AttemptOutcome) -> None:
         if finding := self._generation.observe(outcome):
@@ -160,9 +202,26 @@ class RoutedCourse(Course):
         return told
 
 
-def denied(decided: Plan, context: RouteContext, admission: Admission) -> Refusal:
-    """What the client is told where nothing is permitted: rules, and no endpoint."""
+def denied(
+    decided: Plan, context: RouteContext, admission: Admission, retry_after_s: int = 0
+) -> Refusal:
+    """What the client is told where nothing is permitted: rules, and no endpoint.
+
+    Args:
+        retry_after_s: when a budget that is used up may have room.
+    """
     rules = tuple(dict.fromkeys(decided.rejected.values()))
+    if spent := [rule for rule in rules if rule in context.exceeded]:
+        return Refusal(
+            429,
+            Reason.BUDGET_EXCEEDED,
+            f"the budget for this call is used up: {', '.join(spent)}",
+            close=False,
+            shape=admission.admitted.shape,
+            retry_after_s=retry_after_s or None,
+            final=True,
+            rule=",".join(rules),
+        )
     why = "no model endpoint may answer this call"
     if rules:
         why += f"; what rules them out: {', '.join(rules)}"
