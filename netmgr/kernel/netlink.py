@@ -76,8 +76,18 @@ def iter_attrs(data: bytes | memoryview) -> Iterator[tuple[int, memoryview]]:
 
 
 def parse_attrs(data: bytes | memoryview) -> dict[int, memoryview]:
-    """The attributes by type; the last of a type wins."""
-    return dict(iter_attrs(data))
+    """The attributes by type; the last of a type wins. `iter_attrs` without its generator: a birth
+    reads some hundred attributes."""
+    view = memoryview(data)
+    found: dict[int, memoryview] = {}
+    start, end = 0, len(view)
+    while start + _ATTR.size <= end:
+        length, kind = _ATTR.unpack_from(view, start)
+        if length < _ATTR.size or start + length > end:
+            break
+        found[kind & _NLA_TYPE] = view[start + _ATTR.size : start + length]
+        start += (length + 3) & ~3
+    return found
 
 
 def iter_messages(data: bytes | memoryview) -> Iterator[tuple[int, int, int, memoryview]]:

@@ -84,7 +84,7 @@ def test_attributes_there_and_back(attrs: list[tuple[int, bytes]]) -> None:
 @given(st.binary(max_size=200))
 def test_attributes_of_any_bytes_stay_within_them(data: bytes) -> None:
     assert sum(len(value) + 4 for _, value in iter_attrs(data)) <= len(data)
-    parse_attrs(data)
+    assert parse_attrs(data) == dict(iter_attrs(data))
 
 
 @given(st.lists(st.tuples(st.integers(0, 65535), st.binary(max_size=40)), max_size=6))
