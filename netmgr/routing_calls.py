@@ -64,3 +64,16 @@ def routing_why(request_id: str) -> Call[Json]:
 def routing_replay(file: PolicyFile, since: float) -> Call[Json]:
     """Stored decisions, decided anew by another file."""
     return Call("POST", "/v1/routing/replay", body={**file, "since": since}, deadline_s=CHANGE_S)
+
+
+def audit_verify() -> Call[Json]:
+    """Whether the records are those that were written."""
+    return Call("GET", "/v1/audit/verify", deadline_s=CHANGE_S)
+
+
+def audit_prove(
+    label: str, operated_by: str | None, residency: str | None, since: float
+) -> Call[Json]:
+    """That no call of a label was sent to such an endpoint."""
+    query = given(label=label, operated_by=operated_by, residency=residency, since=since)
+    return Call("GET", "/v1/audit/prove", query=query, deadline_s=CHANGE_S)

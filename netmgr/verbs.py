@@ -136,3 +136,5 @@ class Verbs:
     routing_explain = Ask(routing_calls.routing_explain)
     routing_why = Ask(routing_calls.routing_why)
     routing_replay = Ask(routing_calls.routing_replay)
+    audit_verify = Ask(routing_calls.audit_verify)
+    audit_prove = Ask(routing_calls.audit_prove)

@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "inference": ("inference:inference", "Say which model answers at inference.local."),
     "trust": ("trust:trust", "Make programs in a sandbox trust it, and see which do."),
     "route": ("route:route", "Say which model endpoint may answer which call."),
+    "audit": ("audit:audit", "Prove from the records what happened."),
     "vault": ("vault:vault", "Look after the key that credentials are encrypted with."),
     "observe": ("observe:observe", "Show decisions: history and live."),
     "status": ("status:status", "Show the health of every part of the daemon."),

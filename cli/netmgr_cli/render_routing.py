@@ -177,3 +177,33 @@ def replay(answer: Json) -> list[Block]:
         Text(f"cost of their first choices: {answer['cost_was']} -> {answer['cost_would_be']}"),
         Grid(columns, rows, "no decision would change"),
     ]
+
+
+def chain(answer: Json) -> list[Block]:
+    """The chain of records."""
+    pairs = [("chain", "whole" if answer["ok"] else f"broken at {cell(answer['broken'])}")]
+    pairs += [(name, cell(answer[name])) for name in ("records", "first", "last", "head")]
+    if answer["unchained"]:
+        pairs.append(("without a hash", cell(answer["unchained"])))
+    return [Fields(tuple(pairs))]
+
+
+def proof(answer: Json) -> list[Block]:
+    """What was asked to be proven, and its exceptions."""
+    whole = answer["chain"]["ok"]
+    pairs = (
+        ("exceptions", cell(answer["found"])),
+        ("calls of that label", cell(answer["matching"])),
+        ("calls in all", cell(answer["checked"])),
+        ("cannot be told", cell(answer["unknown"])),
+        ("chain", "whole" if whole else f"broken at {cell(answer['chain']['broken'])}"),
+        ("head", cell(answer["chain"]["head"])),
+    )
+    rows = tuple(
+        tuple(cell(each[name]) for name in ("time", "request_id", "sandbox", "label", "endpoint"))
+        for each in answer["exceptions"]
+    )
+    blocks: list[Block] = [Fields(pairs)]
+    if rows:
+        blocks.append(Grid(("TIME", "REQUEST", "SANDBOX", "LABEL", "ENDPOINT"), rows))
+    return blocks

@@ -17,6 +17,7 @@ from netmgr import __version__
 from netmgr.control.access import Need, check
 from netmgr.control.office import Office
 from netmgr.control.openapi import document
+from netmgr.control.routes_audit import audit_routes
 from netmgr.control.routes_inference import inference_routes
 from netmgr.control.routes_records import record_routes
 from netmgr.control.routes_routing import routing_routes
@@ -42,6 +43,7 @@ def make_app(office: Office) -> FastAPI:
         inference_routes(office),
         record_routes(office),
         routing_routes(office),
+        audit_routes(office),
     ):
         app.include_router(router)
     app.add_exception_handler(NetmgrError, _our_error)

@@ -60,4 +60,21 @@ ROUTING: Final = {
         sent={"text": _TEXT, "source": "next.yaml", "since": 1763740800.0},
         got={"decisions": 120, "different": []},
     ),
+    ("GET", "/v1/audit/verify"): Operation(
+        "audit_verify",
+        "Whether the records are those that were written",
+        got={
+            "ok": True,
+            "records": 1200,
+            "first": 1,
+            "last": 1200,
+            "head": "9f86d081",
+            "broken": [],
+        },
+    ),
+    ("GET", "/v1/audit/prove"): Operation(
+        "audit_prove",
+        "That no model call of a label was sent to such an endpoint",
+        got={"checked": 120, "matching": 7, "found": 0, "unknown": 0, "exceptions": []},
+    ),
 }

@@ -298,6 +298,15 @@ class ReplayRouting(PolicyText):
     since: Seconds
 
 
+class ProveQuery(Body):
+    """GET /v1/audit/prove: one of `operated_by` and `residency`."""
+
+    label: Text256
+    operated_by: Text256 | None = None
+    residency: Text256 | None = None
+    since: Seconds
+
+
 class RecordQuery(Body):
     """GET /v1/records: which decisions to show; `follow` keeps the answer open."""
 

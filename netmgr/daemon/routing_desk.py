@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from netmgr.daemon.audit_desk import AuditDesk
 from netmgr.daemon.core import Core
 from netmgr.daemon.endpoint_routes import EndpointRoutes, Held
 from netmgr.daemon.inference_desk import InferenceDesk
@@ -50,12 +51,13 @@ class RoutingChange:
 
 
 class RoutingDesk:
-    """Answers /v1/routing."""
+    """Answers /v1/routing; `audit` answers /v1/audit."""
 
     def __init__(self, core: Core, inference: InferenceDesk) -> None:
         self._core = core
         self._endpoints: EndpointRoutes = inference.endpoints
         self._past = RoutingHistory(core.journal)
+        self.audit = AuditDesk(core)
 
     # -- looking ---------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from netmgr.errors import HostFailed, LimitExceeded, TryLater
+from netmgr.journal.chain import ChainReport
 from netmgr.journal.disk import JournalFile, Numbered, format_time
 from netmgr.journal.filter import DEFAULT_LIMIT, MAX_LIMIT, Filter
 from netmgr.journal.repeats import RecordBody, Repeats
@@ -328,6 +329,18 @@ class Journal:
         rows = await self._read(Filter(after=cursor, limit=CATCH_UP_ROWS))
         stored = [Numbered(row["seq"], _epoch(row["time"]), row, "") for row in rows]
         return stored or list(self._recent)
+
+    async def verify(self) -> ChainReport:
+        """Whether the records on disk are those that were written; read in a thread.
+
+        Raises:
+            TryLater: the journal is not open.
+        """
+        await self.flush()
+        async with self._reading:
+            if not self._running:
+                raise TryLater("the journal is closed")
+            return await asyncio.to_thread(self._file.verify)
 
     async def _read(self, wanted: Filter) -> list[dict[str, Any]]:
         async with self._reading:

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from netmgr.errors import HostFailed
+from netmgr.journal.chain import ChainReport, check_chain, link
 from netmgr.journal.filter import Filter, target_of
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 BUSY_TIMEOUT_MS: Final = 1000
 PRUNE_ROWS: Final = 5000  # rows deleted per transaction, so that no append waits long
 
@@ -38,6 +39,14 @@ CREATE INDEX records_time ON records (time);
 CREATE TABLE last (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL) STRICT;
 INSERT INTO last VALUES (1, 0);
 PRAGMA user_version = 1;
+COMMIT;
+"""
+# Every record carries a hash of itself and of the hash before it: netmgr.journal.chain.
+_CHAINED: Final = """
+BEGIN IMMEDIATE;
+ALTER TABLE records ADD COLUMN chain TEXT NOT NULL DEFAULT '';
+ALTER TABLE last ADD COLUMN chain TEXT NOT NULL DEFAULT '';
+PRAGMA user_version = 2;
 COMMIT;
 """
 
@@ -66,6 +75,7 @@ class JournalFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._chain = ""
         with ExitStack() as undo:
             try:
                 os.close(
@@ -100,16 +110,21 @@ class JournalFile:
         Raises:
             sqlite3.Error: the disk is full or fails; nothing was written.
         """
-        rows = [_row(item) for item in records]
+        chain = self._chain
+        rows = []
+        for item in records:
+            chain = link(chain, item.body)
+            rows.append((*_row(item), chain))
         self._writer.execute("BEGIN IMMEDIATE")
         try:
-            self._writer.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-            self._writer.execute("UPDATE last SET seq = ?", (records[-1].seq,))
+            self._writer.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._writer.execute("UPDATE last SET seq = ?, chain = ?", (records[-1].seq, chain))
             self._writer.execute("COMMIT")
         except sqlite3.Error:
             if self._writer.in_transaction:  # not where SQLite has rolled back by itself
                 self._writer.execute("ROLLBACK")
             raise
+        self._chain = chain
 
     def sync(self) -> None:
         """Make what was committed survive a power cut."""
@@ -149,6 +164,12 @@ class JournalFile:
             rows.reverse()
         return [json.loads(row[0]) for row in rows]
 
+    def verify(self) -> ChainReport:
+        """Whether the stored records are those that were written, one after the other."""
+        rows = self._reader.execute("SELECT seq, body, chain FROM records ORDER BY seq")
+        last = self._reader.execute("SELECT seq, chain FROM last").fetchone()
+        return check_chain(((row[0], row[1], row[2]) for row in rows), last[0], last[1])
+
     def oldest_seq(self) -> int | None:
         """The number of the oldest stored record."""
         row = self._reader.execute("SELECT min(seq) FROM records").fetchone()
@@ -160,6 +181,9 @@ class JournalFile:
             raise HostFailed(f"{self.path}: written by a newer netmgr (schema {version})")
         if version == 0:
             self._writer.executescript(_SCHEMA)
+        if version < SCHEMA_VERSION:
+            self._writer.executescript(_CHAINED)
+        self._chain = str(self._writer.execute("SELECT chain FROM last").fetchone()[0])
 
 
 def format_time(seconds: float) -> str:

@@ -219,8 +219,8 @@ def read_observe(top: Fields) -> Observe:
     fields = top.section("observe", ("ledger", "headers"))
     if fields is None:
         return Observe()
-    ledger = fields.choice("ledger", ("on", "off"), default="on") == "on"
-    return Observe(ledger, fields.choice("headers", _HEADERS, default="request-id"))
+    fields.choice("ledger", ("on",), default="on")  # the journal's chain is never off
+    return Observe(fields.choice("headers", _HEADERS, default="request-id"))
 
 
 _HEADERS: Final = ("request-id", "route", "off")

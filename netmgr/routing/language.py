@@ -211,9 +211,8 @@ class Dial:
 
 @dataclass(frozen=True, slots=True)
 class Observe:
-    """What is told of decisions: to the ledger, and to the sandbox in answer headers."""
+    """What is told of decisions to the sandbox, in answer headers."""
 
-    ledger: bool = True
     headers: str = "request-id"
 
 

@@ -1,7 +1,9 @@
 """The routing file from the command line: set, shown, judged, taken back, and what it leads to."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +232,26 @@ def test_an_endpoint_that_is_elsewhere_gets_no_byte(
     assert models["far"].requests == []
     assert [each["endpoint"] for each in told["tried"]] == ["far", "near"]
     assert told["tried"][0]["reason"] == "address_blocked"
+
+
+def test_the_ledger_proves_where_calls_went(
+    world: World,
+    routed: Callable[..., str],
+    make_sandbox: Callable[..., Sandbox],
+) -> None:
+    do(world, "audit", "verify")
+    begun = f"{time.time() - 1:.0f}"
+    since = datetime.fromtimestamp(int(begun), UTC).isoformat()
+    routed()
+    call(make_sandbox(POLICIES["nothing"], tenant="acme-eu"))
+    words = ["audit", "prove", "--label", "public", "--since", since]
+    proven = show(world, *words, "--operated-by", "third_party")
+    assert (proven["matching"], proven["found"], proven["unknown"]) == (1, 0, 0)
+    assert proven["chain"]["ok"]
+    show(world, *words, "--residency", "eu")
+    _, request_id = call(make_sandbox(POLICIES["nothing"], tenant="globex"))
+    done = world.netmgr(*words, "--operated-by", "third_party", "-o", "json")
+    assert done.returncode == 1
+    (exception,) = json.loads(done.stdout)["exceptions"]
+    assert (exception["request_id"], exception["endpoint"]) == (request_id, "far")
+    assert show(world, "audit", "prove", "--label", "secret", *words[4:], "--residency", "eu")
