@@ -21,6 +21,7 @@ from netmgr_cli.shim.oci.runc import find_runtime
 from netmgr_cli.shim.wire import Failure
 
 HOOK: Final = "netmgr_cli.shim.oci.hook"
+PROGRAMS: Final = ("netmgr-runc", "netmgr-hook")
 STARTING_S: Final = 60.0  # a container's process is there long before
 
 
@@ -131,6 +132,20 @@ def install(session: Session, directory: Path, python: Path, **given: str | None
     for name, text in texts.items():
         written = programs.install_program(directory / name, text)
         screen.note(f"{directory / name} {'written' if written else 'is as it should be'}")
+
+
+@oci.command()
+@click.argument("directory", default="/usr/local/bin", type=click.Path(path_type=Path))
+def uninstall(directory: Path) -> None:
+    """Take `netmgr-runc` and `netmgr-hook` out of DIRECTORY. Twice is once.
+
+    \b
+    Example:
+      sudo netmgr oci uninstall
+    """
+    for name in PROGRAMS:
+        removed = programs.remove_program(directory / name)
+        screen.note(f"{directory / name} {'removed' if removed else 'is not there'}")
 
 
 @oci.command()

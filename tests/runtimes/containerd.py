@@ -91,13 +91,14 @@ def _map(number: int, items: Mapping[str, str]) -> bytes:
 class Containerd:
     """A containerd with its CRI plugin; a context manager."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, config: str = "") -> None:
         self.machine = machine
+        self._config = config  # more of it
         self._log = (machine.world.directory / "containerd.log").open("ab")
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self.machine.write("etc/containerd/config.toml", _CONFIG + _HANDLER)
+        self.machine.write("etc/containerd/config.toml", _CONFIG + _HANDLER + self._config)
         (self.machine.own / "opt/cni/bin/loopback").symlink_to("/usr/lib/cni/loopback")
         self.start()
         return self

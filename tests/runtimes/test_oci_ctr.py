@@ -1,12 +1,14 @@
 """containerd's own client with netmgr-runc as the shim's runtime."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from runtimes.containerd import Containerd
+from runtimes.containerd import Containerd, load_image
 from runtimes.docker import kill
-from runtimes.podman import box_tree
+from runtimes.machine import Machine
+from runtimes.podman import Podman, box_tree
 from runtimes.site import PROGRAMS, RUNTIME, Site, probe
 
 pytestmark = pytest.mark.root
@@ -86,3 +88,33 @@ def test_one_id_in_two_namespaces_is_two_containers(site: Site, tree: Path) -> N
     assert "exists with other parameters" in done.stderr
     assert site.checks_out("box")
     site.machine.run("ctr", "-n", "other", "container", "rm", "box")
+
+
+HANDLER = f"""
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.wrapped]
+  runtime_type = "io.containerd.runc.v2"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.wrapped.options]
+    BinaryName = "{RUNTIME}"
+"""
+
+
+def test_a_class_of_pods_joins_what_the_cni_plugin_made(machine: Machine) -> None:
+    """The plugin has the policy and the door; the runtime adds names, trust and variables."""
+    Site(machine)
+    machine.must("netmgr", "cni", "install")
+    plugin = {"type": "netmgr", "policy": "agent"}
+    network = {"cniVersion": "1.0.0", "name": "pods", "plugins": [plugin]}
+    machine.write("etc/cni/net.d/pods.conflist", json.dumps(network))
+    Podman(machine)
+    with Containerd(machine, HANDLER) as engine:
+        load_image(machine)
+        pod = engine.run_pod("classed", handler="wrapped")
+        try:
+            status, hosts = pod.shell("cat /etc/hosts; env")
+            assert status == 0
+            assert "inference.local" in hosts
+            assert "SSL_CERT_FILE=/" in hosts
+            assert len(machine.world.netmgrd.api("GET", "/v1/sandboxes")[1]["sandboxes"]) == 1
+        finally:
+            pod.remove()
+    assert machine.world.netmgrd.api("GET", "/v1/sandboxes")[1]["sandboxes"] == []

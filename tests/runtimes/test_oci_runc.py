@@ -146,6 +146,23 @@ def test_a_container_that_was_killed_with_its_runtime_is_collected(
     site.assert_nothing_is_left()
 
 
+@pytest.mark.parametrize("moment_s", [0.01, 0.05, 0.1, 0.15, 0.2, 0.3])
+def test_killed_at_any_moment_nothing_is_lost_for_good(
+    site: Site, bundles: Bundles, moment_s: float
+) -> None:
+    bundle = bundles.make("box", "sleep", "600")
+    words = (RUNTIME, "run", "--detach", "--bundle", str(bundle), "box")
+    process = site.machine.start(*words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(moment_s)
+    process.kill()
+    process.wait()
+    time.sleep(0.2)  # what the daemon was doing for it is done
+    assert all(site.checks_out(one["name"]) for one in site.sandboxes())
+    bundles.runc("delete", "--force", "box")
+    site.machine.must("netmgr", "oci", "gc", "--older-than", "0")
+    site.assert_nothing_is_left()
+
+
 def test_fifty_at_once(site: Site, bundles: Bundles) -> None:
     names = [f"n{number}" for number in range(MANY)]
     with ThreadPoolExecutor(AT_ONCE) as pool:

@@ -97,6 +97,15 @@ def test_what_is_mounted_over_the_image_counts(box: Box, tmp_path: Path) -> None
     assert "/etc/ssl/certs/ca.crt" not in box.dress(mounts=[empty]).mounts
 
 
+def test_a_variable_never_points_to_what_is_not_there(box: Box) -> None:
+    (box.root / "etc/ssl/certs/ca.crt").write_text(pem("company"))
+    closed = {"destination": str(box.files), "source": "shm", "type": "tmpfs", "options": ["ro"]}
+    change = box.dress(mounts=[closed])
+    assert change.env == {}
+    assert str(box.files / "ca-bundle.pem") not in change.mounts
+    assert b"sandbox" in Path(change.mounts["/etc/ssl/certs/ca.crt"]).read_bytes()
+
+
 def test_hosts_keeps_what_the_runtime_added(box: Box, tmp_path: Path) -> None:
     theirs = tmp_path / "their-hosts"
     theirs.write_text("127.0.0.1 localhost box # me\n10.0.0.5 db\n192.0.2.1 host.docker.internal\n")

@@ -151,7 +151,7 @@ def self_command(module: str, python: str = sys.executable) -> list[str]:
     """A command line that runs a module of this directory without site directories."""
     place = __file__.rpartition("/netmgr_cli/")[0]
     code = (
-        f"import sys; sys.path.insert(0, {place!r}); "
-        f"from netmgr_cli.shim.oci.{module} import main; sys.exit(main(sys.argv[1:]))"
+        f"import os, sys; sys.path.insert(0, {place!r}); "
+        f"from netmgr_cli.shim.oci.{module} import main; os._exit(main(sys.argv[1:]))"
     )
     return [os.path.realpath(python), "-I", "-S", "-c", code]

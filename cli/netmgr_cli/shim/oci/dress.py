@@ -49,16 +49,27 @@ class View:
             return self._rootfs.read(path, most)
         return _read_plain(source, most) if source else None
 
-    def _mounted(self, path: str) -> str | None:
-        """The host's file behind a path that a mount covers; empty: it comes from no file; None: it
-        is the image's."""
+    def is_closed(self, path: str) -> bool:
+        """Whether nothing can be mounted at a path: nothing is there, and nothing can be made."""
+        mount, _ = self._covering(path)
+        return mount is not None and "ro" in mount.get("options", ()) and self.find(path) is None
+
+    def _covering(self, path: str) -> "tuple[dict[str, Any] | None, str]":
+        """The mount that a path is in, and the path in it."""
         above, rest = posixpath.normpath(path), ""
         while above not in self._mounts:
             if above in ("/", ""):
-                return None
+                return None, path
             above, name = posixpath.split(above)
             rest = f"/{name}{rest}"
-        mount = self._mounts[above]
+        return self._mounts[above], rest
+
+    def _mounted(self, path: str) -> str | None:
+        """The host's file behind a path that a mount covers; empty: it comes from no file; None: it
+        is the image's."""
+        mount, rest = self._covering(path)
+        if mount is None:
+            return None
         bound = {"bind", "rbind"}.intersection(mount.get("options") or ())
         return f"{mount.get('source')}{rest}" if bound or mount.get("type") == "bind" else ""
 
@@ -80,11 +91,12 @@ def dress(
     os.makedirs(own, mode=0o755, exist_ok=True)
     change = Change()
     files = sandbox["files"]
+    closed = {mount["target"] for mount in sandbox["mounts"] if view.is_closed(mount["target"])}
     for mount in sandbox["mounts"]:
         target = mount["target"] if not mount["optional"] else view.find(mount["target"])
-        if target is not None:
+        if target is not None and target not in closed:
             change.mounts.setdefault(target, mount["source"])
-    change.env = dict(sandbox["env"])
+    change.env = {name: path for name, path in sandbox["env"].items() if path not in closed}
     _write(f"{own}/{ENV_FILE}", json.dumps(change.env).encode())
     _place_bundles(change, view, files["ca_bundle"], env_of(config), own)
     change.mounts["/etc/hosts"] = _write(
@@ -117,7 +129,7 @@ def _place_bundles(
         if theirs is None or (missing := missing_authorities(theirs, authority)) == b"":
             continue
         change.mounts[target] = _write(f"{own}/ca-bundle-{number}.pem", authority + missing)
-        if number == 0:
+        if number == 0 and bundle in change.mounts:
             change.mounts[bundle] = change.mounts[target]
 
 

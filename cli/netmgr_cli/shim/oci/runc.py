@@ -7,7 +7,6 @@ rest goes straight to the real runtime.
 
 import json
 import os
-import sys
 from fcntl import ioctl
 from select import select
 from signal import SIGKILL
@@ -24,6 +23,7 @@ from netmgr_cli.shim.wire import Failure
 
 STATE_S = 10  # seconds for the real runtime to say where a container is; it reads one file
 MAX_STATE = 1024 * 1024  # bytes of its answer
+STDERR = 2
 NS_GET_USERNS = 0xB701  # ioctl_ns(2): the user namespace that owns a namespace
 
 TYPE_CHECKING = False
@@ -162,10 +162,13 @@ def find_runtime(words: Words) -> str:
 
 def complain(command: Command | None, message: str) -> int:
     """The reason on stderr, and where the engine looks for it (`--log`); the exit status."""
-    sys.stderr.write(f"netmgr-runc: {message}\n")
     if command is not None and command.log:
         with open(command.log, "a", encoding="utf-8") as log:
             log.write(log_line(command.log_format, f"netmgr-runc: {message}"))
+    try:  # noqa: SIM105 - contextlib would be one import more
+        os.write(STDERR, f"netmgr-runc: {message}\n".encode(errors="replace"))
+    except OSError:
+        pass  # an engine that reads its log alone has given us none, or closed it
     return 1
 
 
