@@ -8,7 +8,7 @@ files, not the host's. Knows nothing of container engines: a process says what i
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
@@ -46,25 +46,32 @@ class Inhabitant:
     env: Mapping[str, str]
 
 
-def find_inhabitant(netns: Path) -> Inhabitant | None:
-    """The process that has lived longest in a network namespace with a file system of its own.
+def find_inhabitants(netns: Path) -> tuple[Inhabitant, ...]:
+    """The processes that have lived longest in a network namespace, one of each file system that
+    is not the host's: the containers of a pod share one network namespace.
 
     Returns:
-        None: whoever is there sees the host's files, or nobody is.
+        None of them: whoever is there sees the host's files, or nobody is.
     """
     wanted = _identity(netns)
     host = _identity(Path("/proc/self/ns/mnt"))
-    found: list[tuple[int, Path]] = []
+    found: dict[tuple[int, int], tuple[int, Path]] = {}
     for name in os.listdir("/proc"):
         process = Path("/proc", name)
         if name.isdigit() and _identity(process / "ns/net") == wanted:
+            files = _identity(process / "ns/mnt")
             with contextlib.suppress(OSError, ValueError, IndexError):  # it ends as we look
-                if _identity(process / "ns/mnt") not in (host, None):
-                    found.append((_start_time(process), process))
-    for _, process in sorted(found):
+                if files not in (host, None):
+                    assert files is not None
+                    one = (_start_time(process), process)
+                    found[files] = min(found.get(files, one), one)
+    return tuple(_described(process for _, process in sorted(found.values())))
+
+
+def _described(processes: Iterable[Path]) -> Iterator[Inhabitant]:
+    for process in processes:
         with contextlib.suppress(OSError, ValueError, KeyError, StopIteration):
-            return _describe(process)
-    return None
+            yield _describe(process)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -93,16 +93,16 @@ def doctor(session: Session, name: str, user: str | None, output: Format) -> int
 
 
 def _examination(found: dict[str, Any]) -> list[render.Block]:
-    rows = []
-    for item in found["programs"]:
-        trusts = SAID[item["verdict"]]
-        rows.append(tuple(render.cell(v) for v in (item["name"], trusts, item["path"])))
-    blocks: list[render.Block] = [
-        render.Title(f"In {found['where']}"),
-        render.Grid(("PROGRAM", "TRUSTS", "PATH"), tuple(rows), "no program that is known here"),
-    ]
-    for item in found["programs"]:
-        if item["verdict"] != "trusts":
-            lines = [f"{item['name']}: {item['detail']}", *(f"  set: {r}" for r in item["remedy"])]
-            blocks.append(render.Text(render.printable("\n".join(lines))))
-    return blocks
+    blocks: list[render.Block] = []
+    for where in dict.fromkeys(item["where"] for item in found["programs"]):
+        programs = [item for item in found["programs"] if item["where"] == where]
+        cells = ((item["name"], SAID[item["verdict"]], item["path"]) for item in programs)
+        rows = tuple(tuple(map(render.cell, row)) for row in cells)
+        blocks += [render.Title(f"In {where}"), render.Grid(("PROGRAM", "TRUSTS", "PATH"), rows)]
+        for item in programs:
+            if item["verdict"] != "trusts":
+                lines = [f"{item['name']}: {item['detail']}"]
+                lines += [f"  set: {advice}" for advice in item["remedy"]]
+                blocks.append(render.Text(render.printable("\n".join(lines))))
+    nothing = render.Grid(("PROGRAM",), (), f"in {found['where']}: no program that is known here")
+    return blocks or [nothing]

@@ -14,13 +14,15 @@ from typing import Any, Final
 
 from netmgr.errors import HostFailed
 from netmgr.keys.injection import NSS_TARGETS
-from netmgr_cli.container import find_inhabitant, work_inside
+from netmgr_cli.container import Inhabitant, find_inhabitants, work_inside
 from netmgr_cli.enter import Errand, enter
 from netmgr_cli.scenery import USER_NSS
 from netmgr_cli.trust_probe import PROGRAM_S, probe_all
 from netmgr_cli.trust_programs import PROGRAMS, Verdict, judge, remedy
 
 MAX_REPORT: Final = 4 * 1024 * 1024  # bytes: each program's is bounded, and their number
+
+_BY_NAME: Final = {program.name: program for program in PROGRAMS}
 
 Json = dict[str, Any]
 
@@ -33,12 +35,24 @@ def examine(sandbox: Mapping[str, Any], errand: Errand) -> Json:
         errand: how `sandbox exec` would run a command in it.
 
     Returns:
-        {sandbox, where, ok, programs: [{name, path, verdict, detail, remedy}]}.
+        {sandbox, where, ok, programs: [{name, path, verdict, detail, remedy, where}]}.
 
     Raises:
         HostFailed: the sandbox could not be entered.
     """
-    who = find_inhabitant(Path(sandbox["netns"])) if sandbox["attached"] else None
+    containers = find_inhabitants(Path(sandbox["netns"])) if sandbox["attached"] else ()
+    places: list[Inhabitant | None] = [*containers] or [None]
+    programs = [item for who in places for item in _examine(sandbox, errand, who)]
+    return {
+        "sandbox": sandbox["name"],
+        "where": ", ".join(_place(who, errand) for who in places),
+        "ok": all(item["verdict"] == Verdict.TRUSTS for item in programs),
+        "programs": programs,
+    }
+
+
+def _examine(sandbox: Mapping[str, Any], errand: Errand, who: Inhabitant | None) -> list[Json]:
+    """Ask the programs of one container, or (None) of the host as `sandbox exec` sees it."""
     env = dict(errand.env if who is None else who.env)
     databases = _databases(sandbox, env)
 
@@ -50,30 +64,29 @@ def examine(sandbox: Mapping[str, Any], errand: Errand) -> Json:
             work_inside(who, work)
         return enter(replace(errand, work=work))
 
-    answers = _answers(_output_of(inside))
-    by_name = {program.name: program for program in PROGRAMS}
-    found = []
-    for answer in answers:
-        program = by_name[answer["name"]]
-        verdict, detail = judge(program, answer["status"], answer["output"])
-        if verdict is Verdict.ABSENT:
-            continue
-        advice = [] if verdict is Verdict.TRUSTS else remedy(program, sandbox, answer["output"])
-        found.append(
-            {"name": program.name, "path": answer["path"], "verdict": verdict.value,
-             "detail": detail, "remedy": advice}
-        )  # fmt: skip
+    found = (_judged(sandbox, answer) for answer in _answers(_output_of(inside)))
+    return [{**item, "where": _place(who, errand)} for item in found if item is not None]
+
+
+def _judged(sandbox: Mapping[str, Any], answer: Json) -> Json | None:
+    """What an answer means; None of a library that is not there."""
+    program = _BY_NAME[answer["name"]]
+    verdict, detail = judge(program, answer["status"], answer["output"])
+    if verdict is Verdict.ABSENT:
+        return None
+    advice = [] if verdict is Verdict.TRUSTS else remedy(program, sandbox, answer["output"])
     return {
-        "sandbox": sandbox["name"],
-        "where": _place(who.pid if who else None, errand),
-        "ok": all(item["verdict"] == Verdict.TRUSTS for item in found),
-        "programs": found,
+        "name": program.name,
+        "path": answer["path"],
+        "verdict": verdict.value,
+        "detail": detail,
+        "remedy": advice,
     }
 
 
-def _place(pid: int | None, errand: Errand) -> str:
-    if pid is not None:
-        return f"the container of pid {pid}"
+def _place(who: Inhabitant | None, errand: Errand) -> str:
+    if who is not None:
+        return f"the container of pid {who.pid}"
     return f"the host's files, as user {errand.identity.name}"
 
 
@@ -126,13 +139,12 @@ def _be_child(act: Callable[[], int], write: int) -> None:
 
 def _answers(told: bytes) -> list[Json]:
     """The lines of `probe_all`; a last one that was cut short is left out."""
-    known = {program.name for program in PROGRAMS}
     found = []
     for line in told.splitlines():
         try:
             answer = json.loads(line)
         except ValueError:
             continue
-        if isinstance(answer, dict) and answer.get("name") in known:
+        if isinstance(answer, dict) and answer.get("name") in _BY_NAME:
             found.append(answer)
     return found

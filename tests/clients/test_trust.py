@@ -79,6 +79,20 @@ def test_a_container_is_examined_with_its_own_files_and_environment(
     assert found["java"]["remedy"] == ["netmgr trust stores boxed java"]
 
 
+def test_each_container_of_a_pod_is_examined(world: World, container: Callable[..., int]) -> None:
+    first = container(*POWERLESS)
+    words = ["nsenter", f"--net=/proc/{first}/ns/net", "unshare", "--mount", *POWERLESS]
+    with subprocess.Popen([*words, "sleep", "600"], env=clean_environment()) as second:
+        try:
+            done = world.netmgr("sandbox", "create", "boxed", "--pid", str(first))
+            assert done.returncode == 0, done.stderr
+            _, found = examine(world, "boxed")
+            places = {item["where"] for item in found[""]["programs"]}
+            assert places == {f"the container of pid {pid}" for pid in (first, second.pid)}
+        finally:
+            second.kill()
+
+
 def test_the_bundle_in_its_place_serves_those_that_read_it(
     world: World, container: Callable[..., int]
 ) -> None:

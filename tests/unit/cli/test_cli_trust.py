@@ -96,7 +96,8 @@ def test_the_table_says_who_trusts_and_what_to_set() -> None:
     bad = {"name": "node", "path": "/n", "verdict": "does_not_trust", "detail": "\x1b[1mno",
            "remedy": ["NODE_EXTRA_CA_CERTS=/r/ca.pem"]}  # fmt: skip
     good = {"name": "curl", "path": "/c", "verdict": "trusts", "detail": "", "remedy": []}
-    title, grid, text = _examination({"where": "a container", "programs": [good, bad]})
+    programs = [{**item, "where": "a container"} for item in (good, bad)]
+    title, grid, text = _examination({"where": "a container", "programs": programs})
     assert title == render.Title("In a container")
     assert isinstance(grid, render.Grid)
     assert grid.rows == (("curl", "yes", "/c"), ("node", "NO", "/n"))
