@@ -72,6 +72,8 @@ def parse_outcome(doc: Doc, stages: Sequence[Stage], body: bytes | None) -> Outc
         raise BadInput("results: expected one for each stage")
     outcome = NOTHING_ASKED
     for stage, told in zip(stages, results, strict=True):
+        if not isinstance(told, dict):
+            raise BadInput("results: expected keys and values")
         if outcome.ended and told.get("status") != Status.SKIPPED:
             raise BadInput("results: a stage was asked after the chain had ended")
         outcome = outcome.then(_parse_told(stage, told))

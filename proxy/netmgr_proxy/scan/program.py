@@ -9,7 +9,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from netmgr.errors import BadInput
 from netmgr.middleware.bounds import MAX_PAYLOAD
@@ -27,24 +27,35 @@ _Answer = tuple[dict[str, Any], bytes | None]
 
 
 class Program:
-    """A netmgr_proxy.scan.runners.Runner.
+    """A netmgr_proxy.scan.runners.Runner. Made by `meet`.
 
     Args:
         on_gone: called once when it can be asked no more.
     """
 
-    def __init__(self, sock: socket.socket, on_gone: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        on_gone: Callable[[], None],
+    ) -> None:
         self._on_gone = on_gone
+        self._writer = writer
         self._numbers = count(1)
         self._waiting: dict[int, asyncio.Future[_Answer]] = {}
-        self._writer: asyncio.StreamWriter | None = None
         self._gone = False
         self._tasks = TaskSet()
-        self._tasks.start(self._listen(sock), name="a program's answers")
+        self._tasks.start(self._listen(reader), name="a program's answers")
+
+    @classmethod
+    async def meet(cls, sock: socket.socket, on_gone: Callable[[], None]) -> Self:
+        """The program at the other end of `sock`, which it owns from now on."""
+        reader, writer = await asyncio.open_unix_connection(sock=sock, limit=MAX_LINE)
+        return cls(reader, writer, on_gone)
 
     async def run(self, stage: Stage, request: StageRequest) -> StageResult:
         """See Runner."""
-        if self._gone or self._writer is None:
+        if self._gone:
             raise StageFailed("its program is not running")
         if len(self._waiting) >= MAX_WAITING:
             raise StageFailed(f"its program has {MAX_WAITING} questions before this one")
@@ -62,9 +73,8 @@ class Program:
         """Speak to it no more: its end of the socket closes, and it should go."""
         await self._tasks.cancel()
 
-    async def _listen(self, sock: socket.socket) -> None:
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
         try:
-            reader, self._writer = await asyncio.open_unix_connection(sock=sock, limit=MAX_LINE)
             while line := await reader.readline():
                 self._take(line)
         except (BadInput, ValueError, OSError):  # ValueError: a line beyond the limit
@@ -83,6 +93,5 @@ class Program:
         for waiting in self._waiting.values():
             if not waiting.done():
                 waiting.set_exception(StageFailed("its program ended"))
-        if self._writer is not None:
-            self._writer.close()
+        self._writer.close()
         self._on_gone()

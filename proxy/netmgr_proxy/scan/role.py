@@ -98,7 +98,7 @@ class ScanRole:
         sock.setblocking(False)
         if before := self._programs.pop(name, None):
             await before.close()
-        program = Program(sock, partial(self._tell_gone, name))
+        program = await Program.meet(sock, partial(self._tell_gone, name))
         self._programs[name] = self._runners.others[name] = program
 
     def _tell_gone(self, name: str) -> None:
