@@ -155,9 +155,12 @@ class Finder:
                 if read > MAX_ESCAPED:
                     raise TooMuch(Counter(span.label for span in raw))
                 meant = _meant(said)
-                if not (spans := self.spans(meant)):
+                if not (spans := self.spans(said if meant is None else meant)):
                     continue
-                new = _escaped_again(_without(meant, spans), said)
+                if meant is None:
+                    new = _without(said, spans)
+                else:
+                    new = _escaped_again(_without(meant, spans), said)
             yield start, (new, end), [span.label for span in spans]
 
 
@@ -230,12 +233,12 @@ _ESCAPES: Final = (
 _UNICODE: Final = re.compile(rb"\\u00([0-7][0-9a-fA-F])")
 
 
-def _meant(said: bytes) -> bytes:
-    """What a JSON string means; what is none is read as it stands."""
+def _meant(said: bytes) -> bytes | None:
+    """What a JSON string means; None where it is none."""
     try:
         return str(json.loads(said)).encode("utf-8", "surrogatepass")
     except ValueError:
-        return said
+        return None
 
 
 def _escaped_again(text: bytes, before: bytes) -> bytes:

@@ -44,7 +44,11 @@ class BuiltInRunner:
 
     async def run(self, stage: Stage, request: StageRequest) -> StageResult:
         """See Runner."""
-        return run_built_in(stage, request)
+        try:
+            return run_built_in(stage, request)
+        except Exception as fault:  # a fault of ours, or of a library's: nobody has looked
+            log.error("%s failed: %s", stage.middleware, type(fault).__name__)
+            raise StageFailed(f"its detector failed ({type(fault).__name__})") from None
 
 
 class PlugIn(Protocol):

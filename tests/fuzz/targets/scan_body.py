@@ -3,10 +3,12 @@ found again."""
 
 import json
 
+from netmgr.middleware.catalogue import detection_of
 from netmgr.middleware.chain import Stage
 from netmgr.middleware.contract import Action, Status
 from netmgr.middleware.request import Phase, StageRequest
-from netmgr_proxy.scan.built_in import run_built_in
+from netmgr_proxy.scan.built_in import kind_of, run_built_in
+from netmgr_proxy.scan.finder import finder_of
 
 WORDS = (
     b"AKIAIOSFODNN7EXAMPLE",
@@ -27,6 +29,9 @@ WORDS = (
     b'"}',
 )
 STAGE = Stage("k", "k", "netmgr/redact")
+DETECTION = detection_of(STAGE)
+assert DETECTION is not None
+FINDER = finder_of(DETECTION)
 
 
 def fuzz(data: bytes) -> None:
@@ -39,8 +44,8 @@ def fuzz(data: bytes) -> None:
         if result.body is None:
             assert result.decision is not Action.TRANSFORM
             continue
-        again = run_built_in(STAGE, request.with_body(result.body))
-        assert again.findings == ()
+        # Read as it was before: a mark at the beginning of a text looks like JSON.
+        assert not FINDER.look(result.body, kind_of(request)).counts
         if _is_json(data):
             assert _is_json(result.body)
 
