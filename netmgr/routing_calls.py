@@ -51,6 +51,11 @@ def routing_delete(*, shadow: bool, if_revision: int | None) -> Call[Json]:
     return Call("DELETE", "/v1/routing", query=query, deadline_s=CHANGE_S)
 
 
+def routing_reset(sandbox: str | None) -> Call[Json]:
+    """Let the labels of a sandbox, or of all, fall again."""
+    return Call("DELETE", "/v1/routing/labels", query=given(sandbox=sandbox))
+
+
 def routing_explain(asked: Mapping[str, Any]) -> Call[Json]:
     """What would become of a call."""
     return Call("POST", "/v1/routing/explain", body=dict(asked))

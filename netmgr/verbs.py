@@ -133,6 +133,7 @@ class Verbs:
     routing_set = Ask(routing_calls.routing_set)
     routing_rollback = Ask(routing_calls.routing_rollback)
     routing_delete = Ask(routing_calls.routing_delete)
+    routing_reset = Ask(routing_calls.routing_reset)
     routing_explain = Ask(routing_calls.routing_explain)
     routing_why = Ask(routing_calls.routing_why)
     routing_replay = Ask(routing_calls.routing_replay)

@@ -7,12 +7,13 @@ again whenever one of them is started anew.
 
 import logging
 import socket
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
+from netmgr.daemon.affinity_desk import AffinityDesk
 from netmgr.daemon.budget_desk import BudgetDesk
 from netmgr.daemon.core import Core
+from netmgr.daemon.inference_desk import InferenceDesk
 from netmgr.daemon.kernel_denials import KernelDenials
 from netmgr.daemon.meter import Meter
 from netmgr.daemon.object_owners import ObjectOwners
@@ -23,7 +24,6 @@ from netmgr.journal.wire import parse_record, parse_records
 from netmgr.kernel.facts import Listeners
 from netmgr.process.ipc import Answer, Body, Peer, PeerClosed, PeerRefused
 from netmgr.process.supervise import Launch, Worker, WorkerSpec
-from netmgr.routing.language import Budget
 from netmgr.settings.table import Settings
 from netmgr.settings.values import Account
 from netmgr_cli.router_programs import RouterPrograms
@@ -55,7 +55,7 @@ PROXY_LIMITS: Final = (
 # What workers may tell, each kind its own. Who tells another thing is hijacked: its channel ends.
 MAY_TELL: Final = {
     "dns": frozenset({"record"}),
-    "proxy": frozenset({"records", "settle", "objects", "budget"}),
+    "proxy": frozenset({"records", "settle", "objects", "budget", "affinity"}),
     "watch": frozenset({"denied", "spoofing"}),
     "scan": frozenset({"program.gone"}),
 }
@@ -82,6 +82,7 @@ class Crew:
         self._meter = meter
         self.owners = ObjectOwners(core)
         self.budgets = BudgetDesk(core, meter.spending)
+        self._affinity: AffinityDesk | None = None  # see `sign_on`
         self._questions = Questions(core)
         self.scanning = Scanning(core, lambda: self._add("scan", 0, self._launch_scan))
         core.staffed = self.scanning.staffed
@@ -97,13 +98,14 @@ class Crew:
         """The rules helper: alone, because the rules stand before anybody else starts."""
         return self._add("rules", 0, lambda: Launch(self._rules_settings(), self._hub()))
 
-    def sign_on(self, budgets: Callable[[], tuple[Budget, ...]]) -> None:
+    def sign_on(self, inference: InferenceDesk) -> None:
         """Everybody else.
 
         Args:
-            budgets: those of the routing file in force.
+            inference: knows the routing file in force.
         """
-        self.budgets.in_force = budgets
+        self.budgets.in_force = inference.endpoints.budgets
+        self._affinity = inference.affinity
         settings = self._settings
         self._add("dialer", 0, self._launch_dialer)
         self._add("dns", 0, self._launch_dns)
@@ -230,8 +232,10 @@ class Crew:
     async def _answer(
         self, kind: str, index: int, what: str, body: Body, fds: tuple[int, ...]
     ) -> Answer:
-        if kind == "proxy" and what in ("reserve", "objects", "budget"):
+        if kind == "proxy" and what in ("reserve", "objects", "budget", "affinity"):
             try:
+                if what == "affinity" and self._affinity is not None:
+                    return await self._affinity.answer(body)
                 if what == "budget":
                     return self.budgets.reserve(_holder(index), body)
                 if what == "objects":
@@ -251,9 +255,8 @@ class Crew:
             case "records":
                 for record in parse_records(body):
                     self._take_record(record)
-            case "settle" | "budget":
-                settling = self._meter if what == "settle" else self.budgets
-                settling.settle(_holder(index), body)
+            case "settle" | "budget" | "affinity":
+                self._call_ended(what, _holder(index), body)
             case "objects":
                 self.owners.note(body)
             case "program.gone":
@@ -262,6 +265,14 @@ class Crew:
                 self._denials.on_denied(body)
             case "spoofing":
                 self._denials.on_spoofing(body)
+
+    def _call_ended(self, what: str, holder: str, body: Body) -> None:
+        if what == "settle":
+            self._meter.settle(holder, body)
+        elif what == "budget":
+            self.budgets.settle(holder, body)
+        elif self._affinity is not None:
+            self._affinity.note(body)
 
     def _take_record(self, record: Body) -> None:
         self._meter.take(record)

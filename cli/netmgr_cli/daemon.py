@@ -248,7 +248,7 @@ class _Daemon:
         for restore in (desk.restore, meter.restore, crew.owners.restore):
             await core.on_store(restore)
         log.info("hub %s; %s", "adopted" if adopted else "made", outcome)
-        crew.sign_on(desk.endpoints.budgets)
+        crew.sign_on(desk)
         await core.supervisor.wait_ready()
         tasks.start(denials.keep_counting(), name="count refused packets")
         refresher = Refresher(core, desk, tasks)

@@ -132,6 +132,28 @@ def history(session: Session, output: Format) -> None:
 
 
 @route.command()
+@click.argument("sandbox", required=False, metavar="[SANDBOX]")
+@click.option("--all", "everybody", is_flag=True, help="Of all sandboxes.")
+@click.pass_obj
+def reset(session: Session, sandbox: str | None, everybody: bool) -> None:
+    """Let the label of a sandbox's calls fall again (`affinity: ratchet`).
+
+    \b
+    Examples:
+      netmgr route reset web
+      netmgr route reset --all
+    """
+    from netmgr import routing_calls
+
+    if (sandbox is None) != everybody:
+        raise click.UsageError("give a sandbox, or --all")
+    need_root("route reset")
+    with session.client() as client:
+        answer = client.send(routing_calls.routing_reset(sandbox))
+    screen.note(f"{answer['reset']} labels may fall again")
+
+
+@route.command()
 @click.option("--shadow", is_flag=True, help="Only the file on trial.")
 @click.option("--if-revision", type=int, metavar="N", help="Only where N is in force (else 4).")
 @speaks

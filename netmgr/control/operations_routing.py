@@ -41,6 +41,12 @@ ROUTING: Final = {
         got={"deleted": True},
         errors=CHANGE,
     ),
+    ("DELETE", "/v1/routing/labels"): Operation(
+        "routing_reset",
+        "Let the labels of a sandbox's calls, or of all, fall again (`affinity: ratchet`)",
+        got={"reset": 1},
+        errors=NOT_FOUND,
+    ),
     ("POST", "/v1/routing/explain"): Operation(
         "routing_explain",
         "What would become of a model call, and why",

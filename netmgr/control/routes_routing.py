@@ -42,6 +42,11 @@ def routing_routes(office: Office) -> APIRouter:
         office.allow(request, Need.ROOT)
         return {"deleted": await desk.delete(shadow_only=shadow, if_revision=if_revision)}
 
+    @router.delete("/labels")
+    async def reset(request: Request, sandbox: str | None = None) -> JsonObject:
+        office.allow(request, Need.ROOT)
+        return {"reset": await desk.affinity.reset(sandbox)}
+
     @router.post("/explain")
     async def explain(body: schema.ExplainRoute) -> JsonObject:
         return await desk.explain(body.model_dump(exclude_none=True))

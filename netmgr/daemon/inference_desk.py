@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import count
 from typing import Any, Final
 
+from netmgr.daemon.affinity_desk import AffinityDesk
 from netmgr.daemon.core import Core
 from netmgr.daemon.default_route import DefaultRoute
 from netmgr.daemon.endpoint_routes import EndpointRoutes
@@ -39,6 +40,7 @@ class InferenceDesk:
         self._probes = count(1)
         self.defaults = DefaultRoute(core, self._resolve_now)
         self.endpoints = EndpointRoutes(core, self._resolve_now)
+        self.affinity = AffinityDesk(core, self.endpoints)
 
     def restore(self) -> None:
         """Bring every stored route into the roster, at start, on the store's thread.
@@ -51,6 +53,7 @@ class InferenceDesk:
             self._core.roster.set_route(self.scope_of(route).key, wire)
         self.defaults.restore()
         self.endpoints.restore()
+        self.affinity.restore()
 
     # -- resolving and probing -------------------------------------------------------------
 

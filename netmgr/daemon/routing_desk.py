@@ -56,6 +56,7 @@ class RoutingDesk:
     def __init__(self, core: Core, inference: InferenceDesk) -> None:
         self._core = core
         self._endpoints: EndpointRoutes = inference.endpoints
+        self.affinity = inference.affinity
         self._past = RoutingHistory(core.journal)
         self.audit = AuditDesk(core)
 

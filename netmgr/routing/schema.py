@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from netmgr.policy.fields import NOT_ENFORCED, Fields
+from netmgr.policy.fields import Fields
 from netmgr.policy.problems import Report
 from netmgr.policy.tree import Mapping as Table
 from netmgr.policy.tree import Node, Scalar, from_value, parse_yaml, to_value
@@ -49,7 +49,6 @@ _KEYS: Final = (
     "mode",
     "tests",
 )
-_LATER: Final = ("affinity",)
 
 
 def parse_routing(text: str, source: str) -> RoutingFile:
@@ -82,8 +81,6 @@ def _read(root: Node, report: Report) -> RoutingFile:
     top = Fields(root, "", _KEYS, report)
     if top.integer("version") != VERSION:
         top.problem("version", f"expected {VERSION}")
-    for key in top.given(_LATER):
-        top.problem(key, NOT_ENFORCED)
     sensitivity = read_sensitivity(top, report)
     stages = read_stages(top, sensitivity, frozenset(REQUEST_FACTS), report)
     endpoints = read_endpoints(top, sensitivity, report)

@@ -124,6 +124,28 @@ class RoutingFiles:
             gone = self._leave(_SHADOW)
             return gone if shadow_only else self._leave(_LIVE) or gone
 
+    # -- labels that do not fall -------------------------------------------------------------
+
+    def labels(self) -> dict[int, dict[str, str]]:
+        """Sandbox id -> conversation -> label."""
+        found: dict[int, dict[str, str]] = {}
+        for row in self._db.all("SELECT * FROM routing_labels"):
+            found.setdefault(row["sandbox_id"], {})[row["conversation"]] = row["label"]
+        return found
+
+    def put_label(self, sandbox: int, conversation: str, label: str) -> None:
+        """Store the label of one conversation."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO routing_labels VALUES (?, ?, ?)", sandbox, conversation, label
+        )
+
+    def forget_labels(self, sandbox: int | None) -> None:
+        """Forget the labels of one sandbox; None: of all."""
+        if sandbox is None:
+            self._db.execute("DELETE FROM routing_labels")
+        else:
+            self._db.execute("DELETE FROM routing_labels WHERE sandbox_id = ?", sandbox)
+
     def _leave(self, place: str) -> bool:
         cursor = self._db.execute("UPDATE routing_files SET state = 'kept' WHERE state = ?", place)
         return cursor.rowcount > 0

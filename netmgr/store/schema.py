@@ -217,6 +217,16 @@ CREATE TABLE routing_files (
 ) STRICT;
 """
 
+# Labels that do not fall again until the operator says so: netmgr.daemon.affinity_desk.
+_ROUTING_LABELS: Final = """
+CREATE TABLE routing_labels (
+    sandbox_id INTEGER NOT NULL REFERENCES sandboxes (id) ON DELETE CASCADE,
+    conversation TEXT NOT NULL,
+    label TEXT NOT NULL,
+    PRIMARY KEY (sandbox_id, conversation)
+) STRICT, WITHOUT ROWID;
+"""
+
 MIGRATIONS: Final = (
     _FIRST,
     _SCOPES,
@@ -225,4 +235,5 @@ MIGRATIONS: Final = (
     _CALL_RULES,
     _PROVIDER_OBJECTS,
     _ROUTING_FILES,
+    _ROUTING_LABELS,
 )  # step n leads to PRAGMA user_version n

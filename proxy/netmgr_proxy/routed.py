@@ -13,8 +13,10 @@ from netmgr.middleware.contract import StageResult
 from netmgr.process.view import SandboxView
 from netmgr.reasons import Reason
 from netmgr.routing.contract import AttemptOutcome, EndpointId, HealthBoard, Plan, RouteContext
+from netmgr.routing.contract import Request as RouteRequest
 from netmgr.routing.generation import Generation
 from netmgr_proxy.admission import Admission, ModelRefused
+from netmgr_proxy.affinity import Held, Thread
 from netmgr_proxy.courses import Asked, Course, refuse_expired
 from netmgr_proxy.inference.answer_here import Made, list_models
 from netmgr_proxy.inference.errors import Refusal
@@ -47,6 +49,8 @@ class RoutedCourse(Course):
         self._call: CallBody | None = None
         self._context: RouteContext | None = None
         self._decided: Plan | None = None
+        self._thread: Thread | None = None
+        self._held = Held()
         self._reserved = 0  # number of a reservation
         self._retry_after_s = 0
 
@@ -85,7 +89,8 @@ class RoutedCourse(Course):
             self._call = self._read(body, admission)
         request = request_of(sandbox, admitted, self._call, self.asked.request_id)
         board = room.availability.board(room.now())
-        context = generation.context(request, stages)
+        context = generation.context(request, stages, at_least=await self._earlier(request))
+        await self._ratchet(context.label)
         decided = self._decide(context, board)
         if (shadow := room.generations.shadow) is not None:
             self.trial = on_trial(shadow, request, stages, board, decided)
@@ -103,6 +108,25 @@ class RoutedCourse(Course):
             headers=generation.file.observe.headers == _TELLS_ROUTE,
             observe=self._observe if generation.observed else None,
         )
+
+    async def _earlier(self, request: RouteRequest) -> str | None:
+        """The label that this call may not fall below, by what the sandbox asked before."""
+        affinity = self._generation.file.affinity
+        if not (affinity.ratchet or affinity.sticky):
+            return None
+        asked = self.asked
+        name = request.conversation if affinity.key == "conversation" else ""
+        self._thread = Thread(asked.room.daemon, asked.address, name, asked.shape)
+        self._held = await self._thread.held()
+        return self._held.label if affinity.ratchet else None
+
+    async def _ratchet(self, label: str) -> None:
+        """A label that this call raised holds for those after it, before anything is sent."""
+        file = self._generation.file
+        lowest = file.sensitivity.order[0]
+        raised = file.affinity.ratchet and label != (self._held.label or lowest)
+        if raised and self._thread is not None:
+            await self._thread.raise_to(label)
 
     def _decide(self, context: RouteContext, board: HealthBoard) -> Plan:
         self._context = context
@@ -129,9 +153,12 @@ class RoutedCourse(Course):
 
     @property
     def owes(self) -> bool:
-        return bool(self._reserved)
+        return bool(self._reserved) or self._thread is not None
 
     def settle(self, endpoint: str | None, meter: UsageMeter, sent: int, received: int) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None and endpoint is not None and self._generation.file.affinity.sticky:
+            thread.answered_by(endpoint)
         number, self._reserved = self._reserved, 0
         if number:
             tokens = tokens_of(meter, sent, received)
@@ -154,7 +181,11 @@ class RoutedCourse(Course):
 
     def _endpoints(self, decided: Plan) -> tuple[Endpoint, ...]:
         """The plan's endpoints with their routes as they are now: these are frozen, too."""
-        found = ((name, self._live(name)) for name in decided.endpoints)
+        names = list(decided.endpoints)
+        if self._generation.file.affinity.sticky and self._held.endpoint in names:
+            names.remove(self._held.endpoint)  # only ever an order: it is permitted, or not here
+            names.insert(0, self._held.endpoint)
+        found = ((name, self._live(name)) for name in names)
         known = [Endpoint(name, live) for name, live in found if live]
         if not known:
             why = "no endpoint that may answer this call can be asked now"

@@ -27,7 +27,7 @@ endpoints:
   outside: {provider: outside, model: outside-1, facts: {clearance: public, price: {in: 2, out: 2}}}
 prefer:
   - by: [price_out]
-failure: {attempts: 3, deadline: 6s, first_byte: 600ms, idle: 1s,
+failure: {attempts: 3, deadline: 20s, first_byte: 600ms, idle: 1s,
           breaker: {failures: 100, window: 30s, open: 1s}}
 """
 EVENTS = [f'data: {{"n": {number}}}\n\n' for number in range(5)]

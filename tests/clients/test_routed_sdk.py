@@ -135,3 +135,26 @@ def test_where_nothing_is_cleared_the_sdk_raises_with_the_rule(
     assert (raised["raised"], raised["status"]) == ("PermissionDeniedError", 403)
     assert (raised["code"], raised["rule"]) == ("no_permitted_endpoint", "clearance")
     assert not any(model.requests for model in models.values())
+
+
+def test_a_label_does_not_fall_again_until_the_operator_says_so(
+    world: World, models: dict[str, Model], tmp_path: Path
+) -> None:
+    before = json.loads(do(world, "route", "get", "-o", "json"))["revision"]
+    path = tmp_path / "routing.yaml"
+    path.write_text(ROUTING + "affinity: {key: sandbox, ratchet: sensitivity, reset: operator}\n")
+    do(world, "route", "set", str(path))
+    try:
+        told = ask(world, PLAIN, f"My key is {SECRET}.", PLAIN)
+        assert [each["text"].split()[2] for each in told] == [
+            "far-model,",
+            "near-model,",
+            "near-model,",
+        ]
+        world.netmgrd.kill()
+        world.netmgrd.start()
+        assert ask(world, PLAIN)[0]["text"].startswith("This is near-model")
+        assert "1 labels" in world.netmgr("route", "reset", "sdk").stderr
+        assert ask(world, PLAIN)[0]["text"].startswith("This is far-model")
+    finally:
+        do(world, "route", "rollback", str(before), "--accept-widening")
