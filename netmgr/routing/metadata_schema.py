@@ -69,12 +69,10 @@ def read_stages(
         if len(found) >= MAX_STAGES:
             report.problem(line, "metadata", f"more than {MAX_STAGES} stages")
             break
-        stage = _stage(name, node, place, sensitivity, report)
+        stage = _stage(name, node, place, (sensitivity, taken), report)
         for promotion in stage.promotions:
             where = f"{place}.promote.{promotion.name}"
-            if promotion.type != "label" and promotion.name in taken:
-                report.problem(line, where, "conditions have a fact of that name already")
-            elif types.setdefault(promotion.name, promotion.type) != promotion.type:
+            if types.setdefault(promotion.name, promotion.type) != promotion.type:
                 other = types[promotion.name]
                 report.problem(line, where, f"another stage promotes that name as {other}")
         found.append(stage)
@@ -82,13 +80,18 @@ def read_stages(
 
 
 def _stage(
-    name: str, node: Node, place: str, sensitivity: Sensitivity, report: Report
+    name: str,
+    node: Node,
+    place: str,
+    words: tuple[Sensitivity, frozenset[str]],
+    report: Report,
 ) -> StageRule:
+    sensitivity, taken = words
     fields = Fields(node, place, ("required", "promote", "findings"), report)
     if not is_id(name):
         fields.missing("a stage is named by letters, digits, '_', '.', '-'")
     promotions = [
-        _promotion(key, item, f"{place}.promote.{key}", report)
+        _promotion(key, item, f"{place}.promote.{key}", taken, report)
         for key, _, item in fields.entries("promote")
     ]
     findings = [
@@ -100,13 +103,17 @@ def _stage(
     return StageRule(name, fields.flag("required") is True, tuple(promotions), tuple(findings))
 
 
-def _promotion(name: str, node: Node, place: str, report: Report) -> Promotion:
+def _promotion(
+    name: str, node: Node, place: str, taken: frozenset[str], report: Report
+) -> Promotion:
     fields = Fields(node, place, ("key", "type"), report)
     if not is_id(name):
         fields.missing("a promoted name has letters, digits, '_', '.', '-' only")
     kind = fields.choice("type", ("", *PROMOTED_TYPES), default="")
     if not kind:
         fields.missing(f"'type' is missing: one of {', '.join(PROMOTED_TYPES)}")
+    if kind != "label" and name in taken:
+        fields.missing("conditions have a fact of that name already")
     key = fields.text("key") or name
     if len(key) > MAX_WORD:
         fields.problem("key", f"expected {MAX_WORD} characters at most")
