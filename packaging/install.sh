@@ -80,6 +80,9 @@ uninstall_all() {
   if [ -S "$run_dir/api.sock" ] && [ -x "$command" ]; then
     "$command" sandbox delete --all || say "no daemon answers: sandboxes stay as they are"
   fi
+  if [ -x "$command" ]; then
+    "$command" oci uninstall || say "netmgr-runc and netmgr-hook stay: they are not ours"
+  fi
   if has_systemd && [ -e "$unit" ]; then
     systemctl disable --now netmgr.service
   fi

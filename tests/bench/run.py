@@ -22,6 +22,7 @@ QUICK: Final = {
     "identity": ["--rounds", "50"],
     "dns": ["--seconds", "1", "--rounds", "1"],
     "cni": ["--rounds", "5"],
+    "oci": ["--samples", "3"],
     "sandboxes": ["--others", "100", "--samples", "20"],
 }
 
