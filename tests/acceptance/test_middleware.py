@@ -4,7 +4,9 @@ what happens where a stage does not answer. Cases 97 and 98, and the table's err
 
 import itertools
 import json
+import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -271,3 +273,41 @@ def test_a_body_larger_than_stages_are_shown(own: World, box: Sandbox) -> None:
         assert status == 200
         assert answer["length"] == len(big)
     box.wait_record(lambda r: r["kind"] == "finding" and r["reason"] == "middleware_failed")
+
+
+def scan_pid(own: World) -> int:
+    (pid,) = [p for p, kind in own.netmgrd.processes().items() if kind == "scan"]
+    return pid
+
+
+def test_the_scan_worker_is_confined_and_comes_back(own: World, box: Sandbox) -> None:
+    put(own, box, policy({"dlp": {"middleware": "netmgr/secrets"}}))
+    pid = scan_pid(own)
+    facts = dict(
+        line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+    )
+    assert facts["Uid"].split() == ["77005"] * 4
+    assert int(facts["CapPrm"], 16) == int(facts["CapBnd"], 16) == 0
+    assert facts["NoNewPrivs"] == "1"
+    assert str(Path(f"/proc/{pid}/root").readlink()).endswith("/run/empty")
+    assert pid in own.netmgrd.hub.processes()
+    os.kill(pid, signal.SIGKILL)
+    end = time.monotonic() + 20
+    while (status := send(box, '"plain"')[0]) != 200:
+        assert status == 403
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    assert scan_pid(own) != pid
+    assert send(box, json.dumps(KEY))[0] == 403
+
+
+def test_it_is_there_after_a_restart_and_gone_when_nobody_needs_it(
+    own: World, box: Sandbox
+) -> None:
+    put(own, box, policy({"dlp": {"middleware": "netmgr/secrets"}}))
+    own.netmgrd.stop()
+    own.netmgrd.start()
+    assert send(box, json.dumps(KEY))[0] == 403
+    put(own, box, policy({}))
+    assert "scan" not in own.netmgrd.processes().values()
+    assert send(box, json.dumps(KEY))[0] == 200
