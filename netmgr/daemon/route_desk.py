@@ -220,7 +220,10 @@ class RouteDesk:
         row = await core.on_store(core.store.providers.get, route.provider)
         resolved = await self._providers.resolve(route)
         key = self._providers.scope_of(route).key
-        return {
+        live = self._providers.endpoints.live
+        # The file stands over every route: who sets one has to see that it waits.
+        waits = {"waits_behind": f"routing revision {live.number}"} if live else {}
+        return waits | {
             "scope": key or "all",
             "provider": route.provider,
             "type": row.type,

@@ -255,3 +255,15 @@ def test_the_ledger_proves_where_calls_went(
     (exception,) = json.loads(done.stdout)["exceptions"]
     assert (exception["request_id"], exception["endpoint"]) == (request_id, "far")
     assert show(world, "audit", "prove", "--label", "secret", *words[4:], "--residency", "eu")
+
+
+def test_a_route_that_waits_behind_the_file_says_so(
+    world: World, models: dict[str, Model], routed: Callable[..., str]
+) -> None:
+    words = ["inference", "set", "--provider", "far", "--model", "far-9", "--no-verify"]
+    assert "waits_behind" not in show(world, *words)
+    routed()
+    try:
+        assert show(world, *words)["waits_behind"].startswith("routing revision ")
+    finally:
+        do(world, "inference", "delete")
