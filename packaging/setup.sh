@@ -62,6 +62,7 @@ dnsmasq-base          command:dnsmasq
 docker.io             command:dockerd
 git                   command:git
 libnss3-tools         command:certutil
+netavark              file:/usr/lib/podman/netavark
 netcat-openbsd        command:nc
 nginx-light           command:nginx
 openssh-client        command:ssh

@@ -38,6 +38,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "oci": ("oci:oci", "Give containers of podman, Docker, containerd and runc sandboxes."),
     "cdi": ("cdi:cdi", "Write CDI specifications: a sandbox as a device of containers."),
     "cni": ("cni:cni", "Be the CNI plugin of container runtimes, or install it."),
+    "netavark": ("netavark:netavark", "Be a driver of podman's netavark."),
     "daemon": ("main:daemon", "Run the daemon in the foreground."),
     "completion": ("completion:completion", "Print the completion script of a shell."),
     "version": ("status:version", "Print the versions of the command line and the daemon."),

@@ -6,7 +6,7 @@ environment, standard input -> Request -> questions to the daemon -> standard ou
 import os
 import sys
 
-from netmgr_cli.shim import light, wire
+from netmgr_cli.shim import attach, light, wire
 from netmgr_cli.shim.cni.faults import (
     DECODING_FAILURE,
     DIFFERS,
@@ -72,7 +72,7 @@ def perform(request: Request) -> Json | None:
         case "ADD":
             return _add(request)
         case "DEL":
-            _remove(request)
+            attach.detach(request.socket, request.owner)
         case "CHECK":
             _check(request)
         case "GC":
@@ -85,19 +85,8 @@ def perform(request: Request) -> Json | None:
 
 
 def _add(request: Request) -> Json:
-    body = wanted(request)
-    try:
-        sandbox = _create(request, body)
-    except wire.Failure as failure:
-        if failure.code != "conflict" or not _is_stale(request):
-            raise
-        _remove(request)
-        sandbox = _create(request, body)
+    sandbox = attach.attach(request.socket, wanted(request), request.owner)
     return render_attachment(request.version, request.netns, sandbox)
-
-
-def _create(request: Request, body: Json) -> Json:
-    return wire.ask(request.socket, "POST", "/v1/sandboxes", body, wire.CHANGE_S)
 
 
 def wanted(request: Request) -> Json:
@@ -121,42 +110,11 @@ def wanted(request: Request) -> Json:
     return body
 
 
-def _is_stale(request: Request) -> bool:
-    """Whether what stands under the name is this container's from before its engine was killed: its
-    id, and another namespace."""
-    sandbox = _own(request)
-    return sandbox is not None and not _is_same(str(sandbox["netns"]), request.netns)
-
-
-def _is_same(one: str, other: str) -> bool:
-    """Whether two paths lead to one namespace."""
-    try:
-        first, second = os.stat(one), os.stat(other)
-    except OSError:
-        return False
-    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
-
-
-def _own(request: Request) -> Json | None:
-    """The container's sandbox, as it is listed. It is found by its labels, not by its name: nobody
-    needs to know how it was named, and another container's is never meant."""
-    words = {NETWORK: request.network, CONTAINER: request.container}
-    query = "&".join(f"label={wire.quote(f'{key}={value}')}" for key, value in words.items())
-    found = wire.ask(request.socket, "GET", f"/v1/sandboxes?{query}").get("sandboxes")
-    return found[0] if isinstance(found, list) and found else None
-
-
-def _remove(request: Request) -> None:
-    """Remove the container's sandbox, if it has one: all that has its labels."""
-    labels = {NETWORK: request.network, CONTAINER: request.container}
-    _collect(request, {"keep": [], "by": CONTAINER, "labels": labels})
-
-
 def _check(request: Request) -> None:
-    sandbox = _own(request)
+    sandbox = attach.find(request.socket, request.owner)
     if sandbox is None:
         raise Fault(DIFFERS, f"container {request.container} has no sandbox")
-    if not _is_same(str(sandbox["netns"]), request.netns):
+    if not attach.is_same(str(sandbox["netns"]), request.netns):
         raise Fault(DIFFERS, f"sandbox {sandbox['name']} is of another namespace")
     earlier = attached_addresses(request.config.get("prevResult"))
     if sandbox["address"] not in earlier:
@@ -177,12 +135,7 @@ def _sweep(request: Request) -> None:
     valid = request.valid
     if valid is None:
         raise Fault(INVALID_CONFIG, f"GC needs {VALID}")
-    labels = {NETWORK: request.network}
-    _collect(request, {"keep": sorted(valid), "by": CONTAINER, "labels": labels})
-
-
-def _collect(request: Request, body: Json) -> None:
-    wire.ask(request.socket, "POST", "/v1/sandboxes/gc", body, wire.CHANGE_S)
+    attach.collect(request.socket, sorted(valid), {NETWORK: request.network}, CONTAINER)
 
 
 def _look(request: Request) -> None:

@@ -139,10 +139,15 @@ class Request:
         )
 
     @property
+    def owner(self) -> dict[str, str]:
+        """The labels that say whose the sandbox is."""
+        return {NETWORK: self.network, CONTAINER: self.container}
+
+    @property
     def labels(self) -> dict[str, str]:
         """What the sandbox is labelled with: the configuration's, and whose it is."""
         found = {key: str(value) for key, value in _object(self.config, "labels").items()}
-        found |= {NETWORK: self.network, CONTAINER: self.container}
+        found |= self.owner
         for label, word in (("pod.namespace", "K8S_POD_NAMESPACE"), ("pod.name", "K8S_POD_NAME")):
             if self.pod.get(word):
                 found[label] = self.pod[word]
