@@ -116,6 +116,21 @@ def test_hooks_refuse_what_the_wrapper_refuses(bundles: Bundles) -> None:
         assert told in done.stderr
 
 
+@pytest.mark.parametrize("path", ["/proc/self/ns/user", "/proc/1/ns/user", "/absent"])
+def test_a_path_to_the_hosts_users_is_no_way_round(site: Site, bundles: Bundles, path: str) -> None:
+    def users(linux: dict[str, Any]) -> dict[str, Any]:
+        own = {"type": "user", "path": path}
+        return linux | {"namespaces": [*linux["namespaces"], own]}
+
+    def with_powers(process: dict[str, Any]) -> dict[str, Any]:
+        return process | {"capabilities": {"effective": ["CAP_NET_ADMIN"]}}
+
+    bundle = bundles.make("box", "id", linux=users, process=with_powers)
+    done = site.machine.run(RUNTIME, "run", "--bundle", str(bundle), "box")
+    assert done.returncode == 1
+    assert "CAP_NET_ADMIN in the host's user namespace" in done.stderr
+
+
 def test_a_namespace_of_the_operators(site: Site, bundles: Bundles) -> None:
     """An empty one is attached; it stays when the container goes."""
     name = f"{site.daemon.instance}.own"

@@ -42,6 +42,22 @@ def test_what_reaches_past_the_door_is_refused_with_a_way_out(
     assert "tart it" in str(refusal.value)
 
 
+def test_a_path_to_the_hosts_namespace_is_no_namespace_of_its_own() -> None:
+    powers = {"bounding": ["CAP_NET_ADMIN"]}
+    joined = config("network", "pid", "user:/proc/1/ns/user", caps=powers)
+    assert shape_of(joined).own_users
+    with pytest.raises(Refused, match="CAP_NET_ADMIN"):
+        shape_of(joined, frozenset({"user"}))
+    with pytest.raises(Refused, match="--pid=host"):
+        shape_of(config("network", "pid:/proc/1/ns/pid"), frozenset({"pid"}))
+
+
+def test_other_processes_are_seen_in_their_own_sandbox_only() -> None:
+    with pytest.raises(Refused, match="--pid=container"):
+        shape_of(config("network", "pid:/proc/9/ns/pid"))
+    assert shape_of(config("network:/proc/9/ns/net", "pid:/proc/9/ns/pid")).netns
+
+
 def test_a_user_namespace_of_its_own_may_hold_them() -> None:
     powers = {"bounding": ["CAP_NET_ADMIN", "CAP_SYS_ADMIN"]}
     assert shape_of(config("network", "pid", "user", caps=powers)).own_users

@@ -9,7 +9,7 @@ import sys
 from netmgr_cli.shim.oci import judge
 from netmgr_cli.shim.oci.dress import dress
 from netmgr_cli.shim.oci.edit import Change, edit, unedited
-from netmgr_cli.shim.oci.lodge import Lodger, attachment, foretell, leave, lodge
+from netmgr_cli.shim.oci.lodge import Lodger, attachment, foretell, identity, leave, lodge
 from netmgr_cli.shim.oci.rootfs import Rootfs
 from netmgr_cli.shim.oci.words import Refused, Words, wish_of
 
@@ -36,7 +36,7 @@ def wrap(container: str, bundle: str, words: Words, path: str | None = None) -> 
     """
     path = path or f"{bundle}/config.json"
     config = unedited(read_config(path))
-    shape = judge.shape_of(config)
+    shape = judge.shape_of(config, hosts_own(config))
     wish = wish_of(words, config.get("annotations"))
     hook = [*self_command("hook"), *words.as_arguments()]
     attach = attachment(shape)
@@ -67,7 +67,7 @@ def attach_starting(state: "dict[str, Any]", words: Words) -> None:
 
     container, pid, bundle = str(state["id"]), int(state["pid"]), str(state["bundle"])
     config = read_config(f"{bundle}/config.json")
-    shape = judge.shape_of(config)
+    shape = judge.shape_of(config, hosts_own(config))
     if not judge.has_read_only_sysctls(config):
         raise Refused(
             f"it may write {judge.READ_ONLY}, and one switch of netfilter there is the whole "
@@ -82,6 +82,17 @@ def attach_starting(state: "dict[str, Any]", words: Words) -> None:
     except BaseException:
         leave(Lodger(container, bundle), words)
         raise
+
+
+def hosts_own(config: "dict[str, Any]") -> "frozenset[str]":
+    """The namespaces that a configuration names by path and that are the host's, or that cannot be
+    looked at: as if it had named none. (The network's is `attachment`'s to see.)"""
+    named = judge.namespaces_of(config)
+    return frozenset(
+        kind
+        for kind in ("pid", "user")
+        if named.get(kind) and identity(named[kind]) in (None, identity(f"/proc/self/ns/{kind}"))
+    )
 
 
 def _dressed(sandbox: "dict[str, Any]", config: "dict[str, Any]", bundle: str) -> Change:

@@ -37,13 +37,16 @@ class Shape:
         self.own_users = own_users
 
 
-def shape_of(config: "dict[str, Any]") -> Shape:
+def shape_of(config: "dict[str, Any]", hosts: "frozenset[str]" = frozenset()) -> Shape:
     """The configuration's namespaces, if a sandbox can be made of them.
+
+    Args:
+        hosts: kinds of namespaces that it names by path and that turn out to be the host's.
 
     Raises:
         Refused: the network or the processes of the host, or capabilities that reach past the door.
     """
-    kinds = namespaces_of(config)
+    kinds = {kind: path for kind, path in namespaces_of(config).items() if kind not in hosts}
     if "network" not in kinds:
         raise Refused(
             "it shares the host's network namespace (--network=host, hostNetwork): there is no "
@@ -53,6 +56,11 @@ def shape_of(config: "dict[str, Any]") -> Shape:
         raise Refused(
             "it sees the host's processes (--pid=host, hostPID), and through them the host's "
             "network. Start it without"
+        )
+    if kinds["pid"] and not kinds["network"]:
+        raise Refused(
+            "it sees another container's processes (--pid=container:NAME), and through them that "
+            "one's network. Start it without, or in that one's network, too: in its sandbox"
         )
     own_users = "user" in kinds
     if not own_users:

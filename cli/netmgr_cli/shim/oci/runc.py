@@ -18,7 +18,7 @@ from netmgr_cli.shim.oci.container import parse_object, read_config, wrap, write
 from netmgr_cli.shim.oci.dress import ENV_FILE, OWN_DIRECTORY
 from netmgr_cli.shim.oci.edit import with_env
 from netmgr_cli.shim.oci.lodge import Lodger, find, identity, leave
-from netmgr_cli.shim.oci.words import RUNTIMES, Refused, Words, take_words
+from netmgr_cli.shim.oci.words import CONTAINER_LABEL, RUNTIMES, Refused, Words, take_words
 from netmgr_cli.shim.wire import Failure
 
 STATE_S = 10  # seconds for the real runtime to say where a container is; it reads one file
@@ -80,12 +80,11 @@ def prepare_exec(command: Command, words: Words, runtime: str) -> None:
 
     Raises:
         Refused: names the capability.
-        Failure: nobody answers.
     """
     path = command.options.get("process")
     process = read_config(path) if path else {}
     more = [cap if cap.startswith("CAP_") else f"CAP_{cap}" for cap in command.capabilities]
-    sandbox = find(command.container, words)
+    sandbox = sandbox_of(command.container, words)
     try:
         judge.refuse_powers(process)
         judge.refuse_powers({"capabilities": {"bounding": more}})
@@ -95,6 +94,18 @@ def prepare_exec(command: Command, words: Words, runtime: str) -> None:
     if path:
         env = sandbox["env"] if sandbox else env_of_bundle(command, runtime)
         write_config(path, with_env(process, env))
+
+
+def sandbox_of(container: str, words: Words) -> "dict[str, Any] | None":
+    """The container's own sandbox; None where there is none, or nobody answers: a daemon that is
+    away must not keep anybody from looking into a container."""
+    try:
+        sandbox = find(container, words)
+    except Failure:
+        return None
+    if sandbox is None or sandbox["labels"].get(CONTAINER_LABEL) != container:
+        return None
+    return sandbox
 
 
 def has_own_users(netns: str) -> bool:
@@ -150,7 +161,7 @@ def find_runtime(words: Words) -> str:
     """The real runtime.
 
     Raises:
-        Refused: none is there, or it is this one.
+        Refused: none is there.
     """
     found = words.runtime or next((path for path in RUNTIMES if os.access(path, os.X_OK)), None)
     if found is None:
@@ -162,14 +173,22 @@ def find_runtime(words: Words) -> str:
 
 def complain(command: Command | None, message: str) -> int:
     """The reason on stderr, and where the engine looks for it (`--log`); the exit status."""
+    for tell in (_tell_log, _tell_stderr):
+        try:
+            tell(command, f"netmgr-runc: {message}")
+        except OSError:
+            continue  # an engine that reads one of them may have closed the other
+    return 1
+
+
+def _tell_log(command: Command | None, line: str) -> None:
     if command is not None and command.log:
         with open(command.log, "a", encoding="utf-8") as log:
-            log.write(log_line(command.log_format, f"netmgr-runc: {message}"))
-    try:  # noqa: SIM105 - contextlib would be one import more
-        os.write(STDERR, f"netmgr-runc: {message}\n".encode(errors="replace"))
-    except OSError:
-        pass  # an engine that reads its log alone has given us none, or closed it
-    return 1
+            log.write(log_line(command.log_format, line))
+
+
+def _tell_stderr(_: Command | None, line: str) -> None:
+    os.write(STDERR, f"{line}\n".encode(errors="replace"))
 
 
 def log_line(form: str, message: str) -> str:
