@@ -113,7 +113,10 @@ class Meter:
         return Answer()
 
     def settle(self, holder: str, body: Body) -> None:
-        """A call has ended: {number, input, output, cache_read, cache_write}.
+        """A call has ended: {number, input, output, cache_read, cache_write, served?}.
+
+        Args:
+            body: `served` is the provider and the model, where they may be others than reserved.
 
         Raises:
             BadInput: no honest worker tells that.
@@ -121,6 +124,10 @@ class Meter:
         number = _count(body, "number", MAX_NUMBER)
         tokens = Tokens(*(_count(body, kind, MAX_TOKENS) for kind in _KINDS))
         price = self._calls.pop((holder, number), None)
+        if (served := body.get("served")) is not None:
+            if not isinstance(served, list) or [type(word) for word in served] != [str, str]:
+                raise BadInput("served: expected a provider and a model")
+            price = self._price(*served)
         total = tokens.input + tokens.output + tokens.cache_read + tokens.cache_write
         used = Used(total, price.cost(tokens) if price else 0)
         self._ledger.settle(holder, number, used, time.time())

@@ -34,6 +34,7 @@ from netmgr_proxy.wire.face import Refused
 from netmgr_proxy.wire.response import ResponseHead
 
 TOO_MANY: Final = 429  # of this and the 5xx an endpoint has a part
+_OF_ONE: Final = (Reason.CREDENTIAL_EXPIRED, Reason.OPERATION_NOT_ALLOWED)
 LEAST_RETRY_S: Final = 1  # what a client is told to wait at least
 
 
@@ -158,21 +159,22 @@ class Attempts:
             whether the client has its answer; if not, the next endpoint is to be asked.
         """
         availability, begun = self._exchange.room.availability, self._exchange.room.now()
+        ready = await self._prepare(endpoint, rules)
+        if ready is None:
+            return False
         failure: Refused | CutShort | ModelRefused | None = None
         fault: Fault | None
         try:
-            ready = await self._plan.prepare(endpoint)
-            try:
-                await self._attempt(ready, rules)
-            except (Refused, CutShort) as caught:
-                if caught.refusal.reason in OURS:
-                    raise
-                failure, fault = caught, fault_of(caught.refusal, connected=self._connected)
-            except _NoAnswer as caught:
-                failure = ModelRefused(caught.refusal)
-                fault = Fault(RESET, caught.refusal.reason)
-            else:
-                fault = self._fault_of_answer()
+            await self._attempt(ready, rules)
+            fault = self._fault_of_answer()
+        except _NoAnswer as caught:
+            failure = ModelRefused(caught.refusal)
+            fault = Fault(RESET, caught.refusal.reason)
+        except (Refused, CutShort) as caught:
+            failure, fault = caught, fault_of(caught.refusal, connected=self._connected)
+            if caught.refusal.reason in OURS:
+                availability.left(endpoint.id, self._sandbox)
+                raise
         except BaseException:  # it tells nothing of the endpoint
             availability.left(endpoint.id, self._sandbox)
             raise
@@ -185,6 +187,21 @@ class Attempts:
         if is_repairable(fault, rules) and self._may_go_on(rules):
             return False
         raise failure or ModelRefused(self._withheld(fault))
+
+    async def _prepare(self, endpoint: Endpoint, rules: Failure) -> Ready | None:
+        """The call as that endpoint gets it; None where it cannot be asked (its credential has
+        ended, what the call names is stored elsewhere) and another may be."""
+        try:
+            return await self._plan.prepare(endpoint)
+        except BaseException as caught:
+            self._exchange.room.availability.left(endpoint.id, self._sandbox)
+            if not isinstance(caught, ModelRefused) or caught.refusal.reason not in _OF_ONE:
+                raise
+            reason = caught.refusal.reason.value
+            self.tries.append(Try(endpoint.id, endpoint.live.route.provider, reason=reason))
+            if not self._may_go_on(rules):
+                raise
+            return None
 
     async def _attempt(self, ready: Ready, rules: Failure | None = None) -> None:
         """Connect, send, and relay the answer.

@@ -86,10 +86,18 @@ class Permit:
         self._billable = billable
         self.number = number
 
-    def settle(self, meter: UsageMeter, *, sent: int = 0, received: int = 0) -> None:
+    def settle(
+        self,
+        meter: UsageMeter,
+        *,
+        sent: int = 0,
+        received: int = 0,
+        served: tuple[str, str] | None = None,
+    ) -> None:
         """Tell what the call used.
 
         Args:
+            served: provider and model, where others than were reserved may have answered.
             sent: bytes of the request's body; 0 where nothing was sent.
             received: bytes of the answer's body. Where the provider has not told its count, both
                 are taken for text: a budget must not be evaded by asking for no count.
@@ -110,7 +118,8 @@ class Permit:
                     "output": told_out,
                     "cache_read": meter.cache_read,
                     "cache_write": meter.cache_write,
-                },
+                }
+                | ({"served": served} if served is not None else {}),
             )
 
 

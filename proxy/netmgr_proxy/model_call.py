@@ -183,11 +183,24 @@ class ModelCall(Exchange):
         well = progress.status is not None and progress.status < REFUSED_FROM
         received = progress.bytes_in if well else 0
         if permit is not None:
-            permit.settle(self._meter, sent=progress.bytes_out, received=received)
+            permit.settle(
+                self._meter,
+                sent=progress.bytes_out,
+                received=received,
+                served=self._served(course) if received else None,
+            )
         if course is not None:
             present = attempts.present if attempts is not None and well else None
             endpoint = present.endpoint.id if present is not None else None
             course.settle(endpoint, self._meter, progress.bytes_out, received)
+
+    def _served(self, course: Course | None) -> tuple[str, str] | None:
+        """Provider and model that answered, where a plan had several."""
+        present = self._attempts.present if self._attempts is not None else None
+        if present is None or course is None or not course.by_file:
+            return None
+        route = present.endpoint.live.route
+        return route.provider, route.model
 
     # -- while it lasts ----------------------------------------------------------------------
 

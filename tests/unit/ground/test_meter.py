@@ -105,6 +105,22 @@ def test_a_budget_is_spent_by_what_calls_cost_and_outlives_the_daemon(open_core)
     asyncio.run(main())
 
 
+def test_who_answered_instead_is_paid_for(open_core) -> None:
+    async def main() -> None:
+        async with open_core() as core:
+            meter, desk = await staffed(core)
+            await desk.set_prices(PRICES, "prices.yaml")
+            await desk.set_limits("a", None, {"money_per_day": "1"})
+            meter.reserve("proxy-0", question(core, 1))
+            subject = (core.resident("a").row.id, None)
+            meter.settle("proxy-0", end(1, input=1, output=2) | {"served": ["none", "such"]})
+            assert meter.used(subject, Measure.MONEY_DAY) == 0
+            with pytest.raises(BadInput):
+                meter.settle("proxy-0", end(2) | {"served": ["one"]})
+
+    asyncio.run(main())
+
+
 def test_what_has_no_price_is_refused_under_a_budget_of_money(open_core) -> None:
     async def main() -> None:
         async with open_core() as core:

@@ -417,3 +417,20 @@ def test_an_operator_is_told_of_a_refused_key_and_of_an_endpoint_elsewhere(tmp_p
             assert [dial["name"] for dial in r.dials[dials:]] == [], "its breaker is open"
 
     run(story())
+
+
+def test_an_endpoint_whose_credential_has_ended_is_passed_by(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r)
+            origins = await serve(r, near=answering(answer("near")), far=answering(answer("far")))
+            live = r.role._routes.endpoint("near")
+            assert live is not None
+            ended = replace(live.route, expires_at=1.0).to_wire(with_credential=True)
+            r.role.apply({"op": "inference", "scope": endpoint_scope("near"), "route": ended})
+            assert (await ask(r))[2] == b'{"from": "far"}'
+            assert origins["near"].heard == []
+            tried = (await told(r))["inference"]["tried"]
+            assert [each["reason"] for each in tried] == ["credential_expired", None]
+
+    run(story())
