@@ -31,6 +31,7 @@ SENT: Final = {
 }
 # What a client may see of any answer, besides the headers that a case names.
 RETURNED: Final = {
+    "x-netmgr-request-id",
     "x-netmgr-model",
     "x-netmgr-requested-model",
     "content-type",
