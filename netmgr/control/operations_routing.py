@@ -4,7 +4,17 @@ from typing import Any, Final
 
 from netmgr.control.operation import CHANGE, NOT_FOUND, Operation
 
-_TEXT: Final = "version: 1\nendpoints: []\nroutes: []\n"
+_TEXT: Final = """\
+version: 1
+sensitivity: {order: [public, restricted], unlabelled: public, unscanned: restricted}
+endpoints:
+  near:
+    provider: lab
+    model: qwen3-32b
+    facts: {residency: [eu], operated_by: self, clearance: restricted, context: 131072}
+routes:
+  default: [near]
+"""
 _REVISION: Final[dict[str, Any]] = {
     "revision": 2,
     "source": "routing.yaml",

@@ -13,6 +13,7 @@ from netmgr import account_calls, calls, provider_calls, routing_calls
 from netmgr.control.app import make_app
 from netmgr.control.office import Office
 from netmgr.control.operations import OPERATIONS
+from netmgr.routing.schema import parse_routing
 from netmgr.verbs import Verbs
 
 DOCS = Path(__file__).parents[2] / "docs" / "api.md"
@@ -103,3 +104,10 @@ def test_the_documentation_names_every_operation(document: dict[str, Any]) -> No
     text = DOCS.read_text()
     told = set(re.findall(r"`(GET|POST|PUT|PATCH|DELETE) (/[^` ]*)`", text))
     assert told == set(operations(document))
+
+
+def test_the_example_of_a_routing_file_is_one() -> None:
+    sent = OPERATIONS["PUT", "/v1/routing"].sent
+    assert sent is not None
+    text = sent["text"]
+    assert parse_routing(text, "example").routes.keys() == {"default"}
