@@ -114,8 +114,8 @@ def matrix(
 ) -> int:
     """Show which endpoints each kind of request may go to; FILE or the file in force.
 
-    With --diff: status 1 where FILE permits in some cell what OLD does not, unless
-    --accept-widening.
+    With --diff: status 1 where FILE permits in some cell what OLD does not, or where
+    not all could be compared, unless --accept-widening.
 
     \b
     Examples:
@@ -127,14 +127,19 @@ def matrix(
         answer = _cells(new, every=every)
         screen.show(answer, render_routing.matrix(answer), output)
         return 0
-    from netmgr.routing.difference import differences
+    from netmgr.routing.difference import differences, not_compared
 
-    found = [each.to_doc() for each in differences(read_routing(old), new)]
+    before = read_routing(old)
+    found = [each.to_doc() for each in differences(before, new)]
+    unseen = list(not_compared(before, new))
     wider = sum(1 for each in found if each["added"])
-    answer = {"differences": found, "widened": wider}
+    answer = {"differences": found, "widened": wider, "not_compared": unseen}
     screen.show(answer, render_routing.diff(answer), output)
-    if wider and not accept_widening:
-        screen.note("it permits more than before; --accept-widening means it")
+    if unseen:
+        screen.note(f"too many kinds of requests; not compared: {', '.join(unseen)}")
+    if (wider or unseen) and not accept_widening:
+        what = "permits" if wider else "may permit"
+        screen.note(f"it {what} more than before; --accept-widening means it")
         return FAILED
     return 0
 

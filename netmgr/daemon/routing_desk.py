@@ -22,7 +22,7 @@ from netmgr.policy.problems import PolicyError, Problem
 from netmgr.process.ipc import PeerClosed, PeerRefused
 from netmgr.reasons import Kind
 from netmgr.routing.cases import require_cases
-from netmgr.routing.difference import widened
+from netmgr.routing.difference import not_compared, widened
 from netmgr.routing.generation import Generation
 from netmgr.routing.language import RoutingFile
 from netmgr.routing.schema import parse_routing
@@ -142,8 +142,12 @@ class RoutingDesk:
         more, warnings = await asyncio.to_thread(self._look_over, generation)
         shadow = file.mode == "shadow"
         await core.on_store(core.store.routing.require, change.if_revision)
-        if more and not (change.accept_widening or change.dry_run or shadow):
-            raise Conflict(_widening(more), widened=more[:MAX_WIDENED])
+        unseen = not_compared(endpoints.live.file, file) if endpoints.live else ()
+        if not (change.accept_widening or change.dry_run or shadow):
+            if more:
+                raise Conflict(_widening(more), widened=more[:MAX_WIDENED])
+            if unseen:
+                raise Conflict(_uncertain(unseen), not_compared=list(unseen))
         result: JsonObject = {
             "revision": endpoints.live.number if endpoints.live else 0,
             "digest": file.digest,
@@ -152,6 +156,7 @@ class RoutingDesk:
             "dry_run": change.dry_run,
             "tests": len(file.cases),
             "widened": more,
+            "not_compared": list(unseen),
             "warnings": [*file.warnings, *warnings],
         }
         if change.dry_run:
@@ -246,6 +251,13 @@ def _widening(cells: list[JsonObject]) -> str:
     return (
         f"the file permits what the one in force does not ({shown}{more}); "
         "`netmgr route matrix FILE --diff OLD` shows all; --accept-widening means it"
+    )
+
+
+def _uncertain(unseen: tuple[str, ...]) -> str:
+    return (
+        "the files tell too many kinds of requests apart to compare them all, and the new one may "
+        f"permit more (not compared: {', '.join(unseen)}); --accept-widening means it"
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from netmgr.routing.cells import Cell, axes, cells
+from netmgr.routing.cells import Cell, axes, cells, left_out
 from netmgr.routing.contract import EndpointId
 from netmgr.routing.generation import Generation
 from netmgr.routing.language import Endpoint, RoutingFile
@@ -50,6 +50,12 @@ def differences(old: RoutingFile, new: RoutingFile) -> Iterator[Difference]:
 def widened(old: RoutingFile, new: RoutingFile) -> list[Difference]:
     """The cells in which the newer file permits more."""
     return [each for each in differences(old, new) if each.added]
+
+
+def not_compared(old: RoutingFile, new: RoutingFile) -> tuple[str, ...]:
+    """In what requests differ besides, of files that tell too many kinds of them apart: along these
+    axes `widened` sees nothing, so that it does not prove that nothing is."""
+    return left_out(axes(new, old)) if old.digest != new.digest else ()
 
 
 def _permitted(generation: Generation, cell: Cell) -> frozenset[EndpointId]:

@@ -130,6 +130,24 @@ def test_revisions_and_their_errors(
     assert "endpoint near" in do(world, "provider", "delete", "near", status=4)
 
 
+def test_what_cannot_be_compared_counts_as_wider(
+    world: World, routed: Callable[..., str], tmp_path: Path
+) -> None:
+    routed()
+    rules = "".join(
+        f"  - {{id: r{n}, when: {{tenant: t{n}, workload: {{k{n % 4}: v{n}}}}}, "
+        "require: {operated_by: self}}\n"
+        for n in range(60)
+    )
+    path = tmp_path / "many.yaml"
+    path.write_text(FILE.format(tenants="acme-eu").replace("prefer:\n", f"{rules}prefer:\n"))
+    refused = do(world, "route", "set", str(path), status=4)
+    assert "not compared: " in refused
+    assert "--accept-widening" in refused
+    do(world, "route", "set", str(path), "--accept-widening")
+    do(world, "route", "set", str(path))  # the same again
+
+
 def test_the_file_decides_where_a_call_goes(
     world: World,
     models: dict[str, Model],

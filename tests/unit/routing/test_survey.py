@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from netmgr.routing.cells import MAX_CELLS, axes, cells, left_out
-from netmgr.routing.difference import differences, widened
+from netmgr.routing.difference import differences, not_compared, widened
 from netmgr.routing.generation import Generation
 from netmgr.routing.language import RoutingFile
 from netmgr.routing.schema import parse_routing, routing_from_doc
@@ -72,6 +72,8 @@ def test_too_many_cells_are_left_out_and_told() -> None:
     over = axes(file)
     assert "tokens" in left_out(over)
     assert sum(1 for _ in cells(file, over)) <= MAX_CELLS
+    assert "tokens" in not_compared(read(), file)
+    assert not_compared(file, file) == ()
 
 
 def test_more_is_widening_and_less_is_not() -> None:
