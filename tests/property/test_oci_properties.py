@@ -78,6 +78,7 @@ def test_an_edit_adds_what_it_says_and_twice_is_once(
     }
     change = Change()
     change.mounts, change.env, change.netns = ours, more, "/run/netns/x"
+    change.hooks = {"poststop": ["python3", "-m", "netmgr_cli.shim.oci.hook"]}
     edited = edit(config, change)
     assert env_of(edited) == more | env
     assert {m["destination"] for m in edited["mounts"]} == {*mounts, *ours}

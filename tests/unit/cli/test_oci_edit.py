@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from netmgr_cli.shim.oci.container import self_command
-from netmgr_cli.shim.oci.edit import Change, edit, env_of, unedited
+from netmgr_cli.shim.oci.edit import NOTE, Change, edit, env_of, unedited
 
 CONFIG: dict[str, Any] = {
     "ociVersion": "1.0.2",
@@ -88,3 +88,14 @@ def test_a_configuration_with_nothing_in_it_gets_all() -> None:
     edited = edit({}, change())
     assert edited["linux"]["namespaces"] == [{"type": "network", "path": "/run/netns/x"}]
     assert "process" not in edited
+
+
+def test_a_note_that_an_image_brought_is_no_edit_of_ours() -> None:
+    note = json.dumps({"mounts": ["/secret"], "env": ["PATH"], "netns": True})
+    config = {
+        "annotations": {NOTE: note},
+        "mounts": [{"destination": "/secret", "type": "tmpfs"}],
+        "process": {"env": ["PATH=/bin"]},
+        "linux": {"namespaces": [{"type": "network", "path": "/run/netns/x"}]},
+    }
+    assert unedited(config) == config | {"annotations": {}}

@@ -11,6 +11,7 @@ from netmgr_cli.shim.oci.dress import dress
 from netmgr_cli.shim.oci.edit import Change, edit, unedited
 from netmgr_cli.shim.oci.lodge import Lodger, attachment, foretell, identity, leave, lodge
 from netmgr_cli.shim.oci.rootfs import Rootfs
+from netmgr_cli.shim.oci.shape import require_plain, unique
 from netmgr_cli.shim.oci.words import Refused, Words, wish_of
 
 MAX_CONFIG = 16 * 1024 * 1024  # bytes; the largest in the field are some hundred KiB
@@ -35,7 +36,7 @@ def wrap(container: str, bundle: str, words: Words, path: str | None = None) -> 
         OSError: the bundle cannot be read or written.
     """
     path = path or f"{bundle}/config.json"
-    config = unedited(read_config(path))
+    config = unedited(read_container(path))
     shape = judge.shape_of(config, hosts_own(config))
     wish = wish_of(words, config.get("annotations"))
     hook = [*self_command("hook"), *words.as_arguments()]
@@ -66,7 +67,7 @@ def attach_starting(state: "dict[str, Any]", words: Words) -> None:
     from netmgr_cli.shim.oci.enter import mount_into  # ctypes: nobody else pays for it
 
     container, pid, bundle = str(state["id"]), int(state["pid"]), str(state["bundle"])
-    config = read_config(f"{bundle}/config.json")
+    config = read_container(f"{bundle}/config.json")
     shape = judge.shape_of(config, hosts_own(config))
     if not judge.has_read_only_sysctls(config):
         raise Refused(
@@ -115,8 +116,20 @@ def root_of(config: "dict[str, Any]", bundle: str) -> str:
     return os.path.join(bundle, path)
 
 
-def read_config(path: str) -> "dict[str, Any]":
+def read_container(path: str) -> "dict[str, Any]":
     """A container's configuration.
+
+    Raises:
+        Refused: it is none, or the runtime would read it otherwise.
+        OSError: it cannot be read.
+    """
+    config = read_config(path)
+    require_plain(config)
+    return config
+
+
+def read_config(path: str) -> "dict[str, Any]":
+    """A JSON object from a file.
 
     Raises:
         Refused: no JSON object, or too long.
@@ -135,7 +148,7 @@ def parse_object(raw: bytes, what: str) -> "dict[str, Any]":
     if len(raw) > MAX_CONFIG:
         raise Refused(f"{what}: longer than {MAX_CONFIG} bytes")
     try:
-        found = json.loads(raw)
+        found = json.loads(raw, object_pairs_hook=unique)
     except (ValueError, RecursionError) as problem:
         raise Refused(f"{what}: no JSON: {problem}") from problem
     if not isinstance(found, dict):

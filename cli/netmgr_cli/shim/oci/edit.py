@@ -6,6 +6,7 @@ import json
 import posixpath
 
 from netmgr_cli.shim.oci.judge import READ_ONLY
+from netmgr_cli.shim.oci.shape import STAGES
 
 # As strict as a file needs; what the source's own mount has (nosuid, nodev) cannot be taken off in
 # a user namespace.
@@ -59,13 +60,19 @@ def edit(config: "dict[str, Any]", change: Change) -> "dict[str, Any]":
 
 
 def unedited(config: "dict[str, Any]") -> "dict[str, Any]":
-    """The configuration without what an earlier edit put there, for a bundle that is used again."""
+    """The configuration without what an earlier edit put there, for a bundle that is used again.
+
+    The note alone proves nothing: podman gives a container its image's annotations as well. A hook
+    of ours no image can bring.
+    """
     annotations = dict(config.get("annotations") or {})
-    try:
-        note = json.loads(annotations.pop(NOTE, ""))
-    except ValueError:
+    written = annotations.pop(NOTE, None)
+    if written is None:
         return config
     plain = config | {"annotations": annotations}
+    if not _has_our_hook(config.get("hooks") or {}):
+        return plain
+    note = json.loads(written)
     plain["mounts"] = [
         m for m in config.get("mounts") or [] if m["destination"] not in note["mounts"]
     ]
@@ -119,7 +126,7 @@ def _env(listed: list[str], ours: dict[str, str]) -> list[str]:
 
 def _hooks(hooks: "dict[str, Any]", ours: dict[str, list[str]]) -> "dict[str, Any]":
     edited = {
-        stage: [one for one in listed or [] if not _is_replaced(one)]
+        stage: [one for one in listed or [] if not _is_replaced(one)] if stage in STAGES else listed
         for stage, listed in hooks.items()
     }
     for stage, command in ours.items():
@@ -131,6 +138,11 @@ def _hooks(hooks: "dict[str, Any]", ours: dict[str, list[str]]) -> "dict[str, An
 def _is_replaced(hook: "dict[str, Any]") -> bool:
     args = [str(arg) for arg in hook.get("args") or ()]
     return args[:1] != [] and (args[0] in FOREIGN_HOOKS or is_ours(args))
+
+
+def _has_our_hook(hooks: "dict[str, Any]") -> bool:
+    known = (hook for stage in STAGES for hook in hooks.get(stage) or ())
+    return any(is_ours(hook.get("args") or []) for hook in known)
 
 
 def is_ours(args: list[str]) -> bool:

@@ -2,6 +2,7 @@
 done (OCI runtime specification, config.md and config-linux.md). No I/O.
 """
 
+from netmgr_cli.shim.oci.shape import CAPABILITY_SETS, require_plain
 from netmgr_cli.shim.oci.words import Refused
 
 # In the host's user namespace each of these reaches past the door: the first two by the links and
@@ -14,7 +15,7 @@ POWERS = {
     "CAP_BPF": "loads programs into the kernel",
     "CAP_DAC_READ_SEARCH": "opens any file of the host's disks, the daemon's keys among them",
 }
-HELD = ("effective", "permitted", "inheritable", "ambient")
+HELD = CAPABILITY_SETS[:4]  # without the bounding set
 READ_ONLY = "/proc/sys"
 
 TYPE_CHECKING = False
@@ -80,8 +81,9 @@ def refuse_powers(process: "dict[str, Any]") -> None:
     What only the bounding set has comes back with a setuid program, unless that is forbidden.
 
     Raises:
-        Refused: names the capability.
+        Refused: names the capability; or what the runtime would read otherwise.
     """
+    require_plain(process, "process")
     sets = process.get("capabilities") or {}
     names = HELD if process.get("noNewPrivileges") else (*HELD, "bounding")
     held = {str(cap).upper() for name in names for cap in sets.get(name) or ()}
