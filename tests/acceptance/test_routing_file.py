@@ -51,14 +51,17 @@ def show(world: World, *words: str, **more: Any) -> Any:
 
 
 def call(box: Sandbox) -> tuple[str, str]:
-    """(the status line, the id of the request) of one model call."""
+    """(the status line, the id of the request) of one model call, once it is on record."""
     body = json.dumps({"model": "any", "messages": [{"role": "user", "content": "hi"}]})
     words = ("curl", "-sS", "-i", "--max-time", "20", URL, "-d", body)
     done = box.run(*words, "-H", "content-type: application/json")
     assert done.returncode == 0, done.stderr
     head = str(done.stdout).partition("\n\n")[0].splitlines()
     ids = [line.partition(": ")[2] for line in head if "request-id:" in line]
-    return head[0], ids[0] if ids else ""
+    if not ids:
+        return head[0], ""
+    box.wait_record(lambda r: r["kind"] == "inference" and r["inference"]["request_id"] == ids[0])
+    return head[0], ids[0]
 
 
 @pytest.fixture(scope="module")
@@ -238,8 +241,10 @@ def test_an_endpoint_that_is_elsewhere_gets_no_byte(
 ) -> None:
     path = tmp_path / "routing.yaml"
     near = models["near"].address
-    where = f"dial: {{far: {{cidrs: [198.51.100.0/24]}}, near: {{cidrs: [{near}/32]}}}}\n"
-    path.write_text(FILE.format(tenants="acme-eu") + where)
+    where = f"dial: {{away: {{cidrs: [198.51.100.0/24]}}, near: {{cidrs: [{near}/32]}}}}\n"
+    # By another name: its breaker opens, and the next test's calls are to go to `far`.
+    named = FILE.replace("  far:\n", "  away:\n").replace("{{far: eu", "{{away: eu")
+    path.write_text(named.format(tenants="acme-eu") + where)
     for model in models.values():
         model.forget()
     do(world, "route", "set", str(path))
@@ -250,7 +255,7 @@ def test_an_endpoint_that_is_elsewhere_gets_no_byte(
         do(world, "route", "delete")
     assert status.startswith("HTTP/1.1 200")
     assert models["far"].requests == []
-    assert [each["endpoint"] for each in told["tried"]] == ["far", "near"]
+    assert [each["endpoint"] for each in told["tried"]] == ["away", "near"]
     assert told["tried"][0]["reason"] == "address_blocked"
 
 
@@ -271,7 +276,7 @@ def test_the_ledger_proves_where_calls_went(
     show(world, *words, "--residency", "eu")
     _, request_id = call(make_sandbox(POLICIES["nothing"], tenant="globex"))
     done = world.netmgr(*words, "--operated-by", "third_party", "-o", "json")
-    assert done.returncode == 1
+    assert done.returncode == 1, done.stdout
     (exception,) = json.loads(done.stdout)["exceptions"]
     assert (exception["request_id"], exception["endpoint"]) == (request_id, "far")
     assert show(world, "audit", "prove", "--label", "secret", *words[4:], "--residency", "eu")
