@@ -35,6 +35,7 @@ from netmgr.secret import Secret
 CA_LIFE: Final = timedelta(days=3650)  # longer than any sandbox
 LEAF_LIFE: Final = timedelta(days=397)  # in all, the backdating included
 BACKDATED: Final = timedelta(hours=1)  # a sandbox's clock may lag
+CA_BACKDATED: Final = timedelta(days=400)  # and a host's be set back: that loses no authority
 RENEW_BEFORE: Final = timedelta(days=30)  # a cached leaf with less than this is signed anew
 MAX_LEAVES: Final = 1024  # cached per authority, 1 KiB each
 MAX_COMMON_NAME: Final = 64  # RFC 5280 appendix A, ub-common-name
@@ -47,11 +48,12 @@ class Leaf:
     Attributes:
         chain_pem: what a server sends: the leaf. The root is the client's own.
         key_pem: PKCS #8, unencrypted.
-        expires: epoch seconds.
+        begins, expires: epoch seconds.
     """
 
     chain_pem: str
     key_pem: Secret
+    begins: float
     expires: float
 
 
@@ -74,10 +76,10 @@ class Authority:
         """A new authority for a sandbox."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = _name(f"{instance} sandbox {sandbox}"[:MAX_COMMON_NAME])
-        start = _time(now) - BACKDATED
+        start = _time(now) - CA_BACKDATED
         identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         certificate = (
-            _builder(name, name, key, start, start + CA_LIFE)
+            _builder(name, name, key, start, _time(now) + CA_LIFE)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_usage(certificates=True), critical=True)
             .add_extension(identifier, critical=False)
@@ -124,7 +126,7 @@ class Authority:
         """
         with self._lock:
             leaf = self._leaves.get(name)
-            if leaf is None or leaf.expires - now < RENEW_BEFORE.total_seconds():
+            if leaf is None or not _is_fresh(leaf, now):
                 leaf = self._sign(name, now)
                 self._leaves[name] = leaf
             self._leaves.move_to_end(name)
@@ -163,7 +165,12 @@ class Authority:
             .sign(self._key, SHA256())
         )
         chain = certificate.public_bytes(Encoding.PEM).decode()
-        return Leaf(chain, self._leaf_key_pem, end.timestamp())
+        return Leaf(chain, self._leaf_key_pem, start.timestamp(), end.timestamp())
+
+
+def _is_fresh(leaf: Leaf, now: float) -> bool:
+    """Whether a leaf can be used; not one of the future, after a clock that was set back."""
+    return leaf.begins < now < leaf.expires - RENEW_BEFORE.total_seconds()
 
 
 def _builder(

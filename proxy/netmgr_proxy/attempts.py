@@ -109,7 +109,8 @@ class Attempts:
         leave = room.availability.wait(exchange.client.wake)
         try:
             while (found := self._take(rules)) is None:
-                now, free = room.now(), self._free_at()
+                now = room.now()
+                free = self._free_at(now)
                 if not self._left or now >= patience or patience < free < NEVER:
                     raise ModelRefused(self._none_available(free - now))
                 await self._sleep_until(min(patience, free))
@@ -134,17 +135,16 @@ class Attempts:
                 return endpoint
         return None
 
-    def _free_at(self) -> float:
-        """When the first of those that are left may be asked."""
-        room = self._exchange.room
-        free, now = room.availability.free_at, room.now()
+    def _free_at(self, now: float) -> float:
+        """When the first of those that are left may be asked: `now`, or later."""
+        free = self._exchange.room.availability.free_at
         return min((free(each.id, self._sandbox, now) for each in self._left), default=NEVER)
 
     def _may_go_on(self, rules: Failure) -> bool:
         """Whether another attempt can follow the present one."""
         now = self._exchange.room.now()
         spent = len(self.tries) >= rules.attempts or now >= self.clock.ends_at
-        return not spent and self._free_at() <= now
+        return not spent and self._free_at(now) <= now
 
     @property
     def _sandbox(self) -> str:
@@ -347,7 +347,8 @@ class Attempts:
             return errors.Refusal(
                 502, Reason.UPSTREAM_AUTH, why, close=False, shape=self._plan.shape
             )
-        return self._none_available(self._free_at() - self._exchange.room.now())
+        now = self._exchange.room.now()
+        return self._none_available(self._free_at(now) - now)
 
     def _none_available(self, wait_s: float) -> errors.Refusal:
         why = "every endpoint that may answer this call is unavailable now; try again"

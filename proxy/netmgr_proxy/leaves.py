@@ -19,6 +19,7 @@ from netmgr_proxy.wire.face import Refusal, Refused
 
 LEAF_DEADLINE_S: Final = 5.0  # signing takes well under a millisecond; this is a stuck daemon
 MAX_AGE_S: Final = 6 * 3600.0  # leaves are renewed long before they expire
+MAX_JUMP_S: Final = 1800.0  # of the wall clock; leaves are backdated by an hour
 
 Key = tuple[str, str]
 
@@ -27,6 +28,7 @@ Key = tuple[str, str]
 class _Kept:
     context: ssl.SSLContext
     made: float
+    wall: float  # epoch seconds of the same moment: its certificate is valid by that clock
 
 
 class Leaves:
@@ -38,11 +40,13 @@ class Leaves:
         shelf: Shelf,
         capacity: int,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._daemon = daemon
         self._shelf = shelf
         self._capacity = capacity
         self._clock = clock
+        self._wall = wall
         self._kept: OrderedDict[Key, _Kept] = OrderedDict()
         self._locks: dict[Key, asyncio.Lock] = {}
         self._forgotten = 0
@@ -76,7 +80,10 @@ class Leaves:
 
     def _find(self, key: Key) -> ssl.SSLContext | None:
         kept = self._kept.get(key)
-        if kept is None or self._clock() - kept.made > MAX_AGE_S:
+        if kept is None:
+            return None
+        age = self._clock() - kept.made
+        if age > MAX_AGE_S or abs(self._wall() - kept.wall - age) > MAX_JUMP_S:
             return None
         self._kept.move_to_end(key)
         return kept.context
@@ -94,7 +101,7 @@ class Leaves:
         context = make_server_context(self._shelf, answer.body["key"] + answer.body["chain"])
         if forgotten != self._forgotten:
             return context  # its sandbox may be gone, and the address another's next
-        self._kept[key] = _Kept(context, self._clock())
+        self._kept[key] = _Kept(context, self._clock(), self._wall())
         self._kept.move_to_end(key)
         while len(self._kept) > self._capacity:
             self._kept.popitem(last=False)

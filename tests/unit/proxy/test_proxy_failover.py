@@ -4,6 +4,7 @@ Of each story the client's bytes are looked at: one whole answer or one well-for
 """
 
 import asyncio
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from netmgr.routing.generation import Binding
 from netmgr.routing.schema import parse_routing
 from netmgr.routing.wire import generation_to_wire
 from netmgr.secret import Secret
+from netmgr_proxy.room import Room
 from tests.unit.proxy.rig import Origin, Rig, Tee, read_response, rig, run
 from tests.unit.proxy.test_proxy_model_call import CHAT, POLICY, call
 
@@ -148,6 +150,23 @@ FIRST_FAILS = {
     "is broken": (answering(answer("near", 500)), "500", 500),
     "is overloaded": (answering(answer("near", 503)), "503", 503),
 }
+
+
+def test_time_that_passes_within_a_decision_closes_no_endpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop's clock has milliseconds: between two looks at it one may pass."""
+    ticks, real = itertools.count(), Room.now
+    monkeypatch.setattr(Room, "now", lambda room: real(room) + next(ticks) * 0.001)
+
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r)
+            script = answering(answer("near", 500))
+            await serve(r, near=script, far=answering(answer("far")))
+            assert (await ask(r))[2] == b'{"from": "far"}'
+
+    run(story())
 
 
 @pytest.mark.parametrize("how", FIRST_FAILS)

@@ -253,6 +253,22 @@ def test_leaves_are_asked_for_once_and_forgotten_for_good() -> None:
     run(story())
 
 
+@pytest.mark.parametrize("years", [2, -1])
+def test_a_leaf_of_another_time_is_asked_for_anew(years: int) -> None:
+    async def story() -> None:
+        signer, shelf = Signer(), Shelf()
+        wall = [1.8e9]
+        leaves = Leaves(cast(Peer, signer), shelf, capacity=2, wall=lambda: wall[0])
+        await leaves.get("10.77.0.5", "a.test")
+        wall[0] += years * 365 * 86400
+        await leaves.get("10.77.0.5", "a.test")
+        await leaves.get("10.77.0.5", "a.test")
+        assert signer.asked == 2
+        shelf.close()
+
+    run(story())
+
+
 def test_the_target_of_a_literal_address_has_no_name() -> None:
     gate = judge_caller(sandbox(), Caller("10.77.0.5", 5, "203.0.113.7", 22), journal=True)
     assert isinstance(gate, Splice)

@@ -116,6 +116,12 @@ class TestProfile:
         assert (ends - begins).days == 397
         assert leaf.expires == ends.timestamp()
 
+    def test_a_leaf_of_the_future_is_not_used(self, authority: Authority) -> None:
+        later = authority.sign_leaf(NAME, NOW + 2 * 365 * 86400)
+        now = authority.sign_leaf(NAME, NOW)
+        assert now.begins < NOW < later.begins
+        assert authority.sign_leaf(NAME, NOW) is now
+
     def test_serial_numbers_differ(self, authority: Authority) -> None:
         serials = {
             certificate(authority.sign_leaf(f"h{n}.example", NOW).chain_pem).serial_number
