@@ -52,14 +52,17 @@ ca-certificates   file:/etc/ssl/certs/ca-certificates.crt
 curl              command:curl'
 
 readonly needed_to_test='
+aardvark-dns          file:/usr/lib/podman/aardvark-dns
 bind9-dnsutils        command:dig
 bubblewrap            command:bwrap
 busybox-static        command:busybox
 containerd            command:containerd
+crun                  command:crun
 default-jdk-headless  command:javac
 containernetworking-plugins  file:/usr/lib/cni/bridge
 dnsmasq-base          command:dnsmasq
 docker.io             command:dockerd
+fuse-overlayfs        command:fuse-overlayfs
 git                   command:git
 libnss3-tools         command:certutil
 netavark              file:/usr/lib/podman/netavark
@@ -72,6 +75,8 @@ podman                command:podman
 postgresql            command:pg_ctlcluster
 postgresql-client     command:psql
 ruby                  command:ruby
+slirp4netns           command:slirp4netns
+uidmap                command:newuidmap
 wget                  command:wget
 runc                  command:runc
 util-linux            command:nsenter'
