@@ -295,18 +295,24 @@ def test_after_the_first_byte_there_is_no_way_back(tmp_path: Path) -> None:
     run(story())
 
 
-def test_a_breaker_opens_probes_and_closes(tmp_path: Path) -> None:
-    state = {"near": answer("near", 500)}
+def as_told(state: dict[str, bytes]) -> Any:
+    """An endpoint that answers what `state` says at that moment."""
 
     async def near(reader: Tee, writer: asyncio.StreamWriter) -> None:
         while True:
             await whole_request(reader)
             writer.write(state["near"])
 
+    return near
+
+
+def test_a_breaker_opens_probes_and_closes(tmp_path: Path) -> None:
+    state = {"near": answer("near", 500)}
+
     async def story() -> None:
         async with rig(tmp_path, POLICY) as r:
             put_in_force(r)
-            origins = await serve(r, near=near, far=answering(answer("far")))
+            origins = await serve(r, near=as_told(state), far=answering(answer("far")))
             for _ in range(5):
                 assert (await ask(r))[2] == b'{"from": "far"}'
             assert origins["near"].bytes.count(b"POST ") == 3, "then it was left alone"
@@ -337,16 +343,11 @@ def test_with_all_breakers_open_a_call_waits_and_then_is_told_when(tmp_path: Pat
 def test_who_waits_is_let_in_as_soon_as_a_breaker_lets_one_through(tmp_path: Path) -> None:
     state = {"near": answer("near", 500)}
 
-    async def near(reader: Tee, writer: asyncio.StreamWriter) -> None:
-        while True:
-            await whole_request(reader)
-            writer.write(state["near"])
-
     async def story() -> None:
         async with rig(tmp_path, POLICY) as r:
             only = FILE.replace("default: [near, far, other]", "default: [near]")
             put_in_force(r, only.replace("open: 600ms", "open: 300ms"))
-            await serve(r, near=near)
+            await serve(r, near=as_told(state))
             for _ in range(3):
                 assert (await ask(r))[0] == 500
             state["near"] = answer("near")
