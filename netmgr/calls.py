@@ -1,6 +1,6 @@
 """Owns: every question of the control API as a value: method, path, body, deadline, answer's type.
 
-Knows nothing of sockets or httpx: `netmgr.client` sends these. Whoever speaks to the daemon (the
+Knows nothing of sockets or HTTP: `netmgr.client` sends these. Whoever speaks to the daemon (the
 command line, an OCI hook, a test) builds its requests here, so a path is spelt once.
 """
 

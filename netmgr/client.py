@@ -1,8 +1,8 @@
 """Owns: sending calls to the daemon over its unix socket, and turning what fails into our errors.
 
 Two clients of one shape, public as `netmgr.Client` and `netmgr.AsyncClient` (docs/client.md); their
-methods are in netmgr.verbs. Knows nothing of what the calls mean (netmgr.calls). httpx is imported
-when a client is made, not before: a command that needs no daemon does not pay for it.
+methods are in netmgr.verbs. Knows nothing of what the calls mean (netmgr.calls). The one that waits
+is what commands are made of, so it loads only the standard library; httpx is for asyncio's.
 """
 
 import errno
@@ -11,11 +11,14 @@ import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from http.client import HTTPException, HTTPResponse
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
+from urllib.parse import urlencode
 
 from netmgr.calls import READ_S, Call, Json
 from netmgr.errors import BY_CODE, HostFailed, NetmgrError, Refused, TryLater, Unreachable
+from netmgr.unix_http import NoConnection, Request, exchange, pieces
 from netmgr.verbs import Verbs
 
 if TYPE_CHECKING:
@@ -25,7 +28,8 @@ SOCKET_VARIABLE: Final = "NETMGR_SOCKET"
 DEFAULT_SOCKET: Final = "/run/netmgr/api.sock"
 CONNECT_S: Final = 5.0  # a unix socket answers at once, or its backlog is full
 MAX_LINE: Final = 1024 * 1024  # bytes of one record; the daemon's own bounds are far below
-BASE_URL: Final = "http://netmgr"  # the host part is never resolved
+ERRORS_FROM: Final = 400  # RFC 9110, 15.5 and 15.6
+BASE_URL: Final = "http://netmgr"  # AsyncClient's; the host part is never resolved
 
 T = TypeVar("T")
 
@@ -41,44 +45,21 @@ class _Wire(Verbs):
     def __init__(self, path: str | None = None, *, timeout_s: float | None = None) -> None:
         self.path = path or os.environ.get(SOCKET_VARIABLE) or DEFAULT_SOCKET
         self.timeout_s = timeout_s
-        self._reached = False
 
     def _deadline(self, call: Call[Any]) -> float:
         return call.deadline_s if self.timeout_s is None else self.timeout_s
 
-    def _request(self, call: Call[Any]) -> dict[str, Any]:
-        # Looked at before httpx tries: its transport (httpcore 1.0) leaves the socket of a failed
-        # connection to the garbage collector, and hides the errno.
-        if not self._reached and _connect_errno(self.path):
-            raise unreachable(self.path)
-        self._reached = True
-        words: dict[str, Any] = {"method": call.method, "url": call.path}
-        if call.query:
-            words["params"] = dict(call.query)
-        if call.body is not None:
-            words["json"] = call.body
-        if call.headers:
-            words["headers"] = dict(call.headers)
-        return words
+    def _silent(self, call: Call[Any]) -> TryLater:
+        return TryLater(
+            f"the daemon did not answer {call.method} {call.path} within "
+            f"{self._deadline(call):g} s; `netmgr status` shows which part is slow"
+        )
 
-    @contextmanager
-    def _transport_errors(self, call: Call[Any]) -> Iterator[None]:
-        import httpx
-
-        try:
-            yield
-        except httpx.ConnectError as error:
-            raise unreachable(self.path) from error
-        except httpx.TimeoutException as error:
-            raise TryLater(
-                f"the daemon did not answer {call.method} {call.path} within "
-                f"{self._deadline(call):g} s; `netmgr status` shows which part is slow"
-            ) from error
-        except (httpx.TransportError, httpx.StreamError) as error:
-            raise Unreachable(
-                f"the connection to the daemon at {self.path} broke off: {error}; "
-                "if it is restarting, try again"
-            ) from error
+    def _broken(self, error: Exception) -> Unreachable:
+        return Unreachable(
+            f"the connection to the daemon at {self.path} broke off: {error}; "
+            "if it is restarting, try again"
+        )
 
 
 class Client(_Wire):
@@ -89,14 +70,6 @@ class Client(_Wire):
         timeout_s: longest wait for an answer; by default each call's own (15 s to read, 60 s to
             change).
     """
-
-    def __init__(self, path: str | None = None, *, timeout_s: float | None = None) -> None:
-        import httpx
-
-        super().__init__(path, timeout_s=timeout_s)
-        self._http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=self.path), base_url=BASE_URL, trust_env=False
-        )
 
     def __enter__(self) -> Self:
         return self
@@ -110,8 +83,7 @@ class Client(_Wire):
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
+        """Nothing is open between two calls; here because AsyncClient has it."""
 
     def send(self, call: Call[T]) -> T:
         """The daemon's answer.
@@ -121,11 +93,8 @@ class Client(_Wire):
             Refused: the socket or the operation is not for this caller.
             NetmgrError: whatever the daemon answered, as the class of its code.
         """
-        with self._transport_errors(call):
-            response = self._http.request(
-                **self._request(call), timeout=_limits(self._deadline(call))
-            )
-        return cast(T, answer_of(response))
+        with self._exchange(call, self._deadline(call)) as response:
+            return cast(T, answer_of(response.status, response.read()))
 
     def stream(self, call: Call[Json], *, idle_s: float | None = READ_S) -> Iterator[Json]:
         """The objects of a JSON-lines answer as they arrive.
@@ -136,17 +105,27 @@ class Client(_Wire):
         Raises:
             The same as `send`.
         """
-        with (
-            self._transport_errors(call),
-            self._http.stream(**self._request(call), timeout=_limits(idle_s)) as response,
-        ):
-            if response.is_error:
-                response.read()
-                answer_of(response)
+        with self._exchange(call, idle_s) as response:
+            if response.status >= ERRORS_FROM:
+                answer_of(response.status, response.read())
             lines = LineReader()
-            for piece in response.iter_bytes():
+            for piece in pieces(response):
                 yield from lines.feed(piece)
             yield from lines.end()
+
+    @contextmanager
+    def _exchange(self, call: Call[Any], idle_s: float | None) -> Iterator[HTTPResponse]:
+        try:
+            with exchange(
+                self.path, _request(call), connect_s=CONNECT_S, idle_s=idle_s
+            ) as response:
+                yield response
+        except NoConnection as error:
+            raise unreachable(self.path) from error
+        except TimeoutError as error:
+            raise self._silent(call) from error
+        except (OSError, HTTPException) as error:
+            raise self._broken(error) from error
 
 
 class AsyncClient(_Wire):
@@ -156,6 +135,7 @@ class AsyncClient(_Wire):
         import httpx
 
         super().__init__(path, timeout_s=timeout_s)
+        self._reached = False
         self._http = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(uds=self.path), base_url=BASE_URL, trust_env=False
         )
@@ -181,7 +161,7 @@ class AsyncClient(_Wire):
             response = await self._http.request(
                 **self._request(call), timeout=_limits(self._deadline(call))
             )
-        return cast(T, answer_of(response))
+        return cast(T, answer_of(response.status_code, response.content))
 
     async def stream(
         self, call: Call[Json], *, idle_s: float | None = READ_S
@@ -191,15 +171,51 @@ class AsyncClient(_Wire):
             async with self._http.stream(
                 **self._request(call), timeout=_limits(idle_s)
             ) as response:
-                if response.is_error:
-                    await response.aread()
-                    answer_of(response)
+                if response.status_code >= ERRORS_FROM:
+                    answer_of(response.status_code, await response.aread())
                 lines = LineReader()
                 async for piece in response.aiter_bytes():
                     for record in lines.feed(piece):
                         yield record
                 for record in lines.end():
                     yield record
+
+    def _request(self, call: Call[Any]) -> dict[str, Any]:
+        # Looked at before httpx tries: its transport (httpcore 1.0) leaves the socket of a failed
+        # connection to the garbage collector, and hides the errno.
+        if not self._reached and _connect_errno(self.path):
+            raise unreachable(self.path)
+        self._reached = True
+        words: dict[str, Any] = {"method": call.method, "url": call.path}
+        if call.query:
+            words["params"] = dict(call.query)
+        if call.body is not None:
+            words["json"] = call.body
+        if call.headers:
+            words["headers"] = dict(call.headers)
+        return words
+
+    @contextmanager
+    def _transport_errors(self, call: Call[Any]) -> Iterator[None]:
+        import httpx
+
+        try:
+            yield
+        except httpx.ConnectError as error:
+            raise unreachable(self.path) from error
+        except httpx.TimeoutException as error:
+            raise self._silent(call) from error
+        except (httpx.TransportError, httpx.StreamError) as error:
+            raise self._broken(error) from error
+
+
+def _request(call: Call[Any]) -> Request:
+    target = f"{call.path}?{urlencode(call.query)}" if call.query else call.path
+    if call.body is None:
+        return Request(call.method, target, None, call.headers)
+    body = json.dumps(call.body, allow_nan=False, separators=(",", ":")).encode()
+    headers = {**call.headers, "content-type": "application/json"}
+    return Request(call.method, target, body, headers)
 
 
 class LineReader:
@@ -241,23 +257,21 @@ def _limits(read_s: float | None) -> "httpx.Timeout":
     return httpx.Timeout(read_s, connect=CONNECT_S, write=READ_S, pool=CONNECT_S)
 
 
-def answer_of(response: "httpx.Response") -> Any:
-    """The body of an answer.
+def answer_of(status: int, body: bytes) -> Any:
+    """The value of an answer's body.
 
     Raises:
         NetmgrError: the answer is an error, or nothing that we could read.
     """
-    if response.status_code == 204:
+    if status == 204:
         return {}
     try:
-        body = response.json()
+        value = json.loads(body)
     except ValueError as error:
-        raise HostFailed(
-            f"the daemon answered {response.status_code} with a body that is no JSON"
-        ) from error
-    if response.is_error:
-        raise error_of(response.status_code, body)
-    return body
+        raise HostFailed(f"the daemon answered {status} with a body that is no JSON") from error
+    if status >= ERRORS_FROM:
+        raise error_of(status, value)
+    return value
 
 
 def error_of(status: int, body: object) -> NetmgrError:

@@ -5,6 +5,9 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +157,61 @@ def test_a_silent_daemon_is_told_from_a_missing_one(tmp_path: Path) -> None:
         call = calls.Call[Any]("GET", "/v1/version", deadline_s=0.2)
         with Client(str(path)) as client, pytest.raises(TryLater, match=r"0\.2 s"):
             client.send(call)
+
+
+def _answering(tmp_path: Path, *answers: bytes) -> str:
+    """A socket that gives each connection one answer, whatever is asked, and hangs up."""
+    path = tmp_path / "scripted.sock"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+
+    def serve() -> None:
+        with listener:
+            for answer in answers:
+                with listener.accept()[0] as peer:
+                    peer.recv(65536)
+                    peer.sendall(answer)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return str(path)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 2",
+        b"no http at all\r\n\r\n",
+        HEAD + b"content-length: 9\r\n\r\n{",
+        HEAD + b"transfer-encoding: chunked\r\n\r\n5\r\n{",
+        HEAD + b"transfer-encoding: chunked\r\n\r\nno size\r\n",
+    ],
+)
+def test_an_answer_that_breaks_off_is_told_so(tmp_path: Path, answer: bytes) -> None:
+    path = _answering(tmp_path, answer)
+    with Client(path) as client, pytest.raises(Unreachable, match="broke off"):
+        client.send(calls.version())
+
+
+def test_a_stream_that_breaks_off_gives_what_came(tmp_path: Path) -> None:
+    answer = HEAD + b'transfer-encoding: chunked\r\n\r\n8\r\n{"a":1}\n\r\n'
+    with Client(_answering(tmp_path, answer)) as client:
+        stream = client.stream(_records())
+        assert next(stream) == {"a": 1}
+        with pytest.raises(Unreachable, match="broke off"):
+            next(stream)
+
+
+def test_what_waits_loads_no_http_library() -> None:
+    code = (
+        "import sys, netmgr; netmgr.Client('/nowhere'); print({'httpx', 'rich'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, check=True)
+    assert done.stdout == b"set()\n"
 
 
 def test_a_connection_that_breaks_off(tmp_path: Path) -> None:
