@@ -88,7 +88,9 @@ class Crew:
         core.staffed = self.scanning.staffed
         status.middlewares = self.scanning.state
         settings = core.settings
-        self._routers = RouterPrograms(settings.model_routers, settings.router_account)
+        self._routers = RouterPrograms(
+            settings.model_routers, settings.route_scorers, settings.router_account
+        )
         self._tally = make_tally(len(listeners.proxy))  # the daemon's end closes it
         self._empty = str(core.settings.run_dir / "empty")
 
@@ -174,8 +176,7 @@ class Crew:
                 "index": index,
                 "limits": {name: getattr(settings, name) for name in PROXY_LIMITS},
                 "ca_roots": self.surroundings.ca_roots,
-                "model_routers": [r.name for r in settings.model_routers if not r.command],
-                "router_programs": [r.name for r in settings.model_routers if r.command],
+                "model_routers": [each.name for each in settings.model_routers],
                 "route_scorers": list(settings.route_scorers),
             },
             self._hub() | {"listener": self._listeners.proxy[index], "tally": self._tally},

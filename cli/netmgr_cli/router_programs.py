@@ -1,17 +1,17 @@
-"""Owns: the programs that are routers: one of each for every proxy worker, started again when it
-ends.
+"""Owns: the processes of router and scorer plug-ins, installed ones and programs alike: one of each
+for every proxy worker, started again when it ends.
 
-A program runs as a user of its own, without any capability, in a network namespace with nothing in
-it, and ends with the daemon. It speaks on its standard input and output; see
-netmgr_proxy.line_router.
+Each runs as a user of its own, without any capability, in a network namespace with nothing in it,
+and ends with the daemon. It speaks on its standard input and output; see netmgr_proxy.line_router.
 """
 
 import asyncio
 import logging
 import os
 import socket
+import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from netmgr.process.ipc import Peer, PeerClosed, PeerRefused
 from netmgr.process.tasks import TaskSet
@@ -25,6 +25,14 @@ HAND_OVER_S: Final = 5.0
 END_S: Final = 1.0  # a program whose channel is closed has to end by itself
 
 
+class _PlugIn(NamedTuple):
+    """One plug-in, and the command line of its process."""
+
+    kind: str
+    name: str
+    command: list[str]
+
+
 class RouterPrograms:
     """Starts them.
 
@@ -32,34 +40,44 @@ class RouterPrograms:
         account: whose user they are; nobody else's process is.
     """
 
-    def __init__(self, programs: Sequence[PluginName], account: Account) -> None:
-        self._programs = tuple(each for each in programs if each.command)
-        self._account = account
+    def __init__(
+        self, routers: Sequence[PluginName], scorers: Sequence[str], account: Account
+    ) -> None:
+        named = [("router", each.name, each.command) for each in routers]
+        named += [("scorer", name, ()) for name in scorers]
+        self._programs = tuple(
+            _PlugIn(
+                kind,
+                name,
+                confined(command, account) if command else hosted(kind, name, account),
+            )
+            for kind, name, command in named
+        )
         self._tasks = TaskSet()
 
     def serve(self, proxy: Peer) -> None:
         """A proxy worker has come up: its own programs live as long as it does."""
         for program in self._programs:
-            self._tasks.start(self._keep(program, proxy), name=f"router program {program.name}")
+            self._tasks.start(self._keep(program, proxy), name=f"router plug-in {program.name}")
 
     async def stop(self) -> None:
         """End all of them."""
         await self._tasks.cancel()
 
-    async def _keep(self, program: PluginName, proxy: Peer) -> None:
+    async def _keep(self, program: _PlugIn, proxy: Peer) -> None:
         while not proxy.closed:
             try:
                 await self._live(program, proxy)
             except (OSError, PeerClosed, PeerRefused, TimeoutError) as failure:
-                log.error("router program %s: %s", program.name, failure)
+                log.error("router plug-in %s: %s", program.name, failure)
             await asyncio.sleep(AGAIN_S)
 
-    async def _live(self, program: PluginName, proxy: Peer) -> None:
+    async def _live(self, program: _PlugIn, proxy: Peer) -> None:
         """One life of a program."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
             process = await asyncio.create_subprocess_exec(
-                *confined(program.command, self._account),
+                *program.command,
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
                 env={"PATH": os.defpath, "LANG": "C.UTF-8"},
@@ -67,12 +85,12 @@ class RouterPrograms:
             )
             try:
                 theirs.close()
-                body = {"name": program.name}
-                await proxy.ask("router", body, fds=[ours.fileno()], deadline_s=HAND_OVER_S)
+                body = {"kind": program.kind, "name": program.name}
+                await proxy.ask("plug_in", body, fds=[ours.fileno()], deadline_s=HAND_OVER_S)
                 ours.close()
                 status = await process.wait()
                 if not proxy.closed:
-                    log.error("router program %s ended with status %d", program.name, status)
+                    log.error("router plug-in %s ended with status %d", program.name, status)
             finally:
                 if process.returncode is None:
                     process.kill()
@@ -96,3 +114,10 @@ def confined(command: Sequence[str], account: Account) -> list[str]:
         "--",
         *command,
     ]
+
+
+def hosted(kind: str, name: str, account: Account) -> list[str]:
+    """The command line of netmgr's own program around an installed plug-in: an interpreter that
+    gives everything up before it imports what is not netmgr's."""
+    worker = [sys.executable, "-I", "-m", "netmgr_cli.worker", "plug-in"]
+    return ["unshare", "--net", "--", *worker, f"{account.uid}:{account.gid}", kind, name]

@@ -60,12 +60,19 @@ ON_UVLOOP = frozenset({"dns", "proxy"})
 
 
 def main(arguments: list[str]) -> int:
-    """Run one worker; its exit status. `program UID:GID COMMAND...` becomes that command."""
+    """Run one worker; its exit status. `program UID:GID COMMAND...` becomes that command, and
+    `plug-in UID:GID KIND NAME` the process of that router plug-in."""
     kind = arguments[0]
     if kind == "program":
         from netmgr.process.program import become_program
 
         become_program(arguments[1], arguments[2:])
+    if kind == "plug-in":
+        from netmgr.process.program import give_everything_up
+        from netmgr_proxy import plugin_host
+
+        give_everything_up(arguments[1])
+        return plugin_host.main(*arguments[2:])
     fd = int(arguments[1])
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format=f"netmgr {kind}: %(levelname)s %(message)s"

@@ -46,10 +46,19 @@ def become_program(account: str, command: Sequence[str]) -> None:
     Raises:
         OSError: a privilege could not be given up, or there is no such program.
     """
+    give_everything_up(account)
+    os.execv(command[0], list(command))  # noqa: S606 - the operator's configuration names it
+
+
+def give_everything_up(account: str) -> None:
+    """Be that user (`UID:GID`) for good, without any capability, and end with the parent.
+
+    Raises:
+        OSError: a privilege could not be given up.
+    """
     uid, _, gid = account.partition(":")
     drop_bounding(())
     become(int(uid), int(gid))
     set_capabilities(())
     set_no_new_privs()
     die_with_parent(signal.SIGKILL)
-    os.execv(command[0], list(command))  # noqa: S606 - the operator's configuration names it

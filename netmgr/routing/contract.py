@@ -246,12 +246,12 @@ class RoutingSnapshot:
     config: Mapping[str, Any]
 
 
-class ModelRouter(Protocol):
-    """Orders permitted endpoints. Entry-point group `netmgr.model_routers`; the entry is a class
-    that is called without arguments. The daemon's setting `model_routers` must name it."""
+class Ordering(Protocol):
+    """A router as netmgr asks it."""
 
-    API_VERSION: ClassVar[int]
-    NAME: ClassVar[str]
+    @property
+    def NAME(self) -> str:
+        """As the daemon's settings call it."""
 
     def validate(
         self, config: Mapping[str, Any], endpoints: Sequence[EndpointView]
@@ -268,6 +268,13 @@ class ModelRouter(Protocol):
         """An attempt has ended."""
 
 
+class ModelRouter(Ordering, Protocol):
+    """Orders permitted endpoints. Entry-point group `netmgr.model_routers`; the entry is a class
+    that is called without arguments. The daemon's setting `model_routers` must name it."""
+
+    API_VERSION: ClassVar[int]
+
+
 class Scorer(Protocol):
     """Rates one endpoint for one call. Entry-point group `netmgr.route_scorers`; its weight stands
     in the routing file, under `router: {name: weighted, config: {weights: {NAME: W}}}`."""
@@ -277,3 +284,14 @@ class Scorer(Protocol):
 
     def score(self, ctx: RouteContext, endpoint: EndpointView) -> float:
         """From 0 (worst) to 1 (best)."""
+
+
+class Ratings(Protocol):
+    """A scorer as netmgr asks it: for all endpoints at once."""
+
+    @property
+    def NAME(self) -> str:
+        """As the daemon's settings call it."""
+
+    def scores(self, ctx: RouteContext, permitted: Sequence[EndpointView]) -> Sequence[float]:
+        """One score for each."""

@@ -2,7 +2,7 @@
 are told, and in every case there is an order.
 
 A plug-in can drop or order what is permitted, nothing else. Whoever fails often is asked less.
-How a call is kept from taking long is the caller's affair (`Timed`): decisions have no clock.
+How a call is kept from taking long is the affair of whoever makes it: decisions have no clock.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,25 +12,14 @@ from netmgr.routing.contract import (
     AttemptOutcome,
     EndpointId,
     EndpointView,
-    ModelRouter,
+    Ordering,
+    Ratings,
     RouteContext,
-    Scorer,
 )
 
 FAULTS_IN_A_ROW: Final = 3  # after so many the plug-in rests
 REST_CALLS: Final = 1000  # decisions that a resting plug-in is not asked for
 MAX_FAULT: Final = 200  # characters of a plug-in's own words in a finding
-
-Timed = Callable[[Callable[[], Any]], Any]
-
-
-class PluginLate(BaseException):
-    """A plug-in took longer than it may. No Exception: it shall not catch it by accident."""
-
-
-def untimed(call: Callable[[], Any]) -> Any:
-    """A call that nobody bounds: for plug-ins' own tests, and for what is known to be short."""
-    return call()
 
 
 class Guard:
@@ -38,12 +27,10 @@ class Guard:
 
     Args:
         name: of the plug-in, for findings.
-        timed: runs a call; raises PluginLate where it takes too long.
     """
 
-    def __init__(self, name: str, timed: Timed = untimed) -> None:
+    def __init__(self, name: str) -> None:
         self._name = name
-        self._timed = timed
         self._faults = 0
         self._resting = 0
         self.rested = False  # whether it was not asked the last time
@@ -55,14 +42,12 @@ class Guard:
             self._resting -= 1
             return None, ""
         try:
-            answer = self._timed(call)
-        except PluginLate:
+            answer = call()
+        except TimeoutError:
             return None, self.fault("took too long")
         except Exception as fault:
             said = f"{type(fault).__name__}: {fault}"[:MAX_FAULT]
             return None, self.fault(f"raised {said!r}")
-        except (SystemExit, KeyboardInterrupt, GeneratorExit) as fault:
-            return None, self.fault(f"raised {type(fault).__name__}")
         return answer, ""
 
     def fault(self, what: str) -> str:
@@ -79,11 +64,11 @@ class Guard:
 
 
 class GuardedRouter:
-    """A ModelRouter whose answers are checked."""
+    """A router whose answers are checked."""
 
-    def __init__(self, router: ModelRouter, timed: Timed = untimed) -> None:
+    def __init__(self, router: Ordering) -> None:
         self._router = router
-        self._guard = Guard(router.NAME, timed)
+        self._guard = Guard(router.NAME)
 
     def order(
         self, ctx: RouteContext, permitted: Sequence[EndpointView]
@@ -105,25 +90,25 @@ class GuardedRouter:
 
 
 class GuardedScorer:
-    """A Scorer whose answers are checked."""
+    """A scorer whose answers are checked."""
 
-    def __init__(self, scorer: Scorer, timed: Timed = untimed) -> None:
+    def __init__(self, scorer: Ratings) -> None:
         self._scorer = scorer
-        self._guard = Guard(scorer.NAME, timed)
+        self._guard = Guard(scorer.NAME)
 
     def scores(
         self, ctx: RouteContext, permitted: Sequence[EndpointView]
     ) -> tuple[tuple[float, ...], str]:
         """(one score each, '') or ((), the finding). One deadline for all of them."""
-        answer, finding = self._guard.ask(
-            lambda: tuple(self._scorer.score(ctx, view) for view in permitted)
-        )
+        answer, finding = self._guard.ask(lambda: self._scorer.scores(ctx, permitted))
         if finding or self._guard.rested:
             return (), finding
+        if type(answer) not in (list, tuple) or len(answer) != len(permitted):
+            return (), self._guard.fault("gave no score for each endpoint")
         if not all(type(score) in (int, float) and 0 <= score <= 1 for score in answer):
             return (), self._guard.fault("gave a score that is no number from 0 to 1")
         self._guard.well()
-        return answer, ""
+        return tuple(answer), ""
 
 
 def what_is_wrong(answer: Any, permitted: Sequence[EndpointId]) -> str:

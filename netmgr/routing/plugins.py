@@ -12,11 +12,11 @@ from netmgr.policy.problems import PolicyError, Problem
 from netmgr.routing.contract import (
     Diagnostic,
     EndpointView,
-    ModelRouter,
+    Ordering,
+    Ratings,
     RoutingSnapshot,
-    Scorer,
 )
-from netmgr.routing.guarded import Guard, GuardedRouter, GuardedScorer, Timed, untimed
+from netmgr.routing.guarded import Guard, GuardedRouter, GuardedScorer
 from netmgr.routing.language import RoutingFile
 from netmgr.routing.order import BUILT_IN_SCORERS, Delegated, Router, Weighted
 from netmgr.routing.schema import ROUTERS
@@ -27,35 +27,29 @@ MAX_WEIGHT: Final = 1_000_000.0
 
 @dataclass(frozen=True, slots=True)
 class Plugins:
-    """What a process may use.
+    """What a process may use. Every call of one has its own deadline."""
 
-    Attributes:
-        timed: runs a plug-in's call and ends it where it takes too long.
-        patient: the same for what is asked once per file.
-    """
-
-    routers: Mapping[str, ModelRouter] = field(default_factory=lambda: MappingProxyType({}))
-    scorers: Mapping[str, Scorer] = field(default_factory=lambda: MappingProxyType({}))
-    timed: Timed = untimed
-    patient: Timed = untimed
+    routers: Mapping[str, Ordering] = field(default_factory=lambda: MappingProxyType({}))
+    scorers: Mapping[str, Ratings] = field(default_factory=lambda: MappingProxyType({}))
 
 
 NO_PLUGINS: Final = Plugins()
 
 
 def make_router(file: RoutingFile, number: int, plugins: Plugins) -> Router | None:
-    """The file's router; None where the `prefer` lists alone decide.
+    """The file's router; None where the `prefer` lists alone decide. A plug-in is not asked what it
+    thinks of the config: whoever sets a file has done that, and here it may not run yet.
 
     Raises:
-        PolicyError: there is no such router here, or it does not take the file's config.
+        PolicyError: there is no such router here.
     """
-    problems = [d for d in judge_router(file, plugins) if d.severity == "error"]
+    problems = _judge_name(file, plugins)
     if problems:
         raise PolicyError([Problem(0, d.key, d.message) for d in problems], "<routing>")
     if file.router == "weighted":
         weights, _ = _weights(file.router_config)
         scorers = {
-            name: GuardedScorer(plugins.scorers[name], plugins.timed)
+            name: GuardedScorer(plugins.scorers[name])
             for name in weights
             if name not in BUILT_IN_SCORERS
         }
@@ -64,14 +58,29 @@ def make_router(file: RoutingFile, number: int, plugins: Plugins) -> Router | No
         return None
     router = plugins.routers[file.router]
     snapshot = RoutingSnapshot(number, _views(file), MappingProxyType(dict(file.router_config)))
-    _, fault = Guard(file.router, plugins.patient).ask(lambda: router.prepare(snapshot))
+    _, fault = Guard(file.router).ask(lambda: router.prepare(snapshot))
     if fault:
         raise PolicyError([Problem(0, "router", f"prepare: {fault}")], "<routing>")
-    return Delegated(GuardedRouter(router, plugins.timed))
+    return Delegated(GuardedRouter(router))
 
 
 def judge_router(file: RoutingFile, plugins: Plugins) -> list[Diagnostic]:
     """What is wrong with the file's `router`, seen from a process with these plug-ins."""
+    found = _judge_name(file, plugins)
+    if found or file.router in ROUTERS:
+        return found
+    router = plugins.routers[file.router]
+    config = MappingProxyType(dict(file.router_config))
+    answer, fault = Guard(file.router).ask(lambda: list(router.validate(config, _views(file))))
+    if fault:
+        return [Diagnostic("error", "router", f"validate: {fault}")]
+    if not all(isinstance(each, Diagnostic) for each in answer):
+        return [Diagnostic("error", "router", "validate answered what is no Diagnostic")]
+    return [each for each in answer if each.severity == "error"]
+
+
+def _judge_name(file: RoutingFile, plugins: Plugins) -> list[Diagnostic]:
+    """Whether there is such a router, and what a shipped one says of its config."""
     match file.router:
         case "single":
             return _judge_single(file)
@@ -79,19 +88,9 @@ def judge_router(file: RoutingFile, plugins: Plugins) -> list[Diagnostic]:
             return _no_config(file)
         case "weighted":
             return _judge_weighted(file, plugins)
-    router = plugins.routers.get(file.router)
-    if router is None:
-        return [Diagnostic("error", "router", _not_enabled("router", file.router, plugins.routers))]
-    config = MappingProxyType(dict(file.router_config))
-    answer, fault = Guard(file.router, plugins.patient).ask(
-        lambda: list(router.validate(config, _views(file)))
-    )
-    if fault:
-        return [Diagnostic("error", "router", f"validate: {fault}")]
-    if not all(isinstance(each, Diagnostic) for each in answer):
-        return [Diagnostic("error", "router", "validate answered what is no Diagnostic")]
-    found: list[Diagnostic] = answer
-    return found
+    if file.router in plugins.routers:
+        return []
+    return [Diagnostic("error", "router", _not_enabled("router", file.router, plugins.routers))]
 
 
 def _judge_single(file: RoutingFile) -> list[Diagnostic]:

@@ -1,20 +1,22 @@
-"""Owns: a router that is a program of its own, asked over a socket in JSON lines.
+"""Owns: routers and scorers that run in processes of their own, asked in JSON lines.
 
     > {"id": 1, "do": "validate", "config": {...}, "endpoints": [...]}
     < {"id": 1, "problems": []}
     > {"id": 2, "do": "prepare", "generation": 7, "config": {...}, "endpoints": [...]}
     > {"id": 3, "do": "order", "context": {...}, "permitted": [...]}
     < {"id": 3, "order": [...]}
-    > {"id": 4, "do": "observe", "outcome": {...}}
+    > {"id": 4, "do": "score", "context": {...}, "permitted": [...]}
+    < {"id": 4, "scores": [0.5, 1]}
+    > {"id": 5, "do": "observe", "outcome": {...}}
+    < {"id": N, "fault": "ValueError: ..."}            instead of any answer
 
-The program runs as a user of its own in a network namespace with nothing in it. It gets facts and
-labels, never a prompt, a URL or a credential. Every answer has a deadline and is checked as any
-plug-in's is (netmgr.routing.guarded); a late one is told by its number and thrown away.
+What runs there is an operator's program, or netmgr_proxy.plugin_host with an installed plug-in: a
+user of its own in a network namespace with nothing in it. It gets facts and labels, never a prompt,
+a URL or a credential. Answers are checked as any plug-in's are (netmgr.routing.guarded).
 """
 
 import json
 import socket
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar, Final
@@ -28,15 +30,37 @@ from netmgr.routing.contract import (
     RouteContext,
     RoutingSnapshot,
 )
+from netmgr_proxy.line_channel import LineChannel
 
-ANSWER_S: Final = 0.002  # what ModelRouter promises
+ANSWER_S: Final = 0.002  # what ModelRouter promises; nobody else is served meanwhile
 VALIDATE_S: Final = 0.5  # once per file
-MAX_ANSWER: Final = 128 * 1024  # bytes of a line: a thousand ids
 MAX_PROBLEMS: Final = 20
 
 
-class LineRouter:
-    """A ModelRouter; see there.
+class _Views:
+    """Endpoints as JSON, kept as long as nothing about them changes."""
+
+    def __init__(self) -> None:
+        self._texts: dict[EndpointId, tuple[EndpointView, str]] = {}
+
+    def text(self, views: Sequence[EndpointView]) -> str:
+        """A JSON list."""
+        return f"[{','.join([self._one(view) for view in views])}]"
+
+    def forget(self) -> None:
+        """Another file: its endpoints may be others."""
+        self._texts.clear()
+
+    def _one(self, view: EndpointView) -> str:
+        kept = self._texts.get(view.id)
+        if kept is None or kept[0] is not view:
+            text = json.dumps(_endpoint(view), separators=(",", ":"))
+            kept = self._texts[view.id] = (view, text)
+        return kept[1]
+
+
+class LinePlugIn:
+    """What routers and scorers have in common.
 
     Args:
         name: as the daemon's settings call it.
@@ -46,117 +70,83 @@ class LineRouter:
 
     def __init__(self, name: str) -> None:
         self.NAME = name
-        self._sock: socket.socket | None = None
-        self._number = 0
-        self._received = b""
+        self._channel = LineChannel()
+        self._views = _Views()
+
+    def connect(self, sock: socket.socket) -> None:
+        """Take a channel to a process that has just been started; one that was there is closed."""
+        self._channel.use(sock)
+
+    def _ask_of(
+        self, what: str, ctx: RouteContext, permitted: Sequence[EndpointView]
+    ) -> dict[str, Any]:
+        context = json.dumps(_context(ctx), separators=(",", ":"))
+        rest = f'"context":{context},"permitted":{self._views.text(permitted)}}}'
+        return self._channel.answer(self._channel.tell_text(what, rest), ANSWER_S)
+
+
+class LineRouter(LinePlugIn):
+    """An Ordering; see there."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
         self._snapshot: RoutingSnapshot | None = None
 
     def connect(self, sock: socket.socket) -> None:
-        """Take a channel to a program that has just been started; one that was there is closed."""
-        self._close()
-        sock.setblocking(False)
-        self._sock, self._received = sock, b""
+        super().connect(sock)
         if self._snapshot is not None:
             self.prepare(self._snapshot)
 
     def validate(
         self, config: Mapping[str, Any], endpoints: Sequence[EndpointView]
     ) -> list[Diagnostic]:
-        """See ModelRouter."""
+        """See Ordering."""
         asked = {"config": dict(config), "endpoints": [_endpoint(each) for each in endpoints]}
-        problems = self._ask("validate", asked, VALIDATE_S).get("problems")
+        number = self._channel.tell("validate", asked)
+        problems = self._channel.answer(number, VALIDATE_S).get("problems")
         if not isinstance(problems, list):
             raise ValueError("answered 'validate' without 'problems'")
         return [Diagnostic("error", "router", str(p)[:200]) for p in problems[:MAX_PROBLEMS]]
 
     def prepare(self, snapshot: RoutingSnapshot) -> None:
-        """See ModelRouter."""
+        """See Ordering. Where the program does not run yet, it is told when it does."""
         self._snapshot = snapshot
+        self._views.forget()
+        if not self._channel.open:
+            return
         endpoints = [_endpoint(each) for each in snapshot.endpoints]
         told = {"generation": snapshot.generation, "config": dict(snapshot.config)}
-        if self._sock is not None:
-            self._tell("prepare", told | {"endpoints": endpoints})
+        self._channel.tell("prepare", told | {"endpoints": endpoints})
 
     def order(self, ctx: RouteContext, permitted: Sequence[EndpointView]) -> Sequence[EndpointId]:
-        """See ModelRouter."""
-        asked = {"context": _context(ctx), "permitted": [_endpoint(each) for each in permitted]}
-        answer: Sequence[EndpointId] = self._ask("order", asked, ANSWER_S).get("order") or ()
+        """See Ordering."""
+        answer: Sequence[EndpointId] = self._ask_of("order", ctx, permitted).get("order") or ()
         return answer
 
     def observe(self, outcome: AttemptOutcome) -> None:
-        """See ModelRouter."""
-        if self._sock is not None:
-            self._tell("observe", {"outcome": asdict(outcome)})
+        """See Ordering."""
+        if self._channel.open:
+            self._channel.tell("observe", {"outcome": asdict(outcome)})
 
-    # -- lines -------------------------------------------------------------------------------
 
-    def _tell(self, what: str, body: Mapping[str, Any]) -> int:
-        if self._sock is None:
-            raise ConnectionError("its program does not run")
-        self._number += 1
-        line = json.dumps({"id": self._number, "do": what, **body}, separators=(",", ":"))
-        data = line.encode() + b"\n"
-        try:
-            sent = self._sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError as gone:
-            self._close()
-            raise ConnectionError("its program has ended") from gone
-        if sent != len(data):  # half a line: nothing that follows could be read
-            self._close()
-            raise ConnectionError("its program does not read what it is asked")
-        return self._number
+class LineScorer(LinePlugIn):
+    """A Ratings; see there."""
 
-    def _ask(self, what: str, body: Mapping[str, Any], patience_s: float) -> dict[str, Any]:
-        number, ends = self._tell(what, body), time.monotonic() + patience_s
-        while True:
-            line = self._line(ends)
-            answer = json.loads(line)
-            if not isinstance(answer, dict):
-                raise ValueError("answered what is no JSON object")
-            if answer.get("id") == number:
-                return answer
-
-    def _line(self, ends: float) -> bytes:
-        """The next line."""
-        assert self._sock is not None
-        while b"\n" not in self._received:
-            if len(self._received) > MAX_ANSWER:
-                self._close()
-                raise ValueError(f"answered with more than {MAX_ANSWER} bytes in a line")
-            left = ends - time.monotonic()
-            if left <= 0:
-                raise TimeoutError("took too long")
-            self._sock.settimeout(left)
-            try:
-                data = self._sock.recv(64 * 1024)
-            except TimeoutError:
-                raise TimeoutError("took too long") from None
-            except OSError:
-                data = b""
-            finally:
-                self._sock.setblocking(False)
-            if not data:
-                self._close()
-                raise ConnectionError("its program has ended")
-            self._received += data
-        line, _, self._received = self._received.partition(b"\n")
-        return line
-
-    def _close(self) -> None:
-        if self._sock is not None:
-            self._sock.close()
-            self._sock = None
+    def scores(self, ctx: RouteContext, permitted: Sequence[EndpointView]) -> Sequence[float]:
+        """See Ratings."""
+        answer: Sequence[float] = self._ask_of("score", ctx, permitted).get("scores") or ()
+        return answer
 
 
 def _context(ctx: RouteContext) -> dict[str, Any]:
     return ctx.to_doc() | {
+        "request_id": ctx.request_id,
         "tenant": ctx.tenant,
         "sandbox": ctx.sandbox_id,
         "protocol": ctx.protocol,
         "route": ctx.route,
         "label": ctx.label,
+        "hints": dict(ctx.hints),
         "generation": ctx.generation,
     }
 

@@ -13,7 +13,7 @@ from netmgr.process.ipc import Body, PeerRefused
 from netmgr.routing.explain import explain
 from netmgr.routing.plugins import judge_router
 from netmgr.routing.schema import routing_from_doc
-from netmgr_proxy.line_router import LineRouter
+from netmgr_proxy.line_router import LinePlugIn
 from netmgr_proxy.room import Room
 
 
@@ -21,7 +21,7 @@ def judge_router_of(room: Room, body: Body) -> Body:
     """`judge_router` {doc}: {problems: [[key, message]]} where workers lack the file's router."""
     file = routing_from_doc(body["doc"])
     found = judge_router(file, room.generations.plugins)
-    return {"problems": [[d.key, d.message] for d in found if d.severity == "error"]}
+    return {"problems": [[d.key, d.message] for d in found]}
 
 
 def explain_route(room: Room, body: Body) -> Body:
@@ -39,13 +39,15 @@ def explain_route(room: Room, body: Body) -> Body:
         raise PeerRefused(fault.code, fault.message) from fault
 
 
-def connect_program(room: Room, name: str, sock: socket.socket) -> None:
-    """`router` {name} with a channel: a router that is a program of its own has been started."""
-    router: object = room.generations.plugins.routers.get(name)
-    if not isinstance(router, LineRouter):
+def connect_plug_in(room: Room, body: Body, sock: socket.socket) -> None:
+    """`plug_in` {kind, name} with a channel: a router's or scorer's process has been started."""
+    plugins = room.generations.plugins
+    known = plugins.routers if body["kind"] == "router" else plugins.scorers
+    found: object = known.get(body["name"])
+    if not isinstance(found, LinePlugIn):
         sock.close()
-        raise PeerRefused("not_found", f"no router {name!r} is a program")
-    router.connect(sock)
+        raise PeerRefused("not_found", f"no {body['kind']} {body['name']!r} is enabled")
+    found.connect(sock)
 
 
 ROUTING: Final[dict[str, Callable[[Room, Body], Body]]] = {

@@ -18,6 +18,7 @@ from netmgr.inference.route import InferenceRoute
 from netmgr.process.ipc import Answer, Body, Peer, PeerRefused
 from netmgr.process.tasks import TaskSet
 from netmgr.process.view import VIEW_OPS, View
+from netmgr.routing.plugins import Plugins
 from netmgr_proxy.dial import Dialer
 from netmgr_proxy.door import serve
 from netmgr_proxy.flows import SWEEP_S, Flows
@@ -27,15 +28,15 @@ from netmgr_proxy.inbox import keep_large_blocks_apart
 from netmgr_proxy.inference.urls import urls_of
 from netmgr_proxy.leaves import Leaves
 from netmgr_proxy.limits import parse_limits
+from netmgr_proxy.line_router import LineRouter, LineScorer
 from netmgr_proxy.metering import Metered
 from netmgr_proxy.peer import FindCaller, find_caller
-from netmgr_proxy.plugins import load_plugins
 from netmgr_proxy.probing import look, verify
 from netmgr_proxy.rations import Rations
 from netmgr_proxy.recorder import Recorder
 from netmgr_proxy.relay import Pipes
 from netmgr_proxy.room import Room
-from netmgr_proxy.route_questions import ROUTING, connect_program
+from netmgr_proxy.route_questions import ROUTING, connect_plug_in
 from netmgr_proxy.routes import Revoked, Routes
 from netmgr_proxy.routing.availability import Availability
 from netmgr_proxy.scanner import Scanner
@@ -96,10 +97,9 @@ class ProxyRole:
         self._routes.trust(settings["ca_roots"], self._shelf.load)
         self._reserve = os.eventfd(0)
         self._tally = Tally(fds["tally"], settings["index"])
-        self._generations.plugins = load_plugins(
-            settings.get("model_routers", ()),
-            settings.get("route_scorers", ()),
-            settings.get("router_programs", ()),
+        self._generations.plugins = Plugins(
+            {name: LineRouter(name) for name in settings.get("model_routers", ())},
+            {name: LineScorer(name) for name in settings.get("route_scorers", ())},
         )
         self._room = Room(
             daemon=daemon,
@@ -156,8 +156,8 @@ class ProxyRole:
         if what in ("dialer", "scan"):
             self._meet(what, socket.socket(fileno=fds[0]))
             return Answer()
-        if what == "router":
-            connect_program(self._opened, body["name"], socket.socket(fileno=fds[0]))
+        if what == "plug_in":
+            connect_plug_in(self._opened, body, socket.socket(fileno=fds[0]))
             return Answer()
         for fd in fds:
             os.close(fd)

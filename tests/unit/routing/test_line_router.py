@@ -12,10 +12,10 @@ import pytest
 
 from netmgr.routing.contract import Request
 from netmgr.routing.generation import Generation
-from netmgr.routing.plugins import Plugins, make_router
+from netmgr.routing.plugins import Plugins, judge_router, make_router
 from netmgr.routing.schema import routing_from_doc
-from netmgr_proxy.line_router import MAX_ANSWER, LineRouter
-from netmgr_proxy.plugins import ORDER_S, timer
+from netmgr_proxy.line_channel import MAX_ANSWER
+from netmgr_proxy.line_router import LineRouter
 
 DOC = {
     "version": 1,
@@ -57,7 +57,8 @@ def program() -> Iterator[Callable[[Answer], tuple[Generation, list[dict[str, An
         router = LineRouter("prog")
         router.connect(ours)
         file = routing_from_doc(DOC)
-        plugins = Plugins({"prog": router}, timed=timer(20 * ORDER_S))
+        plugins = Plugins({"prog": router})
+        assert judge_router(file, plugins) == []
         return Generation(file, 3, None, make_router(file, 3, plugins)), asked
 
     yield start

@@ -1,7 +1,11 @@
 """Plug-ins: what they may do is done, what they must not has no effect but a finding."""
 
+import socket
+import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +23,10 @@ from netmgr.routing.contract import (
 )
 from netmgr.routing.generation import Generation
 from netmgr.routing.guarded import FAULTS_IN_A_ROW, REST_CALLS
-from netmgr.routing.plugins import Plugins, make_router
+from netmgr.routing.plugins import Plugins, judge_router, make_router
 from netmgr.routing.schema import routing_from_doc
-from netmgr_proxy.plugins import ORDER_S, PREPARE_S, load_plugins, timer
+from netmgr_proxy.line_router import LineRouter, LineScorer
+from netmgr_proxy.plugin_host import load, serve
 
 EXAMPLE = Path(__file__).parents[3] / "examples/cheapest_router/src"
 
@@ -75,7 +80,7 @@ class Router:
 
 
 def plan(router: Router, tenant: str = "t", times: int = 1) -> list[Plan]:
-    plugins = Plugins({"mine": router}, timed=timer(ORDER_S), patient=timer(PREPARE_S))
+    plugins = Plugins({"mine": router})
     file = routing_from_doc(document())
     generation = Generation(file, 1, None, make_router(file, 1, plugins))
     ctx = generation.context(Request(tenant=tenant))
@@ -101,26 +106,6 @@ def test_of_one_endpoint_there_is_nothing_to_order() -> None:
     assert router.asked == 0
 
 
-def _raise(error: BaseException):
-    def act(ids):
-        raise error
-
-    return act
-
-
-def _spin(ids):
-    while True:
-        pass
-
-
-def _stubborn(ids):
-    while True:
-        try:
-            time.sleep(5)
-        except Exception:
-            continue
-
-
 class Liar(str):
     """A text that says it is another."""
 
@@ -133,12 +118,8 @@ class Liar(str):
         return hash("a")
 
 
-MISDEEDS = {
-    "raises": (_raise(RuntimeError("no")), "raised 'RuntimeError: no'"),
-    "dies": (_raise(SystemExit(3)), "raised SystemExit"),
-    "sleeps": (lambda ids: time.sleep(5), "took too long"),
-    "spins": (_spin, "took too long"),
-    "is stubborn": (_stubborn, "took too long"),
+WRONG = {
+    "raises": (lambda ids: 1 / 0, "raised 'ZeroDivisionError"),
     "adds": (lambda ids: [*ids, "b"], "added an id that is not permitted"),
     "invents": (lambda ids: ["https://evil.test"], "added an id that is not permitted"),
     "repeats": (lambda ids: [ids[0], *ids], "repeated an id"),
@@ -152,20 +133,107 @@ MISDEEDS = {
 }
 
 
-@pytest.mark.parametrize("name", MISDEEDS)
-def test_misbehaviour_gives_the_default_order_and_a_finding(name: str) -> None:
-    act, finding = MISDEEDS[name]
-    begun = time.monotonic()
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_answer_gives_the_default_order_and_a_finding(name: str) -> None:
+    act, finding = WRONG[name]
     (found,) = plan(Router(act))
     assert found.endpoints == ("a", "c")
     assert len(found.findings) == 1
     assert finding in found.findings[0]
     assert "default order" in found.findings[0]
-    assert time.monotonic() - begun < 2
+
+
+# -- in a process of its own, as netmgr runs them -----------------------------------------------
+
+HOST = """
+import os, signal, sys, time
+from netmgr_proxy.plugin_host import serve
+
+class Router:
+    def validate(self, config, endpoints): return []
+    def prepare(self, snapshot): {prepare}
+    def observe(self, outcome): pass
+    def order(self, ctx, permitted):
+        ids = [each.id for each in permitted]
+        {order}
+
+out = os.fdopen(os.dup(1), "wb", buffering=0)
+serve(Router(), sys.stdin.buffer, out.write)
+"""
+LOSSES = {
+    "raises": ("raise RuntimeError('no')", "RuntimeError: no"),
+    "exits": ("sys.exit(3)", "its program has ended"),
+    "dies": ("os.kill(os.getpid(), signal.SIGKILL)", "its program has ended"),
+    "sleeps": ("time.sleep(5)", "took too long"),
+    "spins": ("while True: pass", "took too long"),
+    "spins in C": ("return sum(range(10**12))", "took too long"),
+    "adds": ("return [*ids, 'b']", "added an id that is not permitted"),
+    "repeats": ("return ids * 2", "repeated an id"),
+    "drops all": ("return []", "dropped every endpoint"),
+    "returns what is no JSON": ("return [object()]", "TypeError"),
+    "returns a generator": ("return (each for each in ids)", "answered generator, not a list"),
+}
+
+
+@pytest.fixture
+def hosted() -> Iterator[Callable[..., LineRouter]]:
+    """Starts a plug-in's process."""
+    started: list[subprocess.Popen[bytes]] = []
+    opened: list[socket.socket] = []
+
+    def start(order: str, prepare: str = "pass") -> LineRouter:
+        ours, theirs = socket.socketpair()
+        code = HOST.format(order=order, prepare=prepare)
+        command = [sys.executable, "-I", "-c", code]
+        with theirs:
+            started.append(subprocess.Popen(command, stdin=theirs, stdout=theirs))
+        router = LineRouter("mine")
+        router.connect(ours)
+        opened.append(ours)
+        return router
+
+    yield start
+    for sock in opened:
+        sock.close()
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def ready(router: LineRouter, monkeypatch: pytest.MonkeyPatch) -> Generation:
+    """Its generation, once the process answers: an interpreter takes its time."""
+    file, plugins = routing_from_doc(document()), Plugins({"mine": router})
+    monkeypatch.setattr("netmgr_proxy.line_router.VALIDATE_S", 20.0)
+    assert judge_router(file, plugins) == []
+    return Generation(file, 1, None, make_router(file, 1, plugins))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_misbehaviour_gives_the_default_order_and_a_finding(
+    hosted: Callable[..., LineRouter], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    act, finding = LOSSES[name]
+    generation = ready(hosted(act), monkeypatch)
+    patience = 0.05 if finding == "took too long" else 5.0  # a test machine may be busy
+    monkeypatch.setattr("netmgr_proxy.line_router.ANSWER_S", patience)
+    begun = time.monotonic()
+    found = generation.decide(generation.context(Request(tenant="t")))
+    assert time.monotonic() - begun < 5
+    assert found.endpoints == ("a", "c")
+    assert len(found.findings) == 1
+    assert finding in found.findings[0]
+
+
+def test_one_that_cannot_prepare_is_told_of(hosted, monkeypatch) -> None:
+    """It has not said so at once, but it does when it is asked."""
+    generation = ready(hosted("return ids[::-1]", "self.ids = snapshot.nothing"), monkeypatch)
+    monkeypatch.setattr("netmgr_proxy.line_router.ANSWER_S", 5.0)
+    (finding,) = generation.decide(generation.context(Request(tenant="t"))).findings
+    assert "AttributeError" in finding
 
 
 def test_who_fails_often_is_asked_less_often() -> None:
-    router = Router(_raise(ValueError("x")))
+    router = Router(lambda ids: 1 / 0)
     plans = plan(router, times=FAULTS_IN_A_ROW + REST_CALLS + 1)
     assert router.asked == FAULTS_IN_A_ROW + 1
     assert f"next {REST_CALLS} decisions" in plans[FAULTS_IN_A_ROW - 1].findings[0]
@@ -210,11 +278,23 @@ def test_weights_order_by_their_sum() -> None:
 
 
 @pytest.fixture
-def example(monkeypatch: pytest.MonkeyPatch) -> Plugins:
+def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[Plugins]:
+    """The example's plug-ins, asked as they are, but in threads."""
     monkeypatch.syspath_prepend(str(EXAMPLE))
+    monkeypatch.setattr("netmgr_proxy.line_router.ANSWER_S", 5.0)
     import netmgr_cheapest_router as package
 
-    yield Plugins({"cheapest": package.CheapestRouter()}, {"local": package.LocalScorer()})
+    router, scorer = LineRouter("cheapest"), LineScorer("local")
+    opened = []
+    for asked, made in ((router, package.CheapestRouter()), (scorer, package.LocalScorer())):
+        ours, theirs = socket.socketpair()
+        opened += [ours, theirs]
+        lines = theirs.makefile("rb")
+        threading.Thread(target=serve, args=(made, lines, theirs.sendall), daemon=True).start()
+        asked.connect(ours)
+    yield Plugins({"cheapest": router}, {"local": scorer})
+    for sock in opened:
+        sock.close()
     del sys.modules["netmgr_cheapest_router"]
 
 
@@ -237,14 +317,13 @@ def test_the_example_scorer(example: Plugins) -> None:
 
 
 def test_the_example_router_judges_its_config(example: Plugins) -> None:
-    with pytest.raises(PolicyError, match="expected a whole number"):
-        make_router(
-            routing_from_doc(document({"name": "cheapest", "config": {"busy": "many"}})), 1, example
-        )
+    doc = document({"name": "cheapest", "config": {"busy": "many"}})
+    (problem,) = judge_router(routing_from_doc(doc), example)
+    assert "expected a whole number" in problem.message
 
 
-def test_what_is_not_installed_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
-    found = load_plugins(["no-such"], ["no-such-scorer"])
-    assert not found.routers
-    assert not found.scorers
-    assert "no-such is not installed" in caplog.text
+def test_what_is_not_installed_cannot_be_loaded() -> None:
+    with pytest.raises(LookupError, match="is not installed: no entry point"):
+        load("router", "no-such")
+    with pytest.raises(LookupError):
+        load("scorer", "no-such")
