@@ -66,7 +66,14 @@ class Images:
 
     def is_unchanged(self, process: Process) -> bool:
         """Whether a process and its ancestors still run what they ran."""
-        return all(self._look(each.pid) == (each.exe, each.content) for each in process.chain)
+        return all(map(self._runs_as_before, process.chain))
+
+    def _runs_as_before(self, seen: Ancestor) -> bool:
+        path = f"{self._root}/{seen.pid}/exe"
+        try:
+            return os.readlink(path) == seen.exe and _is_content(os.stat(path), seen.content)
+        except OSError:
+            return False
 
     def _ancestor(self, pid: int, image: _Image, entry: _Entry | None, wants: Wants) -> Ancestor:
         exe, content = image
@@ -175,6 +182,17 @@ def _content(path: str) -> Content | None:
     except OSError:
         return None
     return _content_of(found)
+
+
+def _is_content(found: os.stat_result, content: Content | None) -> bool:
+    """As `_content_of(found) == content`, without making one for every connection."""
+    return content is not None and (
+        found.st_ino == content.inode
+        and found.st_ctime_ns == content.changed_ns
+        and found.st_mtime_ns == content.modified_ns
+        and found.st_size == content.size
+        and found.st_dev == content.dev
+    )
 
 
 def _content_of(found: os.stat_result) -> Content:

@@ -177,8 +177,11 @@ class NetlinkSocket:
                 errors[place] = -_ERROR.unpack_from(payload)[0]
         return [number or 0 for number in errors]
 
-    def ask(self, message: bytearray) -> memoryview:
+    def ask(self, message: bytearray, size: int = RECEIVE_SIZE) -> memoryview:
         """Send one message that is no dump and give the payload of its answer.
+
+        Args:
+            size: bytes that its answer never exceeds; to make room for more costs 20 us.
 
         Raises:
             OSError: the kernel answered with an error.
@@ -187,7 +190,7 @@ class NetlinkSocket:
         sequence = self._number(message, 0)
         self._sock.send(message)
         while True:
-            for kind, _, number, payload in iter_messages(self._receive()):
+            for kind, _, number, payload in iter_messages(self._receive(size)):
                 if number != sequence:
                     continue
                 if kind == NLMSG_ERROR:
@@ -228,9 +231,9 @@ class NetlinkSocket:
         HEAD.pack_into(message, 0, length, kind, old | flags, self._sequence, 0)
         return self._sequence
 
-    def _receive(self) -> bytes:
+    def _receive(self, size: int = RECEIVE_SIZE) -> bytes:
         try:
-            return self._sock.recv(RECEIVE_SIZE)
+            return self._sock.recv(size)
         except BlockingIOError as silence:
             raise TimeoutError(f"the kernel did not answer within {DEADLINE_S} s") from silence
 

@@ -74,6 +74,12 @@ class Population:
             return False
         return (found.st_dev, found.st_ino) == (netns.dev, netns.inode)
 
+    def ended(self, netns: NetnsId, pid: int) -> None:
+        """A process has ended: a later one of its number is found as any new one."""
+        known = self._known.get(netns)
+        if known is not None:
+            known.pids = tuple(each for each in known.pids if each != pid)
+
     def close(self) -> None:
         """Close what is kept open."""
         for fd in (self._loadavg, self._stat):

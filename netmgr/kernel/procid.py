@@ -10,14 +10,15 @@ means "unknown", which a policy that names binaries denies.
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from netmgr.kernel.facts import NO_WANTS, NetnsId, Owners, Process, Wants
 from netmgr.kernel.images import Images
 from netmgr.kernel.population import Population
+from netmgr.kernel.sleepers import Sleepers
 
 # A connection waits for this. 500 processes with ten descriptors each take 25 ms; a sandbox that
 # has so many that it takes longer is told apart no more, and holds up the others no longer.
@@ -31,6 +32,8 @@ class _Last:
 
     processes: tuple[Process, ...]
     wants: Wants
+    numbers: dict[int, int] = field(default_factory=dict)
+    """By process: the descriptor that it was."""
 
 
 class ProcessTable:
@@ -43,6 +46,7 @@ class ProcessTable:
         self._clock = clock
         self._population = Population(self._root)
         self._images = Images(self._root)
+        self._sleepers = Sleepers(self._root)
         self._last: OrderedDict[NetnsId, _Last] = OrderedDict()
 
     def owners(self, netns: NetnsId, inode: int, uid: int, wants: Wants = NO_WANTS) -> Owners:
@@ -71,6 +75,7 @@ class ProcessTable:
     def close(self) -> None:
         """Close what is kept open."""
         self._population.close()
+        self._sleepers.close()
 
     def _holders(self, netns: NetnsId, wanted: str) -> tuple[list[int], bool]:
         """(those that hold it, whether all were looked at), newest first."""
@@ -78,13 +83,49 @@ class ProcessTable:
         pids = self._population.of(netns)
         last = self._last.get(netns)
         first = [each.pid for each in last.processes if each.pid in pids] if last else []
-        found = []
+        found, complete = [], True
         for pid in (*first, *(pid for pid in pids if pid not in first)):
-            if self._holds(pid, wanted) and self._population.is_in(pid, netns):
+            numbers = last.numbers if last is not None and pid in first else None
+            if self._has(pid, wanted, netns, numbers) and self._population.is_in(pid, netns):
                 found.append(pid)
             if self._clock() > deadline:
-                return sorted(found, reverse=True), False
-        return sorted(found, reverse=True), True
+                complete = False
+                break
+        return sorted(found, reverse=True), complete
+
+    def _has(self, pid: int, wanted: str, netns: NetnsId, numbers: dict[int, int] | None) -> bool:
+        """Whether a process holds a socket.
+
+        Args:
+            numbers: None for one that held none lately; those sleep, mostly.
+        """
+        try:
+            if numbers is None:
+                return wanted in self._sleepers.held(pid, self._held)
+            return self._holds_again(pid, wanted, numbers)
+        except FileNotFoundError:
+            self._population.ended(netns, pid)
+        except OSError:  # it may not be looked at
+            pass
+        return False
+
+    def _holds_again(self, pid: int, wanted: str, numbers: dict[int, int]) -> bool:
+        """Looks first where it had the last one, and next to it: who connects time after time
+        closes one before, or collects them."""
+        directory = f"{self._root}/{pid}/fd"
+        before = numbers.get(pid, 0)
+        for number in (before, before + 1):
+            try:
+                if os.readlink(f"{directory}/{number}") == wanted:
+                    numbers[pid] = number
+                    return True
+            except OSError:  # not open
+                continue
+        for name, target in self._descriptors(pid):
+            if target == wanted:
+                numbers[pid] = int(name)
+                return True
+        return False
 
     def _is_as_last(self, last: _Last, holders: list[int], wants: Wants) -> bool:
         # What an interpreter runs is read anew: it may have been started again under its number.
@@ -92,20 +133,23 @@ class ProcessTable:
             return False
         return all(map(self._images.is_unchanged, last.processes))
 
-    def _holds(self, pid: int, wanted: str) -> bool:
+    def _held(self, pid: int) -> Iterator[str]:
+        return (target for _, target in self._descriptors(pid))
+
+    def _descriptors(self, pid: int) -> Iterator[tuple[str, str]]:
+        """(number, what it is) as /proc names it. What was opened last comes first, mostly: it has
+        the highest number.
+
+        Raises:
+            OSError: it has ended, or may not be looked at.
+        """
         directory = f"{self._root}/{pid}/fd"
-        try:
-            names = os.listdir(directory)
-        except OSError:
-            return False
-        readlink = os.readlink
-        for name in reversed(names):  # what was opened last has the highest number, mostly
+        for name in reversed(os.listdir(directory)):
             try:
-                if readlink(f"{directory}/{name}") == wanted:
-                    return True
+                target = os.readlink(f"{directory}/{name}")
             except OSError:  # closed meanwhile
                 continue
-        return False
+            yield name, target
 
     def _remember(self, netns: NetnsId, last: _Last) -> None:
         self._last[netns] = last

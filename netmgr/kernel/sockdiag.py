@@ -26,11 +26,12 @@ _BYTECODE: Final = 1  # INET_DIAG_REQ_BYTECODE
 _REQUEST: Final = struct.Struct("=BBBxI")  # family, protocol, extensions, states
 _IDENTITY: Final = struct.Struct("!HH16s16s")  # ports and addresses, big-endian
 _TAIL: Final = struct.Struct("=III")  # interface, cookie
-_ANY_COOKIE: Final = 0xFFFF_FFFF  # INET_DIAG_NOCOOKIE
+_ANY_TAIL: Final = _TAIL.pack(0, 0xFFFF_FFFF, 0xFFFF_FFFF)  # INET_DIAG_NOCOOKIE
 _ANSWER: Final = struct.Struct("=BBBB")  # family, state, timer, retransmits
 _OWNER: Final = struct.Struct("=IIIII")  # expires, rqueue, wqueue, uid, inode
 _IDENTITY_SIZE: Final = _IDENTITY.size + _TAIL.size
 _ANSWER_SIZE: Final = _ANSWER.size + _IDENTITY_SIZE + _OWNER.size
+_MAX_ANSWER: Final = 8192  # bytes; one socket takes a few hundred, as no extension is asked for
 
 _OPERATION: Final = struct.Struct("=BBH")  # code, yes, no
 _CONDITION: Final = struct.Struct("=BBxxi")  # family, prefix length, port (-1 for any)
@@ -50,6 +51,9 @@ _NOT_LISTENING: Final = _ALL & ~(1 << _LISTEN)
 
 DESTROY_ROUNDS: Final = 5  # a flow may open while the first dump is worked off; then none can
 _PROTOCOLS: Final = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
+_QUESTIONS: Final = {
+    name: _REQUEST.pack(socket.AF_INET, number, 0, _ALL) for name, number in _PROTOCOLS.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +96,11 @@ class SockDiag:
         Raises:
             HostFailed: the kernel refused for another reason than absence.
         """
-        identity = _IDENTITY.pack(
-            flow.sport, flow.dport, _pad(flow.address), _pad(flow.ip)
-        ) + _TAIL.pack(0, _ANY_COOKIE, _ANY_COOKIE)
-        request = _REQUEST.pack(socket.AF_INET, _PROTOCOLS[flow.protocol], 0, _ALL) + identity
+        request = _QUESTIONS[flow.protocol] + (
+            _IDENTITY.pack(flow.sport, flow.dport, flow.address.packed, flow.ip.packed) + _ANY_TAIL
+        )
         try:
-            reply = self._netlink.ask(pack_message(_BY_FAMILY, 0, request))
+            reply = self._netlink.ask(pack_message(_BY_FAMILY, 0, request), _MAX_ANSWER)
         except FileNotFoundError:
             return None
         except OSError as refusal:
@@ -157,10 +160,6 @@ class SockDiag:
         with kernel_errors("list sockets"):
             replies = self._netlink.dump(pack_message(_BY_FAMILY, 0, request))
         return map(_parse, replies)
-
-
-def _pad(address: IPv4Address) -> bytes:
-    return address.packed + bytes(12)
 
 
 def _bytecode(remote: IPv4Address) -> bytes:

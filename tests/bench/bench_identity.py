@@ -170,11 +170,12 @@ def main() -> None:
         stack.enter_context(crowd(options.inside, "ip", "netns", "exec", where.path.name))
         time.sleep(0.5)
         results = measure(where, options.rounds)
-    print(f"| {options.processes} processes, {options.inside + 1} inside | median us | 90 % us |")
-    print("|---|---:|---:|")
+    crowds = f"{options.processes} processes, {options.inside + 1} inside"
+    print(f"| {crowds} | 10 % us | median us | 90 % us |")
+    print("|---|---:|---:|---:|")
     for what, values in results.items():
-        tenth = statistics.quantiles(values, n=10)[-1]
-        print(f"| {what} | {statistics.median(values):.0f} | {tenth:.0f} |")
+        tenths = statistics.quantiles(values, n=10)
+        print(f"| {what} | {tenths[0]:.0f} | {tenths[4]:.0f} | {tenths[-1]:.0f} |")
 
 
 if __name__ == "__main__":
