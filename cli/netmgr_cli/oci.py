@@ -55,6 +55,12 @@ def hook(session: Session, words: tuple[str, ...]) -> int:
     return shim_hook.main([*_socket(session), *words])
 
 
+selectable_option = click.option(
+    "--selectable", "selectable", metavar="KIND=VALUE", multiple=True,
+    help="Let annotations choose it: policy=NAME, tenant=T, label=KEY; VALUE * is any.",
+)  # fmt: skip
+
+
 @oci.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
@@ -64,6 +70,7 @@ def hook(session: Session, words: tuple[str, ...]) -> int:
 @click.option("--tenant", metavar="T", help="Whom decisions are counted for.")
 @click.option("--label", "labels", metavar="K=V", multiple=True, help="A label to keep.")
 @click.option("--policies", metavar="DIR", help="Where policies with names are.")
+@selectable_option
 @speaks
 def wrap(session: Session, bundle: Path, container: str | None, **given: object) -> None:
     """Give the container of BUNDLE its sandbox, and write that into BUNDLE/config.json.
@@ -80,6 +87,7 @@ def wrap(session: Session, bundle: Path, container: str | None, **given: object)
     words = shim_words.Words()
     words.socket = session.path
     words.labels = parse_pairs(given["labels"], "--label")  # type: ignore[arg-type]
+    _offer(words, given["selectable"])  # type: ignore[arg-type]
     for key in ("policy", "tenant", "policies"):
         if given[key] is not None:
             setattr(words, key, given[key])
@@ -100,6 +108,7 @@ def wrap(session: Session, bundle: Path, container: str | None, **given: object)
 @click.option("--runtime", metavar="PATH", help="The real runtime.  [default: runc, else crun]")
 @click.option("--policy", metavar="P", help="Bind this runtime to a policy.")
 @click.option("--policies", metavar="DIR", help="Where policies with names are.")
+@selectable_option
 @click.option(
     "--python",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -108,15 +117,24 @@ def wrap(session: Session, bundle: Path, container: str | None, **given: object)
     help="Interpreter of the programs.",
 )
 @speaks
-def install(session: Session, directory: Path, python: Path, **given: str | None) -> None:
+def install(
+    session: Session,
+    directory: Path,
+    python: Path,
+    selectable: tuple[str, ...],
+    **given: str | None,
+) -> None:
     """Write `netmgr-runc` and `netmgr-hook` into DIRECTORY.
+
+    Annotations come from images, too, so they choose nothing that is not selectable.
 
     \b
     Examples:
-      sudo netmgr oci install
+      sudo netmgr oci install --selectable policy=agent
       sudo netmgr oci install --runtime /usr/bin/crun /opt/bin
     """
     words = shim_words.Words()
+    _offer(words, selectable)
     words.socket, words.policy, words.runtime = session.path, given["policy"], given["runtime"]
     words.policies = given["policies"] or words.policies
     try:
@@ -183,6 +201,15 @@ def gc(session: Session, older_than: float, output: Format) -> None:
     screen.show(
         {"removed": removed}, [render.Grid(("REMOVED",), rows, "nothing to remove")], output
     )
+
+
+def _offer(words: shim_words.Words, selectable: tuple[str, ...]) -> None:
+    try:
+        for word in selectable:
+            kind, _, value = word.partition("=")
+            shim_words.offer(words, kind, value)
+    except shim_words.Refused as refusal:
+        raise BadInput(f"--{refusal}") from refusal
 
 
 def _socket(session: Session) -> list[str]:

@@ -11,7 +11,7 @@ from netmgr_cli.shim.oci.command import VALUES, parse_command
 from netmgr_cli.shim.oci.container import parse_object
 from netmgr_cli.shim.oci.dress import merged_hosts, missing_authorities
 from netmgr_cli.shim.oci.edit import Change, edit, env_of, unedited
-from netmgr_cli.shim.oci.words import Refused, Words, take_words, wish_of
+from netmgr_cli.shim.oci.words import SELECTABLE, Refused, Words, take_words, wish_of
 
 TEXT = st.text(max_size=30)
 OPTION = st.sampled_from(
@@ -45,7 +45,12 @@ def test_our_words_never_reach_the_real_runtime(words: list[str]) -> None:
 @given(st.dictionaries(st.one_of(KEY, TEXT), st.one_of(TEXT, st.none(), st.integers()), max_size=5))
 def test_annotations_are_read_or_refused(annotations: dict[str, Any]) -> None:
     try:
-        wish = wish_of(Words(), annotations)
+        assert wish_of(Words(), annotations).policy in (None, "default")
+    except Refused:
+        pass
+    words, _ = take_words([f"--netmgr-selectable={kind}=*" for kind in SELECTABLE])
+    try:
+        wish = wish_of(words, annotations)
     except Refused:
         return
     assert wish.policy is None or "/" not in wish.policy

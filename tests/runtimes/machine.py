@@ -3,7 +3,8 @@
 of the real machine's is touched. Knows nothing of any engine.
 
 One mount namespace, held by a process. /run/netns stays shared with the outside: the daemon sees
-what engines pin there, as on any host.
+what engines pin there, as on any host. With NETMGR_TEST_ROOT the machine has another system's
+files (`make test-newer`), below an overlay; the interpreter and the tests are the host's.
 """
 
 import os
@@ -24,13 +25,35 @@ SETUP_S: Final = 20.0
 REAPER: Final = Path(__file__).with_name("reaper.py")
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+# A tree of another Debian, made by packaging/newer.sh; None: this one's.
+NEWER: Final = os.environ.get("NETMGR_TEST_ROOT")
+_SHARED: Final = ("/tmp", "/root", str(Path(__file__).parents[2]), sys.base_prefix, sys.prefix)
+
 # Every mount but /run/netns becomes private, then the private directories go over the machine's.
+# crun takes cgroups of version 1 or 2, and no machine that shows both.
 _SETUP: Final = r"""
 set -e
 findmnt -rno TARGET | while read -r place; do
   case $place in /run/netns*) ;; *) mount --make-private "$place" 2>/dev/null || : ;; esac
 done
+if mountpoint -q /sys/fs/cgroup/unified; then umount -l /sys/fs/cgroup/unified; fi
 mount --bind /run/netns "$OWN/netns"
+if [ -n "$NEWER" ]; then
+  mkdir "$OWN/upper" "$OWN/work" "$OWN/root"
+  layers=lowerdir=$NEWER,upperdir=$OWN/upper,workdir=$OWN/work
+  mount -t overlay -o "$layers" none "$OWN/root"
+  for place in /proc /dev /sys; do mount --rbind $place "$OWN/root$place"; done
+  for place in $SHARED; do
+    mkdir -p "$OWN/root$place"
+    mount --bind "$place" "$OWN/root$place"
+  done
+  cd "$OWN/root"
+  mkdir -p .before
+  pivot_root . .before
+  cd /
+  mount --make-rprivate /.before  # or the shared /run/netns would be emptied, too
+  umount -l /.before
+fi
 for place in etc opt run usr/local/bin var/lib; do mount --bind "$OWN/$place" "/$place"; done
 mount --bind "$OWN/netns" /run/netns
 mount --bind "$DAEMON" /run/netmgr
@@ -51,7 +74,8 @@ class Machine:
         for place in ("opt/cni/bin", "run/netns", "run/netmgr", "run/lock", "var/lib", "netns"):
             (self.own / place).mkdir(parents=True)
         (self.own / "usr/local/bin").mkdir(parents=True)
-        subprocess.run(["cp", "-a", "/etc", self.own / "etc"], check=True, timeout=SETUP_S)
+        etc = f"{NEWER or ''}/etc"
+        subprocess.run(["cp", "-a", etc, self.own / "etc"], check=True, timeout=SETUP_S)
         for place in ("etc/cni", "etc/containers", "etc/containerd"):
             shutil.rmtree(self.own / place, ignore_errors=True)
         for place in ("etc/cni/net.d", "etc/containers", "etc/netmgr/policies"):
@@ -62,7 +86,8 @@ class Machine:
         daemon = str(self.world.netmgrd.run_dir)
         self._holder = subprocess.Popen(
             self.world.host.command(*words),
-            env=self.env | {"OWN": str(self.own), "DAEMON": daemon},
+            env=self.env | {"OWN": str(self.own), "DAEMON": daemon}
+            | {"NEWER": NEWER or "", "SHARED": " ".join(dict.fromkeys(_SHARED))},
             stdin=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + SETUP_S

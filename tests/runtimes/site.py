@@ -20,6 +20,8 @@ INSIDE: Final = str(Path(__file__).with_name("inside.py"))
 PROGRAMS: Final = tuple(
     dict.fromkeys(("/usr", "/lib", "/lib64", sys.base_prefix, sys.prefix, str(ROOT / "tests")))
 )
+# What its containers may choose: `absent` is no policy, and not refused for being chosen.
+SELECTABLE: Final = ("policy=agent", "policy=absent", "tenant=*", "label=*")
 GONE_S: Final = 10.0  # an engine cleans up after it has answered
 POLICY: Final = """\
 version: 1
@@ -40,7 +42,8 @@ class Site:
         internet.https("api.example.com", fixed(b"hello from outside\n"))
         internet.model("api.openai.com")
         machine.write("etc/netmgr/policies/agent.yaml", POLICY)
-        machine.must("netmgr", "oci", "install", "--runtime", "/usr/sbin/runc")
+        lets = [word for one in SELECTABLE for word in ("--selectable", one)]
+        machine.must("netmgr", "oci", "install", "--runtime", "/usr/sbin/runc", *lets)
         provider = ["--name", "p", "--type", "openai", "--credential", "OPENAI_API_KEY=sk-secret"]
         machine.must("netmgr", "provider", "create", *provider)
         machine.must("netmgr", "inference", "set", "--provider", "p", "--model", "gpt-4o")

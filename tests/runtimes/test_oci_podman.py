@@ -91,6 +91,27 @@ def test_what_has_no_sandbox_is_not_created(
     assert told in done.stderr
 
 
+def test_an_image_chooses_nothing(site: Site, podman: Podman) -> None:
+    """podman gives a container the annotations of its image's manifest, an OCI one at least."""
+    site.machine.write("etc/netmgr/policies/open.yaml", "version: 1\nnetwork_policies: {}\n")
+    chooses = ("--format", "oci", "--annotation", "netmgr.policy=open")
+    site.machine.must(
+        *("podman", "build", "--quiet", *chooses, "--tag", "localhost/chooser", "-"),
+        input=f"FROM {IMAGE}\n",
+    )
+    done = run(podman, "localhost/chooser", "id")
+    assert done.returncode != 0
+    assert "may not choose it, since an image" in done.stderr
+    assert "--selectable policy=open" in done.stderr
+    bound = ("--runtime-flag", "netmgr-policy=agent")
+    words = ("podman", *OURS[:2], *bound, "run", "--rm", *OURS[2:], "localhost/chooser", "id")
+    assert "bound this runtime to 'agent'" in site.machine.run(*words).stderr
+    lets = ("--runtime-flag", "netmgr-selectable=policy=open")
+    words = ("podman", *OURS[:2], *lets, "run", "--rm", *OURS[2:], "localhost/chooser", "id")
+    assert "uid=0" in site.machine.must(*words)
+    podman.must("rmi", "localhost/chooser")
+
+
 @pytest.mark.parametrize(
     ("network", "told"),
     [

@@ -78,7 +78,7 @@ def bundles(site: Site) -> Iterator[Bundles]:
 def test_a_wrapped_bundle(site: Site, bundles: Bundles) -> None:
     bundle = bundles.make("box", *probe("sdk", "allowed", "denied"))
     for _ in range(2):  # twice is once
-        site.machine.must("netmgr", "oci", "wrap", str(bundle))
+        site.machine.must("netmgr", "oci", "wrap", str(bundle), "--selectable", "policy=agent")
         once = (bundle / "config.json").read_text()
     assert len(site.sandboxes()) == 1
     assert once.count("netmgr_cli.shim.oci.hook") == 1

@@ -25,7 +25,8 @@ def fuzz(data: bytes) -> None:
         shape = shape_of(config)
         held = json.dumps((config.get("process") or {}).get("capabilities") or {})
         assert shape.own_users or not any(f'"{power}"' in _held(held) for power in POWERS)
-        wish_of(Words(), config.get("annotations"))
+        wish = wish_of(Words(), config.get("annotations"))
+        assert (wish.policy, wish.tenant, wish.labels) in ((None, None, {}), ("default", None, {}))
         with suppress(Refused):
             root_of(config, "/bundle")
         change = Change()

@@ -1,7 +1,8 @@
 """Owns: what is asked for a container: by the operator in the runtime's own words
 (`--netmgr-policy=agent`), by whoever starts it in annotations (`netmgr.policy`). No I/O.
 
-The operator's words bind: an annotation may add to them, and may not say otherwise.
+The operator's words bind. An annotation says nothing else, and of its own only what the operator
+lets be selected: podman gives a container the annotations of its image's manifest, too.
 """
 
 from netmgr_cli.shim.policies import DIRECTORY, is_policy_name
@@ -30,9 +31,10 @@ class Words:
         policy: name or absolute path of a policy's file, or None.
         runtime: absolute path of the real runtime, or None: the first of RUNTIMES that is there.
         policies: directory of the policies that have names.
+        selectable: one of SELECTABLE -> what annotations may choose of it; `*` is everything.
     """
 
-    __slots__ = ("labels", "policies", "policy", "runtime", "socket", "tenant")
+    __slots__ = ("labels", "policies", "policy", "runtime", "selectable", "socket", "tenant")
 
     def __init__(self) -> None:
         self.policy: str | None = None
@@ -41,15 +43,25 @@ class Words:
         self.socket = DEFAULT_SOCKET
         self.runtime: str | None = None
         self.policies = DIRECTORY
+        self.selectable: dict[str, list[str]] = {}
+
+    def lets(self, kind: str, value: str) -> bool:
+        """Whether an annotation may choose a value."""
+        offered = self.selectable.get(kind, ())
+        return value in offered or "*" in offered
 
     def as_arguments(self) -> list[str]:
         """The same words for another command line of ours."""
         single = [(key, getattr(self, key)) for key in SINGLE]
         found = [f"{PREFIX}{key}={value}" for key, value in single if value is not None]
-        return found + [f"{PREFIX}label={key}={value}" for key, value in self.labels.items()]
+        found += [f"{PREFIX}label={key}={value}" for key, value in self.labels.items()]
+        offers = [(kind, value) for kind, every in self.selectable.items() for value in every]
+        return found + [f"{PREFIX}selectable={kind}={value}" for kind, value in offers]
 
 
 SINGLE = ("policy", "tenant", "socket", "runtime", "policies")
+PAIRS = ("label", "selectable")
+SELECTABLE = ("policy", "tenant", "label")  # of a label, the key
 
 
 def take_words(arguments: list[str]) -> tuple[Words, list[str]]:
@@ -67,16 +79,34 @@ def take_words(arguments: list[str]) -> tuple[Words, list[str]]:
         key, equals, value = argument[len(PREFIX) :].partition("=")
         if not equals or not value:
             raise Refused(f"{argument}: expected {PREFIX}KEY=VALUE")
-        if key == "label":
-            name, equals, text = value.partition("=")
-            if not equals:
-                raise Refused(f"{argument}: expected {PREFIX}label=KEY=VALUE")
-            words.labels[name] = text
+        if key in PAIRS:
+            _take_pair(words, key, value)
         elif key in SINGLE:
             setattr(words, key, value)
         else:
-            raise Refused(f"{argument}: expected one of {', '.join((*SINGLE, 'label'))}")
+            raise Refused(f"{argument}: expected one of {', '.join((*SINGLE, *PAIRS))}")
     return words, rest
+
+
+def _take_pair(words: Words, key: str, pair: str) -> None:
+    name, equals, value = pair.partition("=")
+    if not equals:
+        raise Refused(f"{PREFIX}{key}={pair}: expected {PREFIX}{key}=KEY=VALUE")
+    if key == "label":
+        words.labels[name] = value
+    else:
+        offer(words, name, value)
+
+
+def offer(words: Words, kind: str, value: str) -> None:
+    """Let annotations choose a value.
+
+    Raises:
+        Refused: a kind that nobody chooses, or no value.
+    """
+    if kind not in SELECTABLE or not value:
+        raise Refused(f"selectable {kind}={value}: expected {', '.join(SELECTABLE)} and a value")
+    words.selectable.setdefault(kind, []).append(value)
 
 
 class Wish:
@@ -84,38 +114,38 @@ class Wish:
 
     Attributes:
         policy: name or path; None where nobody named one.
-        chosen: who starts the container has named a policy, a tenant or a label.
     """
 
-    __slots__ = ("chosen", "labels", "policy", "tenant")
+    __slots__ = ("labels", "policy", "tenant")
 
     def __init__(self, policy: str | None, tenant: str | None, labels: dict[str, str]) -> None:
         self.policy = policy
         self.tenant = tenant
         self.labels = labels
-        self.chosen = False
 
 
 def wish_of(words: Words, annotations: object) -> Wish:
     """What the operator and the container's annotations come to.
 
     Raises:
-        Refused: an annotation that there is not, that cannot be meant, or that contradicts.
+        Refused: an annotation that there is not, that cannot be meant, that contradicts, or that
+            chooses what may not be chosen.
     """
     asked = _asked(annotations)
-    policy = _bound("policy", words.policy, asked.pop("policy", None))
+    policy, tenant = asked.pop("policy", None), asked.pop("tenant", None)
     wish = Wish(
-        policy, _bound("tenant", words.tenant, asked.pop("tenant", None)), dict(words.labels)
+        _settled(words, ("policy", policy), words.policy, policy),
+        _settled(words, ("tenant", tenant), words.tenant, tenant),
+        dict(words.labels),
     )
     for key, value in _labels(asked):
-        _bound(f"labels.{key}", wish.labels.get(key), value)
+        _settled(words, ("label", key), wish.labels.get(key), value)
         wish.labels[key] = value
     taken = [key for key in OURS if key in wish.labels]
     if taken:
         raise Refused(f"label {taken[0]!r} is netmgr's own")
     if len(wish.labels) > MAX_LABELS:
         raise Refused(f"{len(wish.labels)} labels: {MAX_LABELS} at most")
-    wish.chosen = bool(_asked(annotations))
     return wish
 
 
@@ -149,12 +179,27 @@ def _labels(asked: dict[str, str]) -> list[tuple[str, str]]:
     return found + [(name.partition(".")[2], value) for name, value in asked.items()]
 
 
-def _bound(what: str, operator: str | None, container: str | None) -> str | None:
-    """The operator's word, else the container's."""
-    if operator is None:
-        return container
-    if container not in (None, operator):
+def _settled(
+    words: Words, choice: tuple[str, str | None], operator: str | None, container: str | None
+) -> str | None:
+    """The operator's word, else the container's, where it may have one.
+
+    Args:
+        choice: what of SELECTABLE, and which of it.
+    """
+    kind, wanted = choice
+    if container is None or wanted is None or container == operator:
+        return operator
+    what = f"labels.{wanted}" if kind == "label" else kind
+    if operator is not None:
         raise Refused(
             f"annotation {what}={container!r}: the operator has bound this runtime to {operator!r}"
         )
-    return operator
+    if not words.lets(kind, wanted) and choice != ("policy", DEFAULT_POLICY):
+        raise Refused(
+            f"annotation {what}={container!r}: containers of this runtime may not choose it, since "
+            "an image can bring annotations of its own. To let them: netmgr oci install "
+            f"--selectable {kind}={wanted}; for one container: {PREFIX}selectable={kind}={wanted} "
+            "among the runtime's options"
+        )
+    return container
