@@ -8,7 +8,7 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test setup-vm vm run install uninstall purge check test unit netns bench fuzz fmt clean
+.PHONY: help setup setup-test setup-vm vm run install uninstall purge check test unit netns test-newer bench fuzz fmt clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -53,6 +53,9 @@ setup-vm: ## root: what the VM tests need: Vagrant, libvirt, QEMU
 vm: ## root: tests in machines of their own (Vagrant): the unit, reboot, disks, two hosts
 	@packaging/setup.sh vm
 	@vagrant/run-tests.sh --require $(ARGS)
+
+test-newer: setup-test ## root: the tests of container engines with Debian 13's engines
+	@packaging/newer.sh $(ARGS)
 
 bench: ## root: measurements beside their competitors; reports, never fails on a time
 	@packaging/setup.sh bench

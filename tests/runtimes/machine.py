@@ -47,6 +47,7 @@ if [ -n "$NEWER" ]; then
     mkdir -p "$OWN/root$place"
     mount --bind "$place" "$OWN/root$place"
   done
+  mount --bind "$OWN/netns" "$OWN/root$OWN/netns"
   cd "$OWN/root"
   mkdir -p .before
   pivot_root . .before
@@ -86,7 +87,8 @@ class Machine:
         daemon = str(self.world.netmgrd.run_dir)
         self._holder = subprocess.Popen(
             self.world.host.command(*words),
-            env=self.env | {"OWN": str(self.own), "DAEMON": daemon}
+            env=self.env
+            | {"OWN": str(self.own), "DAEMON": daemon}
             | {"NEWER": NEWER or "", "SHARED": " ".join(dict.fromkeys(_SHARED))},
             stdin=subprocess.DEVNULL,
         )

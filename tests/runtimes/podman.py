@@ -6,10 +6,11 @@ import subprocess
 from pathlib import Path
 from typing import Any, Final
 
-from runtimes.machine import Machine
+from runtimes.machine import NEWER, Machine
 
 TOOLS: Final = ("cat", "env", "id", "ip", "ls", "nc", "nslookup", "sh", "sleep", "touch", "wget")
 IMAGE: Final = "localhost/box"
+BACKEND: Final = "netavark" if NEWER else "cni"
 
 # What this kind of machine needs (no CAP_SYS_RESOURCE, cgroups v1): nothing of it is netmgr's.
 _CONTAINERS: Final = """\
@@ -36,7 +37,7 @@ graphroot = "/var/lib/containers/storage"
 class Podman:
     """Runs `podman ...` there. Made once per machine."""
 
-    def __init__(self, machine: Machine, backend: str = "cni", runtime: str = "runc") -> None:
+    def __init__(self, machine: Machine, backend: str = BACKEND, runtime: str = "runc") -> None:
         self.machine = machine
         machine.write("etc/containers/containers.conf", _CONTAINERS.format(**locals()))
         machine.write("etc/containers/storage.conf", _STORAGE)

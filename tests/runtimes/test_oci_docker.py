@@ -56,7 +56,7 @@ def test_a_runtime_is_bound_to_its_policy(site: Site, docker: Docker) -> None:
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (("--network", "host"), "is the host's network namespace"),
+        (("--network", "host"), "the host's network namespace"),
         (("--privileged",), "CAP_NET_ADMIN in the host's user namespace"),
         (("--cap-add", "SYS_ADMIN"), "CAP_SYS_ADMIN"),
         (("--pid", "host"), "--pid=host"),

@@ -4,7 +4,6 @@ import pytest
 
 from netmgr_cli.shim.oci.words import Refused, Words, take_words, wish_of
 
-
 ANY = ("policy=*", "tenant=*", "label=*")
 
 
@@ -14,10 +13,9 @@ def letting(*choices: str) -> Words:
 
 
 def test_our_words_are_taken_out_wherever_they_stand() -> None:
-    words, rest = take_words(
-        ["--netmgr-policy=a", "--root", "/r", "--netmgr-label=k=v=w", "create", "--netmgr-policy=b"]
-        + ["--netmgr-selectable=policy=a", "--netmgr-selectable=policy=b"]
-    )
+    line = "--netmgr-policy=a --root /r --netmgr-label=k=v=w create --netmgr-policy=b"
+    offers = "--netmgr-selectable=policy=a --netmgr-selectable=policy=b"
+    words, rest = take_words([*line.split(), *offers.split()])
     assert rest == ["--root", "/r", "create"]
     assert (words.policy, words.labels) == ("b", {"k": "v=w"})  # the last one counts
     assert words.selectable == {"policy": ["a", "b"]}  # these add up
