@@ -9,7 +9,6 @@ cd "$(dirname "$0")/.."
 
 readonly suite=trixie
 readonly tree=${NETMGR_NEWER_TREE:-$PWD/.cache/newer}
-readonly mirror=http://deb.debian.org/debian
 readonly packages=podman,netavark,aardvark-dns,crun,runc,containerd,containernetworking-plugins
 readonly more=docker.io,docker-cli,docker-buildx,busybox-static,ca-certificates,iproute2,procps,curl
 
@@ -21,7 +20,7 @@ command -v mmdebstrap >/dev/null || {
 if [ ! -e "$tree/.whole" ]; then
   rm -rf "$tree"
   mkdir -p "$(dirname "$tree")"
-  mmdebstrap --quiet --variant=minbase --include="$packages,$more" "$suite" "$tree" "$mirror"
+  mmdebstrap --quiet --variant=minbase --include="$packages,$more" "$suite" "$tree"
   touch "$tree/.whole"
 fi
 NETMGR_TEST_ROOT=$tree exec .venv/bin/pytest -q tests/runtimes "$@"
