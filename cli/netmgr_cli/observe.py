@@ -37,9 +37,10 @@ _COLOURS: Final = {"denied": "red", "failed": "yellow", "audited": "magenta", "a
 @click.option(
     "-o",
     "--output",
-    type=click.Choice(["table", "json", "yaml"]),
+    type=click.Choice(["table", "json", "yaml", "ocsf"]),
     default="table",
-    help="json: one object per line; yaml: one document each.  [default: table]",
+    help="json: one object per line; yaml: one document each; ocsf: OCSF 1.8 events, one per line."
+    "  [default: table]",
 )
 @speaks
 def observe(session: Session, follow: bool, output: str, **given: Any) -> None:
@@ -52,6 +53,7 @@ def observe(session: Session, follow: bool, output: str, **given: Any) -> None:
       netmgr observe -f --verdict denied
       netmgr observe --sandbox demo --since 15m
       netmgr observe --since 1d -o json | jq -r .destination.name | sort | uniq -c
+      netmgr observe -f -o ocsf >> /var/log/netmgr.ocsf.json
     """
     filters = {key: given[key] for key in ("sandbox", "verdict", "kind", "name")}
     filters["since"] = parse_since(given["since"], time.time()) if given["since"] else None
@@ -63,9 +65,20 @@ def observe(session: Session, follow: bool, output: str, **given: Any) -> None:
                 screen.show_line(record)
             elif output == "yaml":
                 screen.show_document(record)
+            elif output == "ocsf":
+                screen.show_line(_event_of(record))
             else:
                 for line in lines_of(record, colour=colour):
                     click.echo(line, color=colour)
+
+
+def _event_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    import socket
+
+    from netmgr import __version__
+    from netmgr_cli.ocsf import event_of
+
+    return event_of(record, product_version=__version__, host=socket.gethostname())
 
 
 def _records(

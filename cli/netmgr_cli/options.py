@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from netmgr.errors import BadInput
 
@@ -60,9 +61,12 @@ class Session:
 pass_session = click.make_pass_decorator(Session, ensure=True)
 
 
-def _keep_socket(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
-    if value:
-        ctx.ensure_object(Session).socket_path = value
+def _keep_socket(ctx: click.Context, option: click.Parameter, value: str | None) -> None:
+    """What stands on the command line, before or behind the command's name, beats the variable."""
+    session = ctx.ensure_object(Session)
+    told = ctx.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
+    if value and (told or session.socket_path is None):
+        session.socket_path = value
 
 
 # Accepted before and behind the command's name: nobody should have to remember which.

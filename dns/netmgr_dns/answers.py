@@ -1,14 +1,14 @@
 """Owns: the decision for one DNS query of one sandbox. Pure.
 
 Knows nothing of sockets, dnslib or the clock. The order is the contract: what is ours first
-(localhost, inference.local), then the policy; a name that no rule allows gets NXDOMAIN whatever
-its type, and nothing about it leaves the host.
+(localhost, inference.local, host.openshell.internal), then the policy; a name that no rule allows
+gets NXDOMAIN whatever its type, and nothing about it leaves the host.
 """
 
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
-from netmgr.model import INFERENCE_NAME, DnsName
+from netmgr.model import HOST_NAME, INFERENCE_NAME, DnsName
 from netmgr.policy.decision import Decision
 from netmgr.process.view import SandboxView
 from netmgr.reasons import Reason, Verdict
@@ -30,6 +30,8 @@ _LOCALHOST_PTR: Final = "1.0.0.127.in-addr.arpa"
 _REVERSE_V4: Final = ".in-addr.arpa"
 _REVERSE: Final = (_REVERSE_V4, ".ip6.arpa")
 _INFERENCE: Final = Decision(Verdict.ALLOWED, Reason.ALLOWED, message="inference.local is served")
+# The other name that /etc/hosts has. A name alone opens nothing: connecting takes an endpoint.
+_HOST: Final = Decision(Verdict.ALLOWED, Reason.ALLOWED, message=f"{HOST_NAME} is this host")
 
 
 def decide(query: Query, sandbox: SandboxView) -> Answer | NeedName:
@@ -69,9 +71,7 @@ def fail(rule: str | None, reason: Reason, message: str) -> Answer:
 
 
 def _forward(question: Question, name: DnsName, sandbox: SandboxView) -> Answer | NeedName:
-    decision = _INFERENCE
-    if name != INFERENCE_NAME:
-        decision = sandbox.policy.judge_name(name).decision
+    decision = _judge(name, sandbox)
     if not decision.permits:
         return deny(decision, sandbox.policy.hint)
     if question.qtype != QType.A:
@@ -83,6 +83,14 @@ def _forward(question: Question, name: DnsName, sandbox: SandboxView) -> Answer 
     return Answer(Rcode.NOERROR, ip=IPv4Address(address), decision=decision)
 
 
+def _judge(name: str, sandbox: SandboxView) -> Decision:
+    """Of the two fixed names, that they are; of every other, what the policy says."""
+    if name == INFERENCE_NAME:
+        return _INFERENCE
+    decision = sandbox.policy.judge_name(name).decision
+    return _HOST if name == HOST_NAME and not decision.permits else decision
+
+
 def _reverse(question: Question, name: DnsName, sandbox: SandboxView) -> Answer:
     if name == _LOCALHOST_PTR:
         return _pointer(question, LOCALHOST, None)
@@ -91,9 +99,7 @@ def _reverse(question: Question, name: DnsName, sandbox: SandboxView) -> Answer:
     if target is None:
         why = f"{name} stands for no address of this sandbox"
         return deny(_unlisted(why), sandbox.policy.hint)
-    decision = _INFERENCE
-    if target != INFERENCE_NAME:
-        decision = sandbox.policy.judge_name(target).decision
+    decision = _judge(target, sandbox)
     if not decision.permits:  # allowed before, no longer: its address is not taken back at once
         return deny(decision, sandbox.policy.hint)
     return _pointer(question, target, decision)

@@ -17,11 +17,14 @@ _AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,254})(?::([
 DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
 
-def check_authority(head: Head, target: Target, scheme: str) -> bytes:
+def check_authority(
+    head: Head, target: Target, scheme: str, *, default_port: int | None = None
+) -> bytes:
     """Compare Host, and the authority of an absolute target, with the connection's name.
 
     Args:
         scheme: `https` where TLS was ended here, else `http`.
+        default_port: what an authority without a port means; None: what the scheme says.
 
     Returns:
         the target in origin form (or `*`).
@@ -29,14 +32,15 @@ def check_authority(head: Head, target: Target, scheme: str) -> bytes:
     Raises:
         Refused: authority_mismatch, malformed_request or unsupported_protocol.
     """
+    port = DEFAULT_PORTS[scheme] if default_port is None else default_port
     if head.host is not None:
-        _check_one(head.host, target, scheme, "the Host field")
+        _check_one(head.host, target, port, "the Host field")
     absolute = split_absolute(head.target)
     if absolute is None:
         return _check_origin_form(head)
     if head.target.partition(b"://")[0].lower() != scheme.encode():
         raise _mismatch(f"the request target's scheme is not {scheme}")
-    _check_one(absolute[0], target, scheme, "the request target")
+    _check_one(absolute[0], target, port, "the request target")
     return absolute[1]
 
 
@@ -55,12 +59,12 @@ def _check_origin_form(head: Head) -> bytes:
     raise Refused(Refusal(Reason.MALFORMED_REQUEST, "the request target must begin with '/'"))
 
 
-def _check_one(authority: bytes, target: Target, scheme: str, where: str) -> None:
+def _check_one(authority: bytes, target: Target, default: int, where: str) -> None:
     match = _AUTHORITY.fullmatch(authority)
     if match is None:
         raise Refused(Refusal(Reason.MALFORMED_REQUEST, f"{where} holds no valid host"))
     host = match[1].decode("ascii").lower().removesuffix(".")
-    port = int(match[2]) if match[2] else DEFAULT_PORTS[scheme]
+    port = int(match[2]) if match[2] else default
     if host != (target.name or target.ip):
         raise _mismatch(f"{where} names {host}, the connection was made to {target}")
     if port != target.port:

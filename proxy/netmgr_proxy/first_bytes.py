@@ -84,7 +84,8 @@ def _judge_head(raw: bytes, target: Target, limits: Limits) -> Objection | None:
         why = f"the request names no host; it has to name {target.name}"
         return Objection(Refusal(Reason.AUTHORITY_MISMATCH, why), bodyless=bodyless)
     try:
-        check_authority(head, target, "http")
+        # Only the name has to be right here (contract): no rule looks at such a request's port.
+        check_authority(head, target, "http", default_port=target.port)
     except Refused as refused:
         return Objection(refused.refusal, bodyless=bodyless)
     return None

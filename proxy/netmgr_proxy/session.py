@@ -287,7 +287,8 @@ class HttpFlow:
         close = refusal.close or not exchange.keep_client or not self._body_is_small(exchange)
         fields, body = render_error(refusal, exchange.request_id)
         head = render_head(refusal.status, fields, len(body), close=close)
-        return await self._answer(exchange, head + body, close)
+        sent = head if exchange.head.method == "HEAD" else head + body
+        return await self._answer(exchange, sent, close)
 
     async def _answer(self, exchange: Exchange, answer: bytes, close: bool) -> bool:
         if close:

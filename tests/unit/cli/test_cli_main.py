@@ -101,6 +101,20 @@ def test_the_outer_socket_reaches_inner_commands(daemon: Any) -> None:
     assert main(["--socket", daemon.path, "sandbox", "list"]) == 0
 
 
+@pytest.mark.parametrize("behind", [False, True], ids=["before", "behind"])
+def test_what_is_said_beats_what_the_environment_says(
+    daemon: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behind: bool
+) -> None:
+    def status(socket: str) -> int:
+        words = ["--socket", socket]
+        return main(["status", *words] if behind else [*words, "status"])
+
+    monkeypatch.setenv("NETMGR_SOCKET", str(tmp_path / "no.sock"))
+    assert status(daemon.path) == 0
+    monkeypatch.setenv("NETMGR_SOCKET", daemon.path)
+    assert status(str(tmp_path / "no.sock")) == 5
+
+
 def test_interruption(netmgr: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt

@@ -1,5 +1,6 @@
 """Records: filters, one line each, and following over a restart of the daemon."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -54,6 +55,13 @@ def test_yaml_is_one_document_each(netmgr: Netmgr, daemon: Any) -> None:
     daemon.answers["GET /v1/records"] = [record(seq=1), record(seq=2)]
     documents = list(yaml.safe_load_all(netmgr("observe", "-o", "yaml").out))
     assert [document["seq"] for document in documents] == [1, 2]
+
+
+def test_ocsf_is_one_event_per_line(netmgr: Netmgr, daemon: Any) -> None:
+    daemon.answers["GET /v1/records"] = [record(seq=1), record(seq=2, kind="dns")]
+    events = [json.loads(line) for line in netmgr("observe", "-o", "ocsf").out.splitlines()]
+    assert [event["class_uid"] for event in events] == [4001, 4003]
+    assert all(event["metadata"]["version"] == "1.8.0" for event in events)
 
 
 @pytest.mark.parametrize(

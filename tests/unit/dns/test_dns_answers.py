@@ -79,7 +79,7 @@ def test_every_other_type_of_an_allowed_name_is_nodata(name: str, qtype: int) ->
         "x.inference.local",
         "inference.local.example.com",
         "api.example.com.corp.example",  # a search domain's junk
-        "host.openshell.internal",
+        "x.host.openshell.internal",
         "host.docker.internal",
         "wild.example",
         "printer.local",
@@ -105,11 +105,22 @@ def test_a_dot_inside_a_label_is_not_a_separator() -> None:
     assert outcome.rcode is Rcode.NXDOMAIN
 
 
-def test_the_host_is_a_name_only_where_the_policy_names_it() -> None:
+@pytest.mark.parametrize(
+    ("policy", "rule"), [(HOST_POLICY, "host.endpoints[0]"), (POLICY, None)], ids=["named", "not"]
+)
+def test_the_host_is_a_name_in_every_sandbox_as_in_its_hosts_file(
+    policy: str, rule: str | None
+) -> None:
     names = {"host.openshell.internal": "198.18.0.9"}
-    outcome = decide(query("host.openshell.internal"), sandbox(HOST_POLICY, names))
+    outcome = decide(query("host.openshell.internal"), sandbox(policy, names))
     assert isinstance(outcome, Answer)
     assert outcome.ip == IPv4Address("198.18.0.9")
+    assert outcome.decision is not None
+    assert outcome.decision.rule == rule
+
+
+def test_other_names_of_the_host_are_names_only_where_the_policy_names_them() -> None:
+    names = {"host.openshell.internal": "198.18.0.9"}
     other = decide(query("host.docker.internal"), sandbox(HOST_POLICY, names))
     assert isinstance(other, Answer)
     assert other.rcode is Rcode.NXDOMAIN

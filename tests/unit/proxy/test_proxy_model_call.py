@@ -188,6 +188,21 @@ def test_a_provider_that_does_not_answer_is_a_504_in_the_protocols_shape(tmp_pat
     run(story())
 
 
+def test_a_refused_head_request_has_no_body(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r)
+            reader, writer = await r.open("inference.local", 443, tls=True)
+            writer.write(b"HEAD /v1/models HTTP/1.1\r\nHost: inference.local\r\n\r\n")
+            head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 403 ")
+            assert b"content-length: " in head
+            assert body == b""
+            writer.close()
+
+    run(story())
+
+
 @pytest.mark.parametrize(
     ("request_bytes", "status", "code"),
     [

@@ -143,6 +143,7 @@ def test_another_server_name_gets_an_alert(
     [
         (b"GET / HTTP/1.1\r\nHost: evil.test\r\n\r\n", b"421"),
         (b"GET http://evil.test/ HTTP/1.1\r\nHost: plain.test\r\n\r\n", b"421"),
+        (b"GET / HTTP/1.1\r\nHost: plain.test:81\r\n\r\n", b"421"),
         (b"GET / HTTP/1.0\r\n\r\n", b"421"),
         (b"GET / HTTP/1.1\nHost: plain.test\n\n", b"400"),
         (b"get / HTTP/1.1\r\nHost: evil.test\r\n\r\n", b"421"),
@@ -174,6 +175,20 @@ def test_plain_http_with_the_name_passes_unchanged(tmp_path: Path) -> None:
                 await asyncio.sleep(0.02)
             assert await reader.readexactly(len(request)) == request
             assert origin.bytes == request
+            writer.close()
+
+    run(story())
+
+
+@pytest.mark.parametrize("host", [b"site.test", b"Site.Test.", b"site.test:443"])
+def test_on_another_port_the_name_alone_is_enough(tmp_path: Path, host: bytes) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            await r.origin("site.test", 443, echo)
+            request = b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"
+            reader, writer = await r.open("site.test", 443)
+            writer.write(request)
+            assert await reader.readexactly(len(request)) == request
             writer.close()
 
     run(story())
