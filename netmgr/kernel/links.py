@@ -8,6 +8,8 @@ ARP the 512th sandbox broke all of them (measured).
 """
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -78,6 +80,36 @@ def _read_own() -> tuple[rtnl.LinkFacts, ...]:
             return rtnl.get_links(sock)
         finally:
             sock.close()
+
+
+@dataclass(frozen=True, slots=True)
+class HubEnd:
+    """The hub's end of a sandbox's link.
+
+    Attributes:
+        link: None where there is none.
+        route: the sandbox's address leads to it.
+        neighbour: it has the sandbox's permanent neighbour entry.
+    """
+
+    lease: Lease
+    link: rtnl.LinkFacts | None
+    route: bool
+    neighbour: bool
+
+    def differences(self) -> tuple[str, ...]:
+        """What it lacks of what `HubLinks.up` gives it, in words."""
+        name, address = self.lease.link, self.lease.address
+        if self.link is None:
+            return (f"link {name} is not in the hub",)
+        found = list(_born_wrong(self.link))
+        if not self.link.up:
+            found.append(f"link {name} is down")
+        if not self.route:
+            found.append(f"the hub has no route {address}/32 over {name}")
+        if not self.neighbour:
+            found.append(f"the hub has no permanent neighbour {address} on {name}")
+        return tuple(found)
 
 
 class HubLinks:
@@ -164,16 +196,15 @@ class HubLinks:
                 ]
             )
         try:
-            self._wait_operational(link)
-            wrong = self.differences(lease)
+            wrong = self._read_back(lease, link).differences()
             if wrong:
                 raise HostFailed(f"link {lease.link} was removed again: {', '.join(wrong)}")
         except BaseException:
             self.detach(lease)
             raise
 
-    def _wait_operational(self, link: rtnl.LinkFacts) -> None:
-        """Wait until the sandbox's end takes packets.
+    def _read_back(self, lease: Lease, link: rtnl.LinkFacts) -> HubEnd:
+        """The hub's end, as soon as the sandbox's end takes packets.
 
         The end that comes up first gets its queue from a kernel worker, once the carrier is there;
         until then it drops what is sent, silently. A name server's first answer would be missing.
@@ -181,42 +212,31 @@ class HubLinks:
         Raises:
             HostFailed: it takes none within OPERATIONAL_S.
         """
+        if link.peer is None:
+            raise HostFailed(f"link {link.name} has no other end in another namespace")
         deadline = time.monotonic() + OPERATIONAL_S
         while True:
-            with kernel_errors(f"read the other end of {link.name}"):
-                inside = rtnl.get_peer(self._netlink, link)
+            with kernel_errors(f"read both ends of {link.name}"):
+                peer, *answers = self._netlink.ask_each(
+                    [rtnl.ask_peer(link.peer), *_questions(lease, link.index)]
+                )
+                inside, end = rtnl.read_link(peer), _read_end(lease, link.index, answers)
             if inside is not None and inside.operational:
-                return
+                return end
             if time.monotonic() > deadline:
                 raise HostFailed(
                     f"the sandbox's end of {link.name} takes no packets after {OPERATIONAL_S} s"
                 )
             time.sleep(POLL_S)
 
-    def differences(self, lease: Lease) -> tuple[str, ...]:
-        """What the hub's end lacks of what `up` gives it, in words."""
+    def look(self, lease: Lease) -> HubEnd:
+        """The hub's end as it stands."""
         link = self.find(lease.link)
         if link is None:
-            return (f"link {lease.link} is not in the hub",)
-        found = list(_born_wrong(link))
-        if not link.up:
-            found.append(f"link {lease.link} is down")
-        if not self.has_route(lease, link.index):
-            found.append(f"the hub has no route {lease.address}/32 over {lease.link}")
-        if not self.has_neighbour(lease, link.index):
-            found.append(f"the hub has no permanent neighbour {lease.address} on {lease.link}")
-        return tuple(found)
-
-    def has_route(self, lease: Lease, index: int) -> bool:
-        """Whether the sandbox's address leads to the link with that index."""
-        with kernel_errors(f"read the route of {lease.address}"):
-            return rtnl.get_route_link(self._netlink, lease.address) == index
-
-    def has_neighbour(self, lease: Lease, index: int) -> bool:
-        """Whether the link with that index has the sandbox's permanent neighbour entry."""
-        with kernel_errors(f"read the neighbour {lease.address}"):
-            found = rtnl.get_permanent_neighbour(self._netlink, index, lease.address)
-        return found == sandbox_mac(lease.address)
+            return HubEnd(lease, None, route=False, neighbour=False)
+        with kernel_errors(f"read link {link.name}, its route and its neighbour"):
+            answers = self._netlink.ask_each(_questions(lease, link.index))
+            return _read_end(lease, link.index, answers)
 
     def detach(self, lease: Lease) -> None:
         """Delete the pair, if it is there. Route and neighbour go with it."""
@@ -247,6 +267,25 @@ class HubLinks:
             names = {link.index: link.name for link in rtnl.get_links(self._netlink)}
             routes = rtnl.get_host_routes(self._netlink)
         return frozenset(Lease(ip, names[at]) for ip, at in routes.items() if at in names)
+
+
+def _questions(lease: Lease, index: int) -> list[bytearray]:
+    """What a hub's end is known by: itself, the route of its address, its neighbour."""
+    return [
+        rtnl.ask_link(lease.link),
+        rtnl.ask_route(lease.address),
+        rtnl.ask_neighbour(index, lease.address),
+    ]
+
+
+def _read_end(lease: Lease, index: int, answers: Sequence[rtnl.Answer]) -> HubEnd:
+    link, route, neighbour = answers
+    return HubEnd(
+        lease,
+        rtnl.read_link(link),
+        route=rtnl.read_route(route) == index,
+        neighbour=rtnl.read_permanent_neighbour(neighbour) == sandbox_mac(lease.address),
+    )
 
 
 def _born_wrong(link: rtnl.LinkFacts) -> tuple[str, ...]:

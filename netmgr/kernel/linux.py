@@ -345,19 +345,18 @@ class LinuxKernel:
             inside = look_netns(netns.path, fd)
         finally:
             os.close(fd)
-        links = self._hub.links
-        link = look_link(self._hub.fd, lease.link)
+        end = self._hub.links.look(lease)
         bound = all(
             self._hub.ipsets.test(name, entry) for name, entry in lease_entries(self._names, lease)
         )
-        words = (*inside_differences(inside, lease, self.spec), *links.differences(lease))
+        words = (*inside_differences(inside, lease, self.spec), *end.differences())
         if not bound:
             words = (*words, f"{lease.address} is not bound to {lease.link}")
         return SandboxPicture(
             netns=inside,
-            hub_link=link,
-            hub_route=link is not None and links.has_route(lease, link.index),
-            hub_neighbour=link is not None and links.has_neighbour(lease, link.index),
+            hub_link=look_link(self._hub.fd, lease.link),
+            hub_route=end.route,
+            hub_neighbour=end.neighbour,
             bound=bound,
             allow=tuple(map(set_entry, self._list_allowed(lease.address))),
             sockets=tuple(map(socket_picture, self._hub.diag.tcp(lease.address))),

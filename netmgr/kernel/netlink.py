@@ -14,6 +14,7 @@ NLM_F_REQUEST: Final = 0x1
 NLM_F_ACK: Final = 0x4
 NLM_F_DUMP_INTR: Final = 0x10
 NLM_F_DUMP: Final = 0x300
+NLM_F_REPLACE: Final = 0x100
 NLM_F_EXCL: Final = 0x200
 NLM_F_CREATE: Final = 0x400
 
@@ -28,6 +29,7 @@ _NLA_TYPE: Final = 0x3FFF
 WINDOW: Final = 100  # messages in one send: their answers fit a default receive buffer (measured)
 DEADLINE_S: Final = 5  # the kernel answers in microseconds; beyond this something holds its lock
 RECEIVE_SIZE: Final = 1 << 18  # one datagram of a dump is at most 32 KiB; several fit
+ANSWER_SIZE: Final = 1 << 15  # of one object, or an error; to make room for more costs 20 us
 MAX_ERRNO: Final = 4095  # include/linux/err.h
 DUMP_ATTEMPTS: Final = 20  # a table that changes under each of 20 dumps is a fault, not bad luck
 
@@ -139,7 +141,9 @@ class NetlinkSocket:
     def send_batch(self, messages: Sequence[bytearray]) -> list[int]:
         """Send messages in windows and give each one's error number, 0 for done.
 
-        One that fails does not stop those after it.
+        One that fails does not stop those after it. The kernel does them in order and tells each
+        failure, asked or not (netlink(7)), so only a window's last is to be acknowledged: each
+        answer would cost a call more.
 
         Raises:
             TimeoutError: no answer within DEADLINE_S.
@@ -162,40 +166,51 @@ class NetlinkSocket:
 
     def _send_window(self, messages: Sequence[bytearray]) -> list[int]:
         first = self._sequence + 1
-        for message in messages:
-            self._number(message, NLM_F_ACK)
+        for message in messages[:-1]:
+            self._number(message, 0)
+        last = self._number(messages[-1], NLM_F_ACK)
         self._sock.send(b"".join(messages))
-        errors: list[int | None] = [None] * len(messages)
-        missing = len(messages)
-        while missing:
-            for kind, _, sequence, payload in iter_messages(self._receive()):
+        errors = [0] * len(messages)
+        while True:
+            for kind, _, sequence, payload in iter_messages(self._receive(ANSWER_SIZE)):
                 place = sequence - first
                 if kind != NLMSG_ERROR or not 0 <= place < len(errors):
                     continue  # a late answer to an earlier, failed exchange
-                if errors[place] is None:
-                    missing -= 1
                 errors[place] = -_ERROR.unpack_from(payload)[0]
-        return [number or 0 for number in errors]
+                if sequence == last:
+                    return errors
 
-    def ask(self, message: bytearray, size: int = RECEIVE_SIZE) -> memoryview:
+    def ask(self, message: bytearray) -> memoryview:
         """Send one message that is no dump and give the payload of its answer.
-
-        Args:
-            size: bytes that its answer never exceeds; to make room for more costs 20 us.
 
         Raises:
             OSError: the kernel answered with an error.
             TimeoutError: no answer within DEADLINE_S.
         """
-        sequence = self._number(message, 0)
-        self._sock.send(message)
-        while True:
-            for kind, _, number, payload in iter_messages(self._receive(size)):
-                if number != sequence:
-                    continue
-                if kind == NLMSG_ERROR:
-                    _raise_error(payload)
-                return payload
+        (answer,) = self.ask_each([message])
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    def ask_each(self, messages: Sequence[bytearray]) -> list[memoryview | OSError]:
+        """Send a few questions (none of them a dump) at once and give each one's answer, or what
+        the kernel refused it with.
+
+        Raises:
+            TimeoutError: no answer within DEADLINE_S.
+        """
+        first = self._sequence + 1
+        for message in messages:
+            self._number(message, 0)
+        self._sock.send(b"".join(messages))
+        answers: dict[int, memoryview | OSError] = {}
+        while len(answers) < len(messages):
+            for kind, _, sequence, payload in iter_messages(self._receive(ANSWER_SIZE)):
+                if not 0 <= sequence - first < len(messages):
+                    continue  # a late answer to an earlier, failed exchange
+                refusal = _error_in(payload) if kind == NLMSG_ERROR else None
+                answers[sequence - first] = refusal or payload
+        return [answers[place] for place in range(len(messages))]
 
     def dump(self, message: bytearray) -> list[memoryview]:
         """Payloads of a whole dump, taken again while the table changes under it.
@@ -216,7 +231,7 @@ class NetlinkSocket:
         found: list[memoryview] = []
         whole = True
         while True:
-            for kind, flags, number, payload in iter_messages(self._receive()):
+            for kind, flags, number, payload in iter_messages(self._receive(RECEIVE_SIZE)):
                 if number != sequence:
                     continue
                 whole = whole and not flags & NLM_F_DUMP_INTR
@@ -231,7 +246,7 @@ class NetlinkSocket:
         HEAD.pack_into(message, 0, length, kind, old | flags, self._sequence, 0)
         return self._sequence
 
-    def _receive(self, size: int = RECEIVE_SIZE) -> bytes:
+    def _receive(self, size: int) -> bytes:
         try:
             return self._sock.recv(size)
         except BlockingIOError as silence:
@@ -239,8 +254,15 @@ class NetlinkSocket:
 
 
 def _raise_error(payload: memoryview) -> None:
-    """Raise what an NLMSG_ERROR or NLMSG_DONE carries; both begin with a negative errno or 0."""
+    refusal = _error_in(payload)
+    if refusal is not None:
+        raise refusal
+
+
+def _error_in(payload: memoryview) -> OSError | None:
+    """What an NLMSG_ERROR or NLMSG_DONE carries; both begin with a negative errno or 0."""
     if len(payload) >= _ERROR.size:
         number = -_ERROR.unpack_from(payload)[0]
         if number > 0:
-            raise OSError(number, os.strerror(min(number, MAX_ERRNO)))
+            return OSError(number, os.strerror(min(number, MAX_ERRNO)))
+    return None

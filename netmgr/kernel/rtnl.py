@@ -1,29 +1,21 @@
-"""Owns: route netlink as this room needs it: messages out, plain values in.
+"""Owns: route netlink as the birth of a link needs it: messages out, plain values in.
 
-pyroute2 encodes what is sent; what comes back and is needed often is parsed here, since one link
-decoded in full costs more than making one. Knows nothing of hub or sandbox.
+Packed and parsed here, and not by pyroute2 as everything that is done once: with it, coding one
+message takes longer than the kernel takes to do what it says. Knows nothing of hub or sandbox.
 
 Source: rtnetlink(7), include/uapi/linux/{rtnetlink,if_link,neighbour}.h.
 """
 
 import errno
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache, wraps
 from ipaddress import IPv4Address
-from typing import Any, Final, ParamSpec
-
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.ndmsg import ndmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
+from typing import Final
 
 from netmgr.kernel import netlink
-from netmgr.kernel.netlink import NetlinkSocket, iter_attrs, parse_attrs
+from netmgr.kernel.netlink import NetlinkSocket, parse_attrs
 
-P = ParamSpec("P")
-REMEMBERED: Final = 256  # messages of 40 bytes
 AF_INET: Final = 2
 NETLINK_ROUTE: Final = 0
 
@@ -40,14 +32,18 @@ _RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
 _RTM_NEWNEIGH, _RTM_GETNEIGH = 28, 30
 
 _NEW: Final = netlink.NLM_F_CREATE | netlink.NLM_F_EXCL
+_REPLACE: Final = netlink.NLM_F_CREATE | netlink.NLM_F_REPLACE
 _NUD_PERMANENT: Final = 0x80
 _RTNH_F_ONLINK: Final = 4
 _RTPROT_STATIC: Final = 4
-_RT_SCOPE_LINK: Final = 253
+_RTN_UNICAST: Final = 1
+_RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK = 0, 253
+_RTM_F_FIB_MATCH: Final = 0x2000
 _SKIP_STATISTICS: Final = 1 << 3  # RTEXT_FILTER_SKIP_STATS
 
 _IFINFO: Final = struct.Struct("=BxHiII")
 _RTMSG: Final = struct.Struct("=8BI")
+_IFADDR: Final = struct.Struct("=4BI")
 _NDMSG: Final = struct.Struct("=B3xiHBB")
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_EXT_MASK = 1, 3, 18, 26, 29
@@ -56,9 +52,11 @@ _IFLA_NET_NS_FD, _IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 28, 31, 32
 _IFLA_INFO_DATA, _VETH_INFO_PEER = 2, 1
 _OPERSTATE_UP: Final = 6  # include/uapi/linux/if.h: IF_OPER_UP
 _IFLA_INFO_KIND, _IFLA_INET_CONF, _IFLA_INET6_CONF, _AF_INET6 = 1, 1, 2, 10
-_RTA_DST, _RTA_OIF = 1, 4
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _NDA_DST, _NDA_LLADDR = 1, 2
 _INET6_DISABLE: Final = 26  # DEVCONF_DISABLE_IPV6
+_NO_STATISTICS: Final = netlink.pack_attr(_IFLA_EXT_MASK, struct.pack("=I", _SKIP_STATISTICS))
 
 # include/uapi/linux/ip.h, IPV4_DEVCONF_...: place of each value, counted from 1
 DEVCONF: Final = {
@@ -70,6 +68,10 @@ DEVCONF: Final = {
     "src_valid_mark": 24,
     "route_localnet": 26,
 }
+
+
+Answer = memoryview | OSError
+"""What `NetlinkSocket.ask_each` gives for one question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,34 +112,12 @@ class LinkFacts:
 # -- messages out ----------------------------------------------------------------------------
 
 
-def _encode(message: Any, kind: int, flags: int, attrs: Sequence[tuple[str, object]]) -> bytearray:
-    message["header"]["type"] = kind
-    message["header"]["flags"] = flags | netlink.NLM_F_REQUEST
-    message["header"]["sequence_number"] = 0
-    message["header"]["pid"] = 0
-    message["attrs"] = list(attrs)
-    message.encode()
-    return bytearray(message.data)
-
-
-def _remembered(build: Callable[P, bytearray]) -> Callable[P, bytearray]:
-    """The same message again without encoding it again: half of them never vary in practice."""
-    cached: Any = lru_cache(REMEMBERED)(build)  # typed as taking any hashable, not P
-
-    @wraps(build)
-    def copy(*args: P.args, **kwargs: P.kwargs) -> bytearray:
-        return bytearray(cached(*args, **kwargs))  # its sequence number is filled in later
-
-    return copy
-
-
 def new_veth(name: str, mac: str, peer: str, peer_mac: str, peer_netns: int) -> bytearray:
     """A veth pair; the peer is born in another namespace, without ARP, down.
 
     `arp off` must come before a permanent neighbour, since it flushes them; at birth is soonest.
     One queue per direction: a sandbox's link needs no more, and a queue costs memory on each CPU.
-    Packed here, since no two are alike and pyroute2 takes longer to encode one than the kernel to
-    make it: nested attributes as in include/uapi/linux/{if_link,veth}.h.
+    Its nested attributes are those of include/uapi/linux/{if_link,veth}.h.
     """
     other = _IFINFO.pack(0, 0, 0, IFF_NOARP, IFF_NOARP) + _born(peer, peer_mac)
     other += netlink.pack_attr(_IFLA_NET_NS_FD, struct.pack("=I", peer_netns))
@@ -153,120 +133,110 @@ def _born(name: str, mac: str) -> bytes:
     queues = struct.pack("=I", 1)
     return (
         netlink.pack_attr(_IFLA_IFNAME, name.encode() + b"\0")
-        + netlink.pack_attr(_IFLA_ADDRESS, bytes.fromhex(mac.replace(":", "")))
+        + netlink.pack_attr(_IFLA_ADDRESS, _packed_mac(mac))
         + netlink.pack_attr(_IFLA_NUM_TX_QUEUES, queues)
         + netlink.pack_attr(_IFLA_NUM_RX_QUEUES, queues)
     )
 
 
-@_remembered
 def set_link_up(index: int) -> bytearray:
     """Set a link administratively up."""
-    message = ifinfmsg()
-    message["index"] = index
-    message["flags"] = IFF_UP
-    message["change"] = IFF_UP
-    return _encode(message, _RTM_NEWLINK, 0, ())
+    return netlink.pack_message(_RTM_NEWLINK, 0, _IFINFO.pack(0, 0, index, IFF_UP, IFF_UP))
 
 
 def del_link(name: str) -> bytearray:
     """Delete a link by name."""
-    return _encode(ifinfmsg(), _RTM_DELLINK, 0, [("IFLA_IFNAME", name)])
+    named = netlink.pack_attr(_IFLA_IFNAME, name.encode() + b"\0")
+    return netlink.pack_message(_RTM_DELLINK, 0, _IFINFO.pack(0, 0, 0, 0, 0) + named)
 
 
 def new_address(index: int, address: IPv4Address) -> bytearray:
     """Give a link an address as a /32."""
-    message = ifaddrmsg()
-    message["family"] = AF_INET
-    message["prefixlen"] = 32
-    message["index"] = index
-    text = str(address)
-    return _encode(message, _RTM_NEWADDR, _NEW, [("IFA_LOCAL", text), ("IFA_ADDRESS", text)])
+    payload = _IFADDR.pack(AF_INET, 32, 0, 0, index)
+    payload += netlink.pack_attr(_IFA_LOCAL, address.packed)
+    payload += netlink.pack_attr(_IFA_ADDRESS, address.packed)
+    return netlink.pack_message(_RTM_NEWADDR, _NEW, payload)
 
 
-@_remembered
 def new_neighbour(index: int, address: IPv4Address, mac: str) -> bytearray:
     """A permanent neighbour. Replaces what stands for the address."""
-    message = ndmsg()
-    message["family"] = AF_INET
-    message["ifindex"] = index
-    message["state"] = _NUD_PERMANENT
-    attrs = [("NDA_DST", str(address)), ("NDA_LLADDR", mac)]
-    return _encode(message, _RTM_NEWNEIGH, netlink.NLM_F_CREATE | 0x100, attrs)  # NLM_F_REPLACE
+    payload = _NDMSG.pack(AF_INET, index, _NUD_PERMANENT, 0, 0)
+    payload += netlink.pack_attr(_NDA_DST, address.packed)
+    payload += netlink.pack_attr(_NDA_LLADDR, _packed_mac(mac))
+    return netlink.pack_message(_RTM_NEWNEIGH, _REPLACE, payload)
 
 
-@_remembered
 def new_default_route(index: int, gateway: IPv4Address) -> bytearray:
     """The default route over a gateway that no address on the link covers (onlink)."""
-    message = _route(0)
-    message["flags"] = _RTNH_F_ONLINK
-    attrs = [("RTA_GATEWAY", str(gateway)), ("RTA_OIF", index)]
-    return _encode(message, _RTM_NEWROUTE, _NEW, attrs)
+    payload = _route(0, _RT_SCOPE_UNIVERSE, _RTNH_F_ONLINK)
+    payload += netlink.pack_attr(_RTA_GATEWAY, gateway.packed) + _leads_to(index)
+    return netlink.pack_message(_RTM_NEWROUTE, _NEW, payload)
 
 
 def new_host_route(index: int, address: IPv4Address) -> bytearray:
     """A /32 route over a link. Replaces what stands for the address."""
-    message = _route(32)
-    message["scope"] = _RT_SCOPE_LINK
-    attrs = [("RTA_DST", str(address)), ("RTA_OIF", index)]
-    return _encode(message, _RTM_NEWROUTE, netlink.NLM_F_CREATE | 0x100, attrs)  # NLM_F_REPLACE
+    payload = _route(32, _RT_SCOPE_LINK, 0)
+    payload += netlink.pack_attr(_RTA_DST, address.packed) + _leads_to(index)
+    return netlink.pack_message(_RTM_NEWROUTE, _REPLACE, payload)
 
 
-def _route(length: int) -> Any:
-    message = rtmsg()
-    message["family"] = AF_INET
-    message["dst_len"] = length
-    message["table"] = RT_TABLE_MAIN
-    message["proto"] = _RTPROT_STATIC
-    message["type"] = 1  # RTN_UNICAST
-    return message
+def _route(length: int, scope: int, flags: int) -> bytes:
+    """A unicast route of table main to a prefix of `length` bits."""
+    kind = (RT_TABLE_MAIN, _RTPROT_STATIC, scope, _RTN_UNICAST)
+    return _RTMSG.pack(AF_INET, length, 0, 0, *kind, flags)
+
+
+def _leads_to(index: int) -> bytes:
+    return netlink.pack_attr(_RTA_OIF, struct.pack("=i", index))
+
+
+def _packed_mac(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
 
 
 # -- values in -------------------------------------------------------------------------------
 
 
-def get_link(sock: NetlinkSocket, name: str) -> LinkFacts | None:
-    """A link by name, or None."""
-    payload = (
-        _IFINFO.pack(0, 0, 0, 0, 0)
-        + netlink.pack_attr(_IFLA_IFNAME, name.encode() + b"\0")
-        + netlink.pack_attr(_IFLA_EXT_MASK, struct.pack("=I", _SKIP_STATISTICS))
-    )
-    try:
-        return parse_link(sock.ask(netlink.pack_message(_RTM_GETLINK, 0, payload)))
-    except OSError as refusal:
-        if refusal.errno == errno.ENODEV:
-            return None
-        raise
+def ask_link(name: str) -> bytearray:
+    """The question for a link by name; `read_link` reads the answer."""
+    named = netlink.pack_attr(_IFLA_IFNAME, name.encode() + b"\0")
+    payload = _IFINFO.pack(0, 0, 0, 0, 0) + named + _NO_STATISTICS
+    return netlink.pack_message(_RTM_GETLINK, 0, payload)
 
 
-def get_peer(sock: NetlinkSocket, link: LinkFacts) -> LinkFacts | None:
-    """The other end of a veth pair in another namespace, seen from here; None without one.
+def ask_peer(peer: tuple[int, int]) -> bytearray:
+    """The question for a link of another namespace, `LinkFacts.peer` of its veth's other end.
 
     Since Linux 6.8 the kernel first does what a fresh carrier demands (linkwatch_sync_dev in
     rtnl_getlink), so that `operational` is true as soon as it can be.
     """
-    if link.peer is None:
-        return None
-    namespace, index = link.peer
-    payload = (
-        _IFINFO.pack(0, 0, index, 0, 0)
-        + netlink.pack_attr(_IFLA_TARGET_NETNSID, struct.pack("=i", namespace))
-        + netlink.pack_attr(_IFLA_EXT_MASK, struct.pack("=I", _SKIP_STATISTICS))
-    )
-    try:
-        return parse_link(sock.ask(netlink.pack_message(_RTM_GETLINK, 0, payload)))
-    except OSError as refusal:
-        if refusal.errno == errno.ENODEV:
+    namespace, index = peer
+    where = netlink.pack_attr(_IFLA_TARGET_NETNSID, struct.pack("=i", namespace))
+    payload = _IFINFO.pack(0, 0, index, 0, 0) + where + _NO_STATISTICS
+    return netlink.pack_message(_RTM_GETLINK, 0, payload)
+
+
+def read_link(answer: Answer) -> LinkFacts | None:
+    """The link, or None where there is none.
+
+    Raises:
+        OSError: the kernel refused the question otherwise.
+    """
+    if isinstance(answer, OSError):
+        if answer.errno == errno.ENODEV:
             return None
-        raise
+        raise answer
+    return parse_link(answer)
+
+
+def get_link(sock: NetlinkSocket, name: str) -> LinkFacts | None:
+    """A link by name, or None."""
+    return read_link(sock.ask_each([ask_link(name)])[0])
 
 
 def get_links(sock: NetlinkSocket) -> tuple[LinkFacts, ...]:
     """Every link of the namespace."""
-    payload = _IFINFO.pack(0, 0, 0, 0, 0) + netlink.pack_attr(
-        _IFLA_EXT_MASK, struct.pack("=I", _SKIP_STATISTICS)
-    )
+    payload = _IFINFO.pack(0, 0, 0, 0, 0) + _NO_STATISTICS
     return tuple(map(parse_link, sock.dump(netlink.pack_message(_RTM_GETLINK, 0, payload))))
 
 
@@ -334,28 +304,32 @@ def get_host_routes(sock: NetlinkSocket) -> dict[IPv4Address, int]:
     return found
 
 
-def get_route_link(sock: NetlinkSocket, address: IPv4Address) -> int | None:
-    """Index of the link that the FIB entry for an address leads to; None without one."""
-    payload = _RTMSG.pack(AF_INET, 32, 0, 0, 0, 0, 0, 0, 0x2000)  # RTM_F_FIB_MATCH
+def ask_route(address: IPv4Address) -> bytearray:
+    """The question for the FIB entry of an address; `read_route` reads the answer."""
+    payload = _RTMSG.pack(AF_INET, 32, 0, 0, 0, 0, 0, 0, _RTM_F_FIB_MATCH)
     payload += netlink.pack_attr(_RTA_DST, address.packed)
-    try:
-        reply = sock.ask(netlink.pack_message(_RTM_GETROUTE, 0, payload))
-    except OSError:
+    return netlink.pack_message(_RTM_GETROUTE, 0, payload)
+
+
+def read_route(answer: Answer) -> int | None:
+    """Index of the link that the entry leads to; None without one."""
+    if isinstance(answer, OSError):
         return None
-    oif = parse_attrs(reply[_RTMSG.size :]).get(_RTA_OIF)
+    oif = parse_attrs(answer[_RTMSG.size :]).get(_RTA_OIF)
     return None if oif is None else struct.unpack("=i", oif)[0]
 
 
-def get_permanent_neighbour(sock: NetlinkSocket, index: int, address: IPv4Address) -> str | None:
-    """The MAC of a permanent neighbour entry, or None."""
+def ask_neighbour(index: int, address: IPv4Address) -> bytearray:
+    """The question for a link's neighbour; `read_permanent_neighbour` reads the answer."""
     payload = _NDMSG.pack(AF_INET, index, 0, 0, 0) + netlink.pack_attr(_NDA_DST, address.packed)
-    try:
-        reply = sock.ask(netlink.pack_message(_RTM_GETNEIGH, 0, payload))
-    except OSError:
+    return netlink.pack_message(_RTM_GETNEIGH, 0, payload)
+
+
+def read_permanent_neighbour(answer: Answer) -> str | None:
+    """The MAC of a permanent neighbour entry, or None."""
+    if isinstance(answer, OSError) or not _NDMSG.unpack_from(answer)[2] & _NUD_PERMANENT:
         return None
-    if not _NDMSG.unpack_from(reply)[2] & _NUD_PERMANENT:
-        return None
-    mac = dict(iter_attrs(reply[_NDMSG.size :])).get(_NDA_LLADDR)
+    mac = parse_attrs(answer[_NDMSG.size :]).get(_NDA_LLADDR)
     return None if mac is None else bytes(mac).hex(":")
 
 

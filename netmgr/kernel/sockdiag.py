@@ -31,7 +31,6 @@ _ANSWER: Final = struct.Struct("=BBBB")  # family, state, timer, retransmits
 _OWNER: Final = struct.Struct("=IIIII")  # expires, rqueue, wqueue, uid, inode
 _IDENTITY_SIZE: Final = _IDENTITY.size + _TAIL.size
 _ANSWER_SIZE: Final = _ANSWER.size + _IDENTITY_SIZE + _OWNER.size
-_MAX_ANSWER: Final = 8192  # bytes; one socket takes a few hundred, as no extension is asked for
 
 _OPERATION: Final = struct.Struct("=BBH")  # code, yes, no
 _CONDITION: Final = struct.Struct("=BBxxi")  # family, prefix length, port (-1 for any)
@@ -100,7 +99,7 @@ class SockDiag:
             _IDENTITY.pack(flow.sport, flow.dport, flow.address.packed, flow.ip.packed) + _ANY_TAIL
         )
         try:
-            reply = self._netlink.ask(pack_message(_BY_FAMILY, 0, request), _MAX_ANSWER)
+            reply = self._netlink.ask(pack_message(_BY_FAMILY, 0, request))
         except FileNotFoundError:
             return None
         except OSError as refusal:

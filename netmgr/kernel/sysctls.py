@@ -75,6 +75,19 @@ def read(key: str, root: Path = ROOT) -> str | None:
         os.close(fd)
 
 
+def write(key: str, value: str, root: Path = ROOT) -> None:
+    """Give a key a value.
+
+    Raises:
+        OSError: there is no such key, or the kernel refuses the value.
+    """
+    fd = os.open(f"{root}/{key}", os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode("ascii"))
+    finally:
+        os.close(fd)
+
+
 def differences(wanted: Mapping[str, str], root: Path = ROOT) -> tuple[Difference, ...]:
     """Keys of `wanted` that are not as wanted. An absent IPv6 key is as wanted: it is off."""
     found = ((key, value, read(key, root)) for key, value in wanted.items())
@@ -93,9 +106,11 @@ def pin(wanted: Mapping[str, str], root: Path = ROOT) -> None:
     """
     left = differences(wanted, root)
     for _ in range(PASSES):
+        if not left:
+            return
         for wrong in left:
             with kernel_errors(f"set net/{wrong.key} = {wrong.expected}"):
-                (root / wrong.key).write_text(wrong.expected)
+                write(wrong.key, wrong.expected, root)
         left = differences(wanted, root)
     if left:
         first = left[0]
