@@ -16,7 +16,6 @@ FAILED: Final = 1
 INVALID: Final = 2
 DENIED: Final = 6
 OF_THE_REQUEST: Final = ("tokens", "protocol", "stream")  # told apart with --all only
-BYTES_PER_TOKEN: Final = 4  # as a proxy worker estimates
 
 
 def read_routing(path: str) -> "RoutingFile":
@@ -261,22 +260,20 @@ def _asked(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _request_of_body(path: str) -> dict[str, Any]:
-    from netmgr.routing.needs import needs_of
-    from netmgr_proxy.inference.document import MalformedBody, read_document
+    from netmgr_proxy.inference.rewrite import MalformedBody, asks_for_stream, read_call
+    from netmgr_proxy.routing.facts import facts_of
 
     body = read_text(path, "body").encode()
     try:
-        document = read_document(body)
+        call = read_call(body)
     except MalformedBody as fault:
         raise BadInput(f"body {path}: {fault}") from fault
-    keys = dict(zip((m.key for m in document.members), document.keys, strict=True))
-    facts: dict[str, Any] = {
-        "needs": sorted(needs_of(keys)),
-        "tokens_in": len(body) // BYTES_PER_TOKEN,
+    facts = facts_of(call.document)
+    found: dict[str, Any] = {
+        "needs": sorted(facts.needs),
+        "tokens_in": facts.tokens_in,
+        "tokens_out_max": facts.tokens_out_max,
     }
-    for member in document.members:
-        if member.key == "model" and (text := document.text(member)) is not None:
-            facts["model"] = text
-        if member.key == "stream":
-            facts["stream"] = member.value is True
-    return facts
+    if call.requested_model is not None:
+        found["model"] = call.requested_model
+    return found | {"stream": asks_for_stream(call.document)}

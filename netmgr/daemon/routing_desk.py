@@ -201,11 +201,9 @@ class RoutingDesk:
         """What would become of a call: told by the object that decides, with its view of health.
 
         Raises:
-            NotFound: no file is in force, or no such sandbox.
+            NotFound: no such sandbox; neither a file is in force nor a route of `inference set`.
             BadInput: what is asked cannot be meant.
         """
-        if self._endpoints.live is None:
-            raise NotFound("no routing file is in force: `netmgr route set FILE` does it")
         request = dict(asked["request"])
         if (name := request.get("sandbox")) is not None:
             row = self._core.resident(name).row

@@ -11,6 +11,7 @@ from netmgr.journal import Filter, Journal
 from netmgr.reasons import Kind
 from netmgr.routing.contract import DEFAULT_ROUTE, RouteContext
 from netmgr.routing.generation import Generation
+from netmgr.routing.single import NUMBER as SINGLE
 
 JsonObject = dict[str, Any]
 
@@ -74,7 +75,7 @@ class _Replay:
         would_be = list(self._generation.decide(context).endpoints)
         self._cost_was += self._cost(was, call)
         self._cost_would_be += self._cost(would_be, call)
-        if was == would_be:
+        if was == would_be or self._is_the_same(would_be, call):
             return
         self._changed += 1
         self._denied += not would_be
@@ -89,6 +90,13 @@ class _Replay:
                     "rejected": self._generation.rejected(context),
                 }
             )
+
+    def _is_the_same(self, would_be: list[str], call: Mapping[str, Any]) -> bool:
+        """Whether a call that no file decided would go where it went, and nowhere else."""
+        if call.get("generation") != SINGLE or len(would_be) != 1:
+            return False
+        only = self._generation.endpoint(would_be[0])
+        return (only.provider, only.model) == (call.get("provider"), call.get("model"))
 
     def _cost(self, plan: list[str], call: Mapping[str, Any]) -> float:
         """Of the first choice, at the prices of the file that is tried, for the tokens used."""
@@ -118,6 +126,8 @@ def context_of(record: Mapping[str, Any], generation: Generation) -> RouteContex
     facts, or a label that the file does not have."""
     call = record.get("inference") or {}
     facts, label = call.get("facts"), call.get("label")
+    if call.get("generation") == SINGLE:  # no file was in force: nobody has looked at it
+        label = generation.file.sensitivity.unlabelled
     if facts is None or call.get("plan") is None or label not in generation.file.sensitivity.order:
         return None
     model = call.get("requested_model")

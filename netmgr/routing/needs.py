@@ -7,6 +7,7 @@ looks like a need removes endpoints and adds none.
 from collections.abc import Mapping
 from typing import Final
 
+NEEDS: Final = frozenset(("tools", "vision", "audio", "json_schema"))
 _CONTENT: Final = ("messages", "input", "system", "prompt", "contents")
 _VISION: Final = frozenset(("image_url", "image", "input_image", "source"))
 _AUDIO: Final = frozenset(("input_audio", "audio"))

@@ -221,7 +221,7 @@ class Attempts:
         if rules is not None:
             terms = terms._replace(declines=self._declines(rules), holds=True)
         self.answering = answering = Answering(exchange, ready, self.clock, self._settle, terms)
-        begun = exchange.room.now() if rules is not None else 0.0
+        begun = exchange.room.now()
         try:
             await self._send(ready, answering)
             if answering.refused is not None:
@@ -235,9 +235,8 @@ class Attempts:
             made.reason = fault.refusal.reason.value
             raise
         finally:
-            if rules is not None:
-                made.ms = round((exchange.room.now() - begun) * 1000)
-                made.status = answering.status
+            made.ms = round((exchange.room.now() - begun) * 1000)
+            made.status = answering.status
             exchange.release(ready.admission.origin)
 
     async def _send(self, ready: Ready, answering: Answering) -> None:

@@ -15,7 +15,7 @@ from netmgr_proxy.admission import Admissions, ModelRefused
 from netmgr_proxy.answering import REFUSED_FROM
 from netmgr_proxy.attempts import Attempts
 from netmgr_proxy.client import ClientConnection
-from netmgr_proxy.courses import Asked, Course
+from netmgr_proxy.courses import NO_STORY, Asked, Course
 from netmgr_proxy.examination import Examination, stage_request
 from netmgr_proxy.exchange import Exchange
 from netmgr_proxy.inference import errors
@@ -25,7 +25,6 @@ from netmgr_proxy.inference.usage import UsageMeter
 from netmgr_proxy.metering import Permit
 from netmgr_proxy.recorder import Measures
 from netmgr_proxy.room import Room
-from netmgr_proxy.routed import RoutedCourse
 from netmgr_proxy.routes import LiveRoute
 from netmgr_proxy.routing.plan import CallPlan
 from netmgr_proxy.wire.face import Refusal, render_status_line
@@ -66,11 +65,11 @@ class ModelCall(Exchange):
         self._examination: Examination | None = None
 
     async def run(self) -> bool:
-        course = self._choose()
-        admission = course.admit(self.sandbox())
+        self._course = course = Course(self._asked, self.sandbox())
+        admission = course.admit()
         self.shape = admission.admitted.shape
         body = await self._read_body(admission.coding)
-        course = self._choose()  # again: a body may take its time, the file change meanwhile
+        course.turn(self.sandbox())  # a body may take its time, what is in force change meanwhile
         if course.examined(admission):
             body = await self._examine(course, body)
         stages = self._examination.outcome.results if self._examination else ()
@@ -92,15 +91,6 @@ class ModelCall(Exchange):
             if self.progress.status is not None and self.failure is None:
                 self._record()
         return self.keep_client
-
-    def _choose(self) -> Course:
-        """The way to the plan: by the routing file where one is in force."""
-        generation, course = self.room.generations.live, self._course
-        if generation is not None:
-            self._course = course = RoutedCourse(self._asked, generation)
-        elif course is None or course.by_file:
-            self._course = course = Course(self._asked)
-        return course
 
     def _check(self, live: LiveRoute) -> None:
         """Connected: whether the call may still go there; see Course.check."""
@@ -244,7 +234,7 @@ class ModelCall(Exchange):
 
     def _parts(self) -> dict[str, Any]:
         """The record's parts that a model call has."""
-        story = (self._course or Course(self._asked)).story()
+        story = self._course.story() if self._course else NO_STORY
         attempts, meter = self._attempts, self._meter
         call = {
             "request_id": self.request_id,
@@ -256,7 +246,7 @@ class ModelCall(Exchange):
             "tokens_cache_read": meter.cache_read,
             "tokens_cache_write": meter.cache_write,
         }
-        if attempts is not None and self._course is not None and self._course.by_file:
+        if attempts is not None:
             present = attempts.present
             call["endpoint"] = present.endpoint.id if present else None
             call["tried"] = [each.to_doc() for each in attempts.tries]

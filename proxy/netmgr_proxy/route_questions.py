@@ -8,11 +8,17 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from netmgr.errors import NetmgrError
+from netmgr.errors import NetmgrError, NotFound
+from netmgr.inference.protocols import Protocol as WireProtocol
+from netmgr.inference.protocols import Shape
 from netmgr.process.ipc import Body, PeerRefused
+from netmgr.reasons import Reason
 from netmgr.routing.explain import explain
 from netmgr.routing.plugins import judge_router
 from netmgr.routing.schema import routing_from_doc
+from netmgr.routing.single import single_generation
+from netmgr_proxy.inference.errors import Refusal
+from netmgr_proxy.inference.permits import choose_model
 from netmgr_proxy.line_router import LinePlugIn
 from netmgr_proxy.room import Room
 
@@ -28,15 +34,39 @@ def explain_route(room: Room, body: Body) -> Body:
     """`explain_route` {request, findings, stages, says}: see netmgr.routing.explain.
 
     Raises:
-        PeerRefused: there is no routing file, or what is asked cannot be meant.
+        PeerRefused: no call can be made there, or what is asked cannot be meant.
     """
-    generation = room.generations.live
-    if generation is None:
-        raise PeerRefused("not_found", "no routing file is in force")
+    generation, board = room.generations.live, room.availability.board(room.now())
     try:
-        return explain(generation, body, room.availability.board(room.now()))
+        if generation is not None:
+            return explain(generation, body, board)
+        return _explain_set(room, body)
     except NetmgrError as fault:
         raise PeerRefused(fault.code, fault.message) from fault
+
+
+def _explain_set(room: Room, body: Body) -> Body:
+    """By what `inference set` wrote: the generation says where, the route's rules which model."""
+    request = body["request"]
+    live = room.routes.holding(request.get("sandbox") or "", request.get("workload") or {})
+    if live is None:
+        raise NotFound("no routing file is in force, and no `inference set` holds there")
+    route, asked = live.route, request.get("model")
+    told = explain(single_generation(route.provider, route.model), body)
+    protocol = request.get("protocol")
+    if protocol is not None and protocol not in (*route.dialect.protocols, WireProtocol.OTHER):
+        return told | _denied(Reason.PATTERN_NOT_SUPPORTED, told, "protocol")
+    model = choose_model(asked, asked is not None, route, Shape.OPENAI)
+    if isinstance(model, Refusal):
+        return told | _denied(model.reason, told, "model")
+    (only,) = told["candidates"]
+    return told | {"candidates": [only | {"model": model}]}
+
+
+def _denied(reason: Reason, told: Body, rule: str) -> Body:
+    (only,) = told["candidates"]
+    removed = only | {"permitted": False, "place": None, "rule": rule}
+    return {"verdict": "denied", "reason": reason.value, "candidates": [removed]}
 
 
 def connect_plug_in(room: Room, body: Body, sock: socket.socket) -> None:

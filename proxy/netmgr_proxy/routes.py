@@ -4,7 +4,7 @@ A route is replaced whole; a request keeps the one that it began with. Knows not
 """
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, NamedTuple
@@ -122,10 +122,15 @@ class Routes:
 
     def get(self, sandbox: SandboxView) -> LiveRoute | None:
         """The route in force for that sandbox."""
-        own = self._by_scope.get(sandbox.name)
+        return self.holding(sandbox.name, sandbox.labels)
+
+    def holding(self, name: str, labels: Mapping[str, str]) -> LiveRoute | None:
+        """The route in force for a sandbox of that name with those labels; for '' without any, the
+        default."""
+        own = self._by_scope.get(name)
         if own is not None or not self._labelled:
             return own or self._by_scope.get(None)
-        for scope in narrowest_first(sandbox.name, sandbox.labels):
+        for scope in narrowest_first(name, labels):
             if (found := self._by_scope.get(scope)) is not None:
                 return found
         return None

@@ -4,7 +4,7 @@ No value of the body goes on but the model's name, two numbers and the conversat
 """
 
 import re
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from netmgr.process.view import SandboxView
 from netmgr.routing.contract import MAX_OUTPUT, Request
@@ -24,6 +24,27 @@ _NESTED_OUT: Final = ("inferenceConfig", "maxTokens")
 _CONVERSATION: Final = ("conversation", "prompt_cache_key", "previous_response_id")
 
 
+class BodyFacts(NamedTuple):
+    """What a body says of what it needs; fields as of netmgr.routing.contract.Request."""
+
+    needs: frozenset[str]
+    tokens_in: int
+    tokens_out_max: int
+    conversation: str
+
+
+def facts_of(document: Document) -> BodyFacts:
+    """The facts of a body."""
+    names = (member.key for member in document.members)
+    needs = needs_of(dict(zip(names, document.keys, strict=True)))
+    return BodyFacts(
+        needs,
+        _tokens_in(document.body, blobs=bool(needs & {"vision", "audio"})),
+        _tokens_out(document),
+        _conversation(document),
+    )
+
+
 def request_of(
     sandbox: SandboxView, admitted: Admitted, call: CallBody | None, request_id: str
 ) -> Request:
@@ -41,8 +62,7 @@ def request_of(
             protocol=admitted.pattern.protocol.value,
         )
     document = call.document
-    names = (member.key for member in document.members)
-    needs = needs_of(dict(zip(names, document.keys, strict=True)))
+    facts = facts_of(document)
     return Request(
         request_id=request_id,
         sandbox=sandbox.name,
@@ -51,10 +71,10 @@ def request_of(
         protocol=admitted.pattern.protocol.value,
         model=call.requested_model,
         stream=asks_for_stream(document) or admitted.pattern.operation.endswith("_stream"),
-        needs=needs,
-        tokens_in=_tokens_in(document.body, blobs=bool(needs & {"vision", "audio"})),
-        tokens_out_max=_tokens_out(document),
-        conversation=_conversation(document),
+        needs=facts.needs,
+        tokens_in=facts.tokens_in,
+        tokens_out_max=facts.tokens_out_max,
+        conversation=facts.conversation,
     )
 
 
