@@ -10,6 +10,8 @@ from netmgr.errors import BadInput
 from netmgr.keys.injection import merged_env
 
 NOBODY: Final = "nobody"
+MAX_UID: Final = 2**32 - 2  # the number after it means "no change" to setresuid(2)
+MAX_DIGITS: Final = 10  # of such a number
 # What a system user has in place of a shell; programs that run $SHELL would fail.
 NO_SHELLS: Final = ("/nologin", "/false", "/sync")
 
@@ -49,7 +51,7 @@ def choose_identity(user: str | None, environ: Mapping[str, str] | None = None) 
         environ: where SUDO_UID is looked up; the process's own environment by default.
 
     Raises:
-        BadInput: there is no such user.
+        BadInput: there is no such user. A number needs no name.
     """
     if user is not None:
         return _named(user)
@@ -60,9 +62,12 @@ def choose_identity(user: str | None, environ: Mapping[str, str] | None = None) 
 
 
 def _named(user: str) -> Identity:
+    number = int(user) if user.isascii() and user.isdecimal() and len(user) <= MAX_DIGITS else None
     try:
-        found = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
+        found = pwd.getpwnam(user) if number is None else pwd.getpwuid(number)
     except (KeyError, OverflowError):
+        if number is not None and number <= MAX_UID:
+            return _unnamed(number)
         raise BadInput(f"--user {user!r}: this host has no such user") from None
     groups = os.getgrouplist(found.pw_name, found.pw_gid)
     return Identity(
@@ -73,6 +78,12 @@ def _named(user: str) -> Identity:
         home=found.pw_dir or "/",
         shell=_shell(found.pw_shell),
     )
+
+
+def _unnamed(uid: int) -> Identity:
+    """A number that is nobody's account here, as files of containers have; in nobody's group."""
+    gid = pwd.getpwnam(NOBODY).pw_gid
+    return Identity(uid, gid, (gid,), str(uid), "/", "/bin/sh")
 
 
 def _shell(shell: str) -> str:

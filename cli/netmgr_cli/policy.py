@@ -241,10 +241,8 @@ def propose(session: Session, name: str, since: str | None, output: Format) -> N
 @_everywhere
 @shows
 @speaks
-def diff(session: Session, words: tuple[str, ...], everywhere: bool, output: Format) -> int:
+def diff(session: Session, words: tuple[str, ...], everywhere: bool, output: Format) -> None:
     """Compare a revision of NAME's policy with another, or with the one in force.
-
-    Status 1 where they differ, as diff(1) has it.
 
     \b
     Examples:
@@ -258,7 +256,6 @@ def diff(session: Session, words: tuple[str, ...], everywhere: bool, output: For
     lines = _difference(old, new)
     document = {"from": old["revision"], "to": new["revision"], "lines": lines}
     screen.show(document, [render.Text(render.printable(line)) for line in lines], output)
-    return 1 if lines else 0
 
 
 def _difference(old: Any, new: Any) -> list[str]:

@@ -311,3 +311,4 @@ def _place_name_service(text: str, roots: tuple[Path, ...]) -> None:
         _bind(fd, Path("/etc/nsswitch.conf"), roots)
     finally:
         os.close(fd)
+    copy.unlink()  # it lives on where it was bound; /run is as empty as it is said to be

@@ -22,13 +22,22 @@ WHO = Identity(uid=7, gid=7, groups=(7,), name="ann", home="/home/ann", shell="/
         ("root", {"SUDO_UID": "1"}, 0),
         ("0", {}, 0),
         ("daemon", {}, 1),
+        ("4000000000", {}, 4_000_000_000),
+        (None, {"SUDO_UID": "4000000000"}, 4_000_000_000),
     ],
 )
 def test_choice(user: str | None, environ: dict[str, str], uid: int) -> None:
     assert choose_identity(user, environ).uid == uid
 
 
-@pytest.mark.parametrize("user", ["no-such-user", "", "4294967296", "99999999999999999999", "-1"])
+def test_a_number_without_a_name_has_no_group_of_anybody() -> None:
+    found = choose_identity("4000000000", {})
+    assert (found.gid, found.groups, found.home) == (65534, (65534,), "/")
+
+
+@pytest.mark.parametrize(
+    "user", ["no-such-user", "", "4294967295", "4294967296", "99999999999999999999", "-1"]
+)
 def test_no_such_user(user: str) -> None:
     with pytest.raises(BadInput, match="no such user"):
         choose_identity(user, {})
