@@ -82,6 +82,8 @@ uninstall_all() {
   fi
   if [ -x "$command" ]; then
     "$command" oci uninstall || say "netmgr-runc and netmgr-hook stay: they are not ours"
+    "$command" cni uninstall || say "the CNI plugin stays: it is not ours"
+    "$command" netavark uninstall || say "netavark's driver stays: it is not ours"
   fi
   if has_systemd && [ -e "$unit" ]; then
     systemctl disable --now netmgr.service

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from netmgr_cli import programs, screen
+from netmgr_cli.guard import guard_option, install_guard, remove_guard
 
 BIN_DIR: Final = Path("/opt/cni/bin")  # of containerd, CRI-O and Kubernetes; Debian: /usr/lib/cni
 MODULE: Final = "netmgr_cli.shim.cni.plugin"
@@ -53,14 +54,17 @@ def cni(ctx: click.Context) -> int:
     show_default="the one that runs this",
     help="Interpreter of the program.",
 )
+@guard_option
 @click.option(
     "--copy-to",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
     help="Copy what it imports there: the host needs no netmgr then, but an interpreter.",
 )
-def install(bin_dir: Path, name: str, python: Path, copy_to: Path | None) -> None:
+def install(bin_dir: Path, name: str, python: Path, hooks_dir: Path, copy_to: Path | None) -> None:
     """Write the plugin into a directory of CNI plugins. Twice is once.
+
+    The plugin does not see what a container may do. Where podman is, a hook is written that does.
 
     \b
     Examples:
@@ -75,12 +79,14 @@ def install(bin_dir: Path, name: str, python: Path, copy_to: Path | None) -> Non
     text = programs.render_program("cni", MODULE, python, home=copy_to)
     new = programs.install_program(path, text)
     screen.note(f"{path} {'written' if new else 'stands already'}")
+    install_guard("cni", hooks_dir, python)
 
 
 @cni.command()
 @bin_dir
 @plugin_name
-def uninstall(bin_dir: Path, name: str) -> None:
+@guard_option
+def uninstall(bin_dir: Path, name: str, hooks_dir: Path) -> None:
     """Take the plugin away again.
 
     \b
@@ -90,3 +96,4 @@ def uninstall(bin_dir: Path, name: str) -> None:
     path = bin_dir / name
     gone = programs.remove_program(path)
     screen.note(f"{path} {'removed' if gone else 'is not there'}")
+    remove_guard("cni", hooks_dir)

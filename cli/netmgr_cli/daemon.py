@@ -35,6 +35,7 @@ from netmgr.daemon.object_owners import ObjectOwners
 from netmgr.daemon.policy_desk import PolicyDesk
 from netmgr.daemon.policy_expiry import PolicyExpiry
 from netmgr.daemon.policy_moves import PolicyMoves
+from netmgr.daemon.power_watch import PowerWatch
 from netmgr.daemon.provider_desk import ProviderDesk
 from netmgr.daemon.refresher import Refresher
 from netmgr.daemon.route_desk import RouteDesk
@@ -112,11 +113,14 @@ def run(
     return 0
 
 
-def _watches(core: Core, status: Status) -> tuple[tuple[Coroutine[Any, Any, None], str], ...]:
+def _watches(
+    core: Core, status: Status, lifecycle: Lifecycle
+) -> tuple[tuple[Coroutine[Any, Any, None], str], ...]:
     """What looks after the hub for ever, and what each is called."""
     return (
         (RulesWatch(core, status).keep_looking(), "hub rules"),
         (HubWatch(core).keep_looking(), "hub routing and sets"),
+        (PowerWatch(core, lifecycle).keep_looking(), "who could reach past a door"),
     )
 
 
@@ -254,15 +258,15 @@ class _Daemon:
         refresher = Refresher(core, desk, tasks)
         await refresher.start()
         tasks.start(CredentialWatch(core).keep_looking(), name="credentials that end")
+        lifecycle = Lifecycle(core)
         for work, what in (
             (meter.keep_storing(), "store usage"),
             (crew.owners.keep_storing(), "store objects of providers"),
             (desk.defaults.keep_looking(), "look at stand-ins"),
             (PolicyExpiry(core, PolicyMoves(core)).keep_watching(), "expiry of policy entries"),
-            *_watches(core, status),
+            *_watches(core, status, lifecycle),
         ):
             tasks.start(work, name=what)
-        lifecycle = Lifecycle(core)
         office = Office(
             lifecycle=lifecycle,
             policies=PolicyDesk(core, PolicyMoves(core)),

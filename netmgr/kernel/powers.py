@@ -4,11 +4,13 @@ one door: with CAP_NET_ADMIN or CAP_SYS_ADMIN in the host's user namespace.
 A veth tells its peer's namespace an id for the hub. With that id and one of these capabilities over
 the hub's user namespace, which is the host's, a process reads and deletes its neighbours' links,
 whatever rules stand (tried). A user namespace of its own, or a bounding set without both, closes
-that. Whoever starts a process in the namespace later answers for what it may.
+that. Who comes into the namespace later is found here, too (netmgr.daemon.power_watch).
 """
 
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -76,6 +78,95 @@ def judge_powers(status: dict[str, str]) -> str | None:
     for name in sets:
         mask |= int(status.get(name, "0"), 16)
     return next((word for number, word in DANGEROUS.items() if mask >> number & 1), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that could reach past its sandbox's door.
+
+    Attributes:
+        started: the kernel's ticks at its start: with the pid, it means one process for ever.
+        netns: device and inode of its network namespace.
+        starting: it runs no program of its own root: a runtime's, perhaps, before the container's.
+    """
+
+    pid: int
+    started: int
+    netns: Identity
+    capability: str
+    starting: bool
+
+
+def find_holders(netnses: Collection[Identity], root: str = "/proc") -> list[Holder]:
+    """Who could reach past the doors of these namespaces.
+
+    Programs of the host's own root and pid namespace are not meant: those are the operator's, and
+    may do without a sandbox whatever they could do in one.
+    """
+    own = _World.of(f"{root}/self")
+    found = []
+    for name in os.listdir(root):
+        netns = _identity(f"{root}/{name}/ns/net") if name.isdigit() else None
+        if netns is None or netns not in netnses:
+            continue
+        place = f"{root}/{name}"
+        world, capability = _World.of(place), _power(int(name), own.users, root)
+        started = _started(place)
+        if capability is None or started is None or (world.pids, world.top) == (own.pids, own.top):
+            continue
+        starting = not _runs_its_own(place, own.program)
+        found.append(Holder(int(name), started, netns, capability, starting))
+    return found
+
+
+def kill_holder(holder: Holder, root: str = "/proc") -> None:
+    """End the process, and no other that has its number by now."""
+    try:
+        handle = os.pidfd_open(holder.pid)
+    except ProcessLookupError:
+        return
+    try:
+        if _started(f"{root}/{holder.pid}") == holder.started:
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(handle)
+
+
+@dataclass(frozen=True, slots=True)
+class _World:
+    """Where a process lives, each by device and inode; None: it has ended."""
+
+    users: Identity | None
+    pids: Identity | None
+    top: Identity | None
+    program: Identity | None
+
+    @classmethod
+    def of(cls, place: str) -> "_World":
+        parts = ("ns/user", "ns/pid", "root/", "exe")
+        return cls(*(_identity(f"{place}/{part}") for part in parts))
+
+
+def _runs_its_own(place: str, daemons: Identity | None) -> bool:
+    """Whether a process's program is a file of its own root. The daemon's own interpreter does not
+    count: `netmgr run` is one until it becomes the command."""
+    try:
+        path = os.readlink(f"{place}/exe")
+    except OSError:
+        return False
+    program = _identity(f"{place}/exe")
+    return program not in (None, daemons) and _identity(f"{place}/root{path}") == program
+
+
+def _started(place: str) -> int | None:
+    """Field 22 of proc_pid_stat(5); the name before it may have blanks and brackets."""
+    try:
+        with open(f"{place}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return None
 
 
 def _identity(path: str) -> Identity | None:

@@ -55,7 +55,9 @@ if [ -n "$NEWER" ]; then
   mount --make-rprivate /.before  # or the shared /run/netns would be emptied, too
   umount -l /.before
 fi
-for place in etc opt run usr/local/bin var/lib; do mount --bind "$OWN/$place" "/$place"; done
+for place in etc opt run usr/local/bin usr/share/containers var/lib; do
+  mount --bind "$OWN/$place" "/$place"
+done
 mount --bind "$OWN/netns" /run/netns
 mount --bind "$DAEMON" /run/netmgr
 touch "$OWN/ready"
@@ -74,9 +76,11 @@ class Machine:
     def __enter__(self) -> Self:
         for place in ("opt/cni/bin", "run/netns", "run/netmgr", "run/lock", "var/lib", "netns"):
             (self.own / place).mkdir(parents=True)
-        (self.own / "usr/local/bin").mkdir(parents=True)
-        etc = f"{NEWER or ''}/etc"
-        subprocess.run(["cp", "-a", etc, self.own / "etc"], check=True, timeout=SETUP_S)
+        for place in ("usr/local/bin", "usr/share"):
+            (self.own / place).mkdir(parents=True)
+        for place in ("etc", "usr/share/containers"):
+            words = ["cp", "-a", f"{NEWER or ''}/{place}", self.own / place]
+            subprocess.run(words, check=True, timeout=SETUP_S)
         for place in ("etc/cni", "etc/containers", "etc/containerd"):
             shutil.rmtree(self.own / place, ignore_errors=True)
         for place in ("etc/cni/net.d", "etc/containers", "etc/netmgr/policies"):

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,6 +134,65 @@ def test_what_would_be_a_second_door_or_no_policy_starts_nothing(
     done = podman.run("--rm", *words, IMAGE, "touch", "/tmp/ran")
     assert done.returncode != 0
     assert says in done.stderr
+    assert_nothing_is_left(machine)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--privileged",), "CAP_NET_ADMIN in the host's user namespace"),
+        (("--cap-add", "NET_ADMIN"), "CAP_NET_ADMIN in the host's user namespace"),
+        (("--cap-add", "SYS_ADMIN"), "CAP_SYS_ADMIN in the host's user namespace"),
+        (("--pid", "host"), "--pid=host"),
+        (("--security-opt", "unmask=/proc/sys"), "/proc/sys"),
+    ],
+)
+def test_what_reaches_past_its_door_is_refused_by_the_guard(
+    podman: Podman, machine: Machine, flags: tuple[str, ...], told: str
+) -> None:
+    """CNI does not see what a container may do; podman's hook does."""
+    done = podman.run("--rm", *flags, "--network", "sandboxes", IMAGE, "touch", "/tmp/ran")
+    assert done.returncode != 0
+    assert told in done.stderr
+    assert_nothing_is_left(machine)
+    assert podman.run("--rm", *flags, "--network", "none", IMAGE, "id").returncode == 0
+
+
+def test_a_user_namespace_of_its_own_may_be_privileged(podman: Podman, machine: Machine) -> None:
+    script = "wget -q -O - http://api.example.com/; ip link set eth0 down || echo not its own"
+    ours = ("--uidmap", "0:100000:65536", "--cap-add", "NET_ADMIN", "--network", "sandboxes")
+    done = podman.run("--rm", *ours, IMAGE, "sh", "-c", script)
+    assert "hello from outside" in done.stdout, done.stderr
+    assert_nothing_is_left(machine)
+
+
+GONE_S = 15.0  # a look a second, two of them, and removing; on a busy machine
+
+
+def test_what_comes_past_the_guard_is_ended(podman: Podman, machine: Machine) -> None:
+    """As an engine without hooks has it: killed, its sandbox removed, its neighbour's not."""
+    guard = machine.own / "usr/share/containers/oci/hooks.d/netmgr-cni.json"
+    aside = guard.rename(guard.with_suffix(".aside"))
+    try:
+        words = ("run", "-d", "--network", "named", "--name")
+        podman.must(*words, "neighbour", IMAGE, "sleep", "600")
+        podman.must(*words, "reaching", "--privileged", IMAGE, "sh", "-c", "sleep 600 & wait")
+    finally:
+        aside.rename(guard)
+    deadline = time.monotonic() + GONE_S
+    while [box["name"] for box in sandboxes(machine)] != ["neighbour"]:
+        assert time.monotonic() < deadline, sandboxes(machine)
+        time.sleep(0.1)
+    found = machine.must(
+        "netmgr", "observe", "--sandbox", "reaching", "--kind", "finding", "-o", "json"
+    )
+    record = json.loads(found.splitlines()[-1])
+    assert (record["verdict"], record["reason"]) == ("denied", "peer_blocked")
+    assert "CAP_NET_ADMIN in the host's user namespace" in record["message"]
+    assert podman.inspect("reaching")["State"]["Status"] == "exited"
+    assert podman.inspect("neighbour")["State"]["Status"] == "running"
+    for name in ("reaching", "neighbour"):
+        podman.must("rm", "--force", "--time", "0", name)
     assert_nothing_is_left(machine)
 
 

@@ -130,6 +130,27 @@ def test_without_the_front_our_network_starts_nothing(podman: Podman, machine: M
     assert_nothing_is_left(machine)
 
 
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--privileged",), "CAP_NET_ADMIN in the host's user namespace"),
+        (("--cap-add", "NET_ADMIN"), "CAP_NET_ADMIN in the host's user namespace"),
+        (("--cap-add", "SYS_ADMIN"), "CAP_SYS_ADMIN in the host's user namespace"),
+        (("--pid", "host"), "--pid=host"),
+        (("--security-opt", "unmask=/proc/sys"), "/proc/sys"),
+    ],
+)
+def test_what_reaches_past_its_door_is_refused_by_the_guard(
+    podman: Podman, machine: Machine, flags: tuple[str, ...], told: str
+) -> None:
+    """netavark does not see what a container may do; podman's hook does."""
+    done = podman.run("--rm", *flags, "--network", "sandboxes", IMAGE, "touch", "/tmp/ran")
+    assert done.returncode != 0
+    assert told in done.stderr
+    assert_nothing_is_left(machine)
+    assert podman.run("--rm", *flags, "--network", "none", IMAGE, "id").returncode == 0
+
+
 def test_the_driver_answers_as_netavarks_plugin_api_has_it(
     podman: Podman, machine: Machine
 ) -> None:

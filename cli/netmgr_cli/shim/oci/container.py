@@ -69,11 +69,7 @@ def attach_starting(state: "dict[str, Any]", words: Words) -> None:
     container, pid, bundle = str(state["id"]), int(state["pid"]), str(state["bundle"])
     config = read_container(f"{bundle}/config.json")
     shape = judge.shape_of(config, hosts_own(config))
-    if not judge.has_read_only_sysctls(config):
-        raise Refused(
-            f"it may write {judge.READ_ONLY}, and one switch of netfilter there is the whole "
-            "machine's: add it to linux.readonlyPaths (podman and Docker have it there by default)"
-        )
+    judge.require_read_only_sysctls(config)
     wish = wish_of(words, config.get("annotations"))
     attach = attachment(shape) or {"pid": pid, "starting": True}
     sandbox = lodge(Lodger(container, bundle), attach, wish, words)

@@ -96,6 +96,14 @@ def refuse_powers(process: "dict[str, Any]") -> None:
         )
 
 
-def has_read_only_sysctls(config: "dict[str, Any]") -> bool:
-    """Whether the container cannot write /proc/sys: a switch of netfilter there is machine-wide."""
-    return READ_ONLY in ((config.get("linux") or {}).get("readonlyPaths") or [])
+def require_read_only_sysctls(config: "dict[str, Any]") -> None:
+    """Refuse a container that may write /proc/sys, where nobody can change its configuration.
+
+    Raises:
+        Refused: it may.
+    """
+    if READ_ONLY not in ((config.get("linux") or {}).get("readonlyPaths") or []):
+        raise Refused(
+            f"it may write {READ_ONLY}, and one switch of netfilter there is the whole "
+            "machine's: add it to linux.readonlyPaths (podman and Docker have it there by default)"
+        )

@@ -1,0 +1,88 @@
+"""Who came into a sandbox with too much power has a moment to give it up, and is ended then."""
+
+import asyncio
+
+import pytest
+from unit.ground.policy_stage import born
+
+from netmgr.daemon.lifecycle import Lifecycle
+from netmgr.daemon.power_watch import STARTING_S, PowerWatch
+from netmgr.journal.filter import Filter
+from netmgr.kernel.powers import Holder
+
+
+class Table:
+    """Processes that die when they are killed, but for those that fork first."""
+
+    def __init__(self, *holders: Holder, forks: int = 0) -> None:
+        self.holders = list(holders)
+        self.forks = forks
+        self.killed: list[int] = []
+
+    def find(self, netnses):
+        return [holder for holder in self.holders if holder.netns in netnses]
+
+    def kill(self, holder):
+        self.killed.append(holder.pid)
+        self.holders.remove(holder)
+        if self.forks:
+            self.forks -= 1
+            child = Holder(holder.pid + 1, 0, holder.netns, holder.capability, False)
+            self.holders.append(child)
+
+
+def watch(core, table):
+    return PowerWatch(core, Lifecycle(core), table.find, table.kill)
+
+
+async def holder_in(core, *, starting=False):
+    await born(core)
+    (resident,) = core.residents.values()
+    netns = (resident.row.netns_dev, resident.row.netns_ino)
+    return Holder(100, 5, netns, "CAP_NET_ADMIN", starting)
+
+
+def test_found_twice_it_is_killed_and_its_sandbox_removed(open_core):
+    async def main():
+        async with open_core() as core:
+            table = Table(await holder_in(core), forks=3)
+            looks = watch(core, table)
+            await looks.look(100.0)
+            assert (table.killed, len(core.residents)) == ([], 1)
+            await looks.look(101.0)
+            assert table.killed == [100, 101, 102, 103]
+            assert not core.residents
+            await core.journal.flush()
+            (record,) = await core.journal.query(Filter(kind="finding"))
+            assert (record["verdict"], record["reason"]) == ("denied", "peer_blocked")
+            assert "pid 100 in its namespace held CAP_NET_ADMIN" in record["message"]
+            assert "--privileged" in record["remedy"]
+            await looks.look(102.0)  # nobody is left to look for
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("after_s", "ended"), [(STARTING_S - 1, False), (STARTING_S + 1, True)])
+def test_what_starts_a_container_has_time_and_no_more(open_core, after_s, ended):
+    async def main():
+        async with open_core() as core:
+            table = Table(await holder_in(core, starting=True))
+            looks = watch(core, table)
+            for now in (100.0, 101.0, 100.0 + after_s):
+                await looks.look(now)
+            assert (not core.residents) is ended
+
+    asyncio.run(main())
+
+
+def test_who_gives_its_powers_up_is_let_be(open_core):
+    async def main():
+        async with open_core() as core:
+            table = Table(await holder_in(core))
+            looks = watch(core, table)
+            await looks.look(100.0)
+            table.holders.clear()
+            await looks.look(101.0)
+            assert (table.killed, len(core.residents)) == ([], 1)
+
+    asyncio.run(main())
