@@ -6,12 +6,13 @@ A comment on the line above a fence says what is special about its block:
     <!-- docs: file NAME -->         its text is the file NAME
     <!-- docs: inside NAME -->       its commands run in the sandbox NAME
     <!-- docs: exit N -->            its last command ends with status N
+    <!-- docs: engines newer -->     for engines of Debian 13 alone (`make test-newer`); or older
 
 `...` stands for anything within a line, and for any lines where it is alone in one. No I/O.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,7 +20,7 @@ RUN: Final = ("console", "sh", "python")
 _FENCE: Final = re.compile(
     r"(?:^<!-- docs: (?P<note>[^\n]*?) -->\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.M | re.S
 )
-_NOTE: Final = re.compile(r"(not run|file|inside|exit):? (.+)")
+_NOTE: Final = re.compile(r"(not run|file|inside|exit|engines):? (.+)")
 _HERE: Final = re.compile(r"<<'?(\w+)'?")
 
 
@@ -73,6 +74,24 @@ def blocks(text: str) -> list[Block]:
         line = text.count("\n", 0, match.start("text")) + 1
         found.append(Block(line, match["kind"], match["text"], note))
     return found
+
+
+def unlike(block: Block, run: Callable[[Command], tuple[int, str]]) -> Iterator[str]:
+    """Run a block's commands; what is not as the text says.
+
+    Args:
+        run: runs one; its status and what it put out. The text may name things otherwise.
+    """
+    commands = block.commands
+    for number, command in enumerate(commands, 1):
+        last = block.note[0] == "exit" and number == len(commands)
+        wanted = int(block.note[1]) if last else 0
+        status, found = run(command)
+        story = f"$ {command.text}\n{found}"
+        if status != wanted:
+            yield f"status {status}, not {wanted}: {story}"
+        elif command.output and not fits(command.output, found):
+            yield f"expected:\n{command.output}\nfound: {story}"
 
 
 def _session(text: str) -> Iterator[Command]:
