@@ -30,6 +30,7 @@ from netmgr_cli.router_programs import RouterPrograms
 from netmgr_cli.scanning import Scanning
 from netmgr_cli.surroundings import Surroundings
 from netmgr_proxy.tally import make_tally
+from netmgr_proxy.vitals import make_vitals
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,8 @@ class Crew:
         self._routers = RouterPrograms(
             settings.model_routers, settings.route_scorers, settings.router_account
         )
-        self._tally = make_tally(len(listeners.proxy))  # the daemon's end closes it
+        self._tally = make_tally(len(listeners.proxy))  # the daemon's end closes both
+        self._vitals = make_vitals(len(listeners.proxy))
         self._empty = str(core.settings.run_dir / "empty")
 
     # -- signing on ------------------------------------------------------------------------
@@ -174,12 +176,18 @@ class Crew:
         return Launch(
             {
                 "index": index,
+                "workers": len(self._listeners.proxy),
                 "limits": {name: getattr(settings, name) for name in PROXY_LIMITS},
                 "ca_roots": self.surroundings.ca_roots,
                 "model_routers": [each.name for each in settings.model_routers],
                 "route_scorers": list(settings.route_scorers),
             },
-            self._hub() | {"listener": self._listeners.proxy[index], "tally": self._tally},
+            self._hub()
+            | {
+                "listener": self._listeners.proxy[index],
+                "tally": self._tally,
+                "vitals": self._vitals,
+            },
             self._confined(settings.proxy_account),
         )
 

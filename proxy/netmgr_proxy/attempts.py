@@ -19,6 +19,7 @@ from netmgr_proxy.client import DeadlinePassed
 from netmgr_proxy.exchange import CutShort, Exchange
 from netmgr_proxy.inference import errors
 from netmgr_proxy.routes import LiveRoute, Revoked
+from netmgr_proxy.routing.availability import LOOK_AGAIN_S
 from netmgr_proxy.routing.breaker import NEVER
 from netmgr_proxy.routing.failure import (
     AUTH,
@@ -113,7 +114,8 @@ class Attempts:
                 free = self._free_at(now)
                 if not self._left or now >= patience or patience < free < NEVER:
                     raise ModelRefused(self._none_available(free - now))
-                await self._sleep_until(min(patience, free))
+                # Another worker may be finding out: it is heard of by looking again.
+                await self._sleep_until(min(patience, free, now + LOOK_AGAIN_S))
         finally:
             leave()
         return found
@@ -298,7 +300,7 @@ class Attempts:
         if fault is None:
             first = self.clock.first_byte_at
             first_byte_s = max(0.0, first - begun) if first is not None else None
-            availability.succeeded(endpoint.id, self._sandbox, first_byte_s)
+            availability.succeeded(endpoint.id, self._sandbox, first_byte_s, now)
         elif fault.status in AUTH:
             # Not the endpoint's fault; and some providers say 403 of what is asked.
             availability.left(endpoint.id, self._sandbox)

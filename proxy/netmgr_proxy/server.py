@@ -46,6 +46,7 @@ from netmgr_proxy.tally import Tally
 from netmgr_proxy.tokens import fetch_token
 from netmgr_proxy.upstream_tls import make_client_context
 from netmgr_proxy.upstreams import Upstreams
+from netmgr_proxy.vitals import Vitals
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +62,9 @@ class ProxyRole:
 
     Settings: `ca_roots` (PEM text of the authorities that origins are verified against) and
     `limits` (see netmgr_proxy.limits; names not given keep their defaults), `index` (which of the
-    proxy workers this is). Descriptors: `listener` (a listening, non-blocking TCP socket), `tally`
-    (see netmgr_proxy.tally). The channel to the dialer comes with the
-    question `dialer`, again whenever the dialer was started anew.
+    proxy workers this is), `workers` (how many there are). Descriptors: `listener` (a listening,
+    non-blocking TCP socket), `tally` and `vitals` (see netmgr_proxy.tally and .vitals). The channel
+    to the dialer comes with the question `dialer`, again whenever the dialer was started anew.
 
     Args:
         find: how the caller of an accepted connection is told (tests have no TPROXY).
@@ -74,13 +75,13 @@ class ProxyRole:
         self._view = View()
         self._routes = Routes()
         self._metered = Metered()
-        self._availability = Availability()
         self._generations = Generations()
         self._tasks = TaskSet()
         self._room: Room | None = None
         self._listener: socket.socket | None = None
         self._shelf: Shelf | None = None
         self._tally: Tally | None = None
+        self._vitals: Vitals | None = None
         self._reserve = -1
         self.accepted = 0
 
@@ -97,6 +98,7 @@ class ProxyRole:
         self._routes.trust(settings["ca_roots"], self._shelf.load)
         self._reserve = os.eventfd(0)
         self._tally = Tally(fds["tally"], settings["index"])
+        self._vitals = Vitals(fds["vitals"], settings["index"], settings["workers"])
         self._generations.plugins = Plugins(
             {name: LineRouter(name) for name in settings.get("model_routers", ())},
             {name: LineScorer(name) for name in settings.get("route_scorers", ())},
@@ -117,7 +119,7 @@ class ProxyRole:
             scanner=Scanner(),
             pipes=Pipes(),
             rations=Rations(self._tally),
-            availability=self._availability,
+            availability=Availability(self._vitals),
             tasks=self._tasks,
             id_prefix=secrets.token_hex(4),
             numbers=count(1),
@@ -138,6 +140,9 @@ class ProxyRole:
                 self._metered.apply(op)
             case "routing":
                 self._generations.apply(op)
+                if (live := self._generations.live) is not None:
+                    names = frozenset(each.id for each in live.file.endpoints)
+                    room.availability.in_force(names, live.failure.breaker)
             case "inference.revoke":
                 self._revoke(Revoked(op["provider"], op["scope"]))
             case "leaf.forget":
@@ -199,6 +204,8 @@ class ProxyRole:
             self._shelf.close()
         if self._tally is not None:
             self._tally.close()
+        if self._vitals is not None:
+            self._vitals.close()
         if self._listener is not None:
             self._listener.close()
         self._release_reserve()

@@ -244,6 +244,50 @@ def test_a_stream_that_breaks_ends_with_one_error_and_no_other_endpoint(
     assert sites["second"].server.connections == []
 
 
+def test_all_workers_agree_on_a_broken_endpoint_and_one_call_finds_out(
+    world: World, sites: dict[str, Site], box: Sandbox, tmp_path: Path
+) -> None:
+    """Connections are spread over the workers; which of them has a call makes no difference."""
+    path = tmp_path / "routing.yaml"
+    path.write_text(FILE.replace("breaker: {failures: 100", "breaker: {failures: 4"))
+    before = json.loads(do(world, "route", "get", "-o", "json"))["revision"]
+    first, server = sites["first"].app, sites["first"].server
+    trusted = server.tls
+    server.tls = world.internet.authority.server_context("first.chaos.test", self_signed=True)
+    do(world, "route", "set", str(path))
+    try:
+        assert many(box, 12) == ["second"] * 12
+        assert len(server.connections) == 4
+        server.tls = trusted
+        first.behaviour = later(0.5, answers("first"))
+        time.sleep(1.0)
+        found = many(box, 6, at_once=True)
+        assert (found.count("first"), len(first.requests)) == (1, 1), found
+        assert many(box, 2) == ["first"] * 2
+    finally:
+        server.tls = trusted
+        do(world, "route", "rollback", str(before), "--accept-widening")
+
+
+def later(seconds: float, behaviour: Behaviour) -> Behaviour:
+    """The same after a while."""
+
+    async def behave(request: Request, stream: Stream) -> None:
+        await asyncio.sleep(seconds)
+        await behaviour(request, stream)
+
+    return behave
+
+
+def many(box: Sandbox, count: int, *, at_once: bool = False) -> list[str]:
+    """Who answered that many calls."""
+    one = f'curl -sS --max-time 9 {URL} -d \'{{"model": "any"}}\''
+    script = f"for n in $(seq {count}); do {one} {'&' if at_once else ';'} done; wait"
+    done = box.run("sh", "-c", script)
+    told = done.stdout.replace("}{", "}\n{").splitlines()
+    return [str(json.loads(each).get("from")) for each in told]
+
+
 def test_what_nobody_may_answer_is_denied_by_rule(
     world: World, sites: dict[str, Site], make_sandbox: Callable[..., Sandbox], tmp_path: Path
 ) -> None:

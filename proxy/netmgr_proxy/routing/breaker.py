@@ -42,6 +42,16 @@ class Breaker:
         """Whether there is nothing to remember."""
         return not (self._failed or self._open_until or self._probing)
 
+    @property
+    def probing(self) -> bool:
+        """Whether a call is finding out."""
+        return self._probing
+
+    @property
+    def opened_until(self) -> float:
+        """Until when it is open; 0: it is closed."""
+        return self._open_until
+
     def state(self, now: float) -> State:
         """What it is now."""
         if not self._open_until:

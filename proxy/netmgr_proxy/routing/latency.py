@@ -1,42 +1,51 @@
 """Owns: how fast an endpoint has been lately. Pure.
 
 The mean follows what is new (an exponentially weighted moving average); the 95th percentile is that
-of the last WINDOW answers, computed when it is asked for and not with every call.
+of the last WINDOW answers. Both are computed when they are asked for and not with every call, from
+this worker's answers and the other ones'.
 """
 
 from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-WINDOW: Final = 128  # answers; 95 % of them leave out the six slowest
+WINDOW: Final = 128  # answers of all workers; 95 % of them leave out the six slowest
 WEIGHT: Final = 0.2  # of a new answer in the mean: the last ten make up nine tenths of it
+
+Sample = tuple[float, float]  # when an answer began, and seconds to its first byte
 
 
 class Latency:
-    """Seconds to the first byte of the last answers."""
+    """Seconds to the first byte of this worker's last answers."""
 
-    __slots__ = ("_last", "_mean", "_p95")
+    __slots__ = ("last",)
 
     def __init__(self) -> None:
-        self._last: deque[float] = deque(maxlen=WINDOW)
-        self._mean: float | None = None
-        self._p95: float | None = None
+        self.last: deque[Sample] = deque(maxlen=WINDOW)
 
-    def note(self, seconds: float) -> None:
+    def note(self, now: float, seconds: float) -> None:
         """An answer has begun."""
-        mean = self._mean
-        self._mean = seconds if mean is None else mean + WEIGHT * (seconds - mean)
-        self._last.append(seconds)
-        self._p95 = None
+        self.last.append((now, seconds))
 
-    @property
-    def mean(self) -> float | None:
-        """The moving average; None before the first answer."""
-        return self._mean
+    def summed_up(self, others: Iterable[Sample] = ()) -> tuple[float | None, float | None]:
+        """(mean, 95th percentile) of the last answers of all; None before the first."""
+        both = sorted([*self.last, *others])[-WINDOW:]
+        seconds = [each for _, each in both]
+        return mean(seconds), p95(seconds)
 
-    @property
-    def p95(self) -> float | None:
-        """The 95th percentile (nearest rank) of the last answers; None before the first."""
-        if self._p95 is None and self._last:
-            ordered = sorted(self._last)
-            self._p95 = ordered[-(-95 * len(ordered) // 100) - 1]
-        return self._p95
+
+def mean(seconds: Sequence[float]) -> float | None:
+    """The moving average of answers in their order; None of none."""
+    if not seconds:
+        return None
+    found = seconds[0]
+    for each in seconds:
+        found += WEIGHT * (each - found)
+    return found
+
+
+def p95(seconds: Sequence[float]) -> float | None:
+    """The 95th percentile (nearest rank); None of none."""
+    if not seconds:
+        return None
+    return sorted(seconds)[-(-95 * len(seconds) // 100) - 1]

@@ -24,6 +24,7 @@ from netmgr.process.ipc import Answer, Body, Peer, PeerRefused
 from netmgr_proxy.peer import Caller
 from netmgr_proxy.server import ProxyRole
 from netmgr_proxy.tally import make_tally
+from netmgr_proxy.vitals import make_vitals
 
 T = TypeVar("T")
 SANDBOX: Final = "10.77.0.5"
@@ -347,10 +348,11 @@ async def rig(tmp_path: Any, policy: str, **limits: Any) -> AsyncIterator[Rig]:
     made.tmp_pem = tmp_pem
     worker_end = Peer(theirs, on_ask=role.on_ask)
     settings = {"ca_roots": internet_authority().certificate_pem, "limits": limits}
-    tally = make_tally(1)
-    fds = {"listener": listener.detach(), "tally": tally}
-    role.open({"index": 0, **settings}, fds, worker_end)
+    tally, vitals = make_tally(1), make_vitals(1)
+    fds = {"listener": listener.detach(), "tally": tally, "vitals": vitals}
+    role.open({"index": 0, "workers": 1, **settings}, fds, worker_end)
     os.close(tally)
+    os.close(vitals)
     await role.on_ask("dialer", {}, (dial_theirs.detach(),))
     made.set_policy(policy)
     role.serve()
