@@ -52,6 +52,7 @@ class Kernel(Protocol):
 
         Raises:
             HostFailed: also where a link stands in the hub that is no veth.
+            Conflict: another daemon works with this hub.
         """
 
     def hub_descriptor(self) -> int:

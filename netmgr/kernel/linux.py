@@ -16,6 +16,7 @@ from pyroute2 import IPRoute
 
 from netmgr.errors import Conflict, LimitExceeded, NotFound
 from netmgr.kernel import hub, netns, sysctls
+from netmgr.kernel.claim import Claim
 from netmgr.kernel.destinations import Destinations
 from netmgr.kernel.evict import evict
 from netmgr.kernel.facts import (
@@ -89,6 +90,7 @@ class LinuxKernel:
         self._listeners: Listeners | None = None
         self._identifier = Identifier()
         self._pins = Pins(spec)
+        self._claim = Claim(spec.netns_dir / spec.hub_netns, spec.instance)
 
     # -- the hub -----------------------------------------------------------------------------
 
@@ -100,7 +102,9 @@ class LinuxKernel:
 
     def ensure_hub(self) -> bool:
         """Make or adopt the hub."""
+        self._claim.take()  # before anything of another daemon's is touched
         fd, adopted = hub.ensure_hub(self.spec)
+        self._claim.take()
         if self._standing is not None and self._standing.identity != netns.identity(fd):
             self._forget_hub()  # somebody removed the one that we knew
         if self._standing is None:
@@ -127,6 +131,7 @@ class LinuxKernel:
         """Remove it with all that is in it."""
         self._forget_hub()
         hub.remove_hub(self.spec)
+        self._claim.release()
 
     def _forget_hub(self) -> None:
         if self._listeners is not None:
@@ -366,5 +371,6 @@ class LinuxKernel:
     def close(self) -> None:
         """Close every descriptor."""
         self._forget_hub()
+        self._claim.release()
         self._identifier.close()
         os.close(self._host)

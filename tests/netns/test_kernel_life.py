@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import time
+from contextlib import closing
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from netns.hub_stage import (
     send_frames,
 )
 
-from netmgr.errors import BadInput, HostFailed
+from netmgr.errors import BadInput, Conflict, HostFailed
 from netmgr.kernel.facts import AllowEntry, Flow
+from netmgr.kernel.linux import LinuxKernel
 
 pytestmark = pytest.mark.root
 
@@ -179,6 +181,17 @@ def test_look_tells_what_was_changed_by_hand(stage: HubStage) -> None:
     assert "ipv4/ip_forward" not in {
         each.key for each in stage.kernel.look_hub().sysctl_differences
     }
+
+
+def test_a_hub_is_one_daemons_alone(stage: HubStage) -> None:
+    with closing(LinuxKernel(stage.spec)) as other:
+        with pytest.raises(Conflict, match="another daemon of instance"):
+            other.ensure_hub()
+        stage.kernel.remove_hub()
+        assert stage.kernel.ensure_hub() is False  # made anew, and held again
+        with pytest.raises(Conflict):
+            other.ensure_hub()
+    stage.restart()  # whoever comes after it takes it over
 
 
 def test_a_hub_with_an_uplink_is_refused(stage: HubStage) -> None:

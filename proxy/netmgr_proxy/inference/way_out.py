@@ -141,7 +141,8 @@ class _Search:
         folded = _fold_all(members)
         for name, value in folded.items():
             family = _SWITCHES.get(name)
-            if family is not None and value not in (None, False, [], ()):
+            # An empty object switches it on, too: `web_search_options: {}` means with its defaults.
+            if family is not None and value not in (None, False, []):
                 self._tool(family, name)
             if name == "prompt" and isinstance(value, tuple):
                 self._tool("stored_prompt", "prompt")

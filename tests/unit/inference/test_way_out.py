@@ -52,6 +52,8 @@ def part(**fields: Any) -> dict[str, Any]:
         ({"extra_body": {"google": {"tools": [{"google_search": {}}]}}}, "google_search"),
         ({"web_search_options": {"search_context_size": "low"}}, "web_search"),
         ({"web_search_options": {"a": {}}}, "web_search"),
+        ({"web_search_options": {}}, "web_search"),
+        ({"extra_body": {"search_parameters": {}}}, "web_search"),
         ({"mcp_servers": [{"type": "url", "url": EVIL}]}, "mcp"),
         ({"container": "container_1"}, "code_execution"),
         ({"plugins": [{"id": "web"}]}, "plugins"),
