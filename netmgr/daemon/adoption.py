@@ -112,7 +112,7 @@ def _load(core: Core, row: Sandbox) -> Resident:
         store.names.of(row.id),
     )
     policy = Policy.from_doc(dict(active.doc))
-    resident = Resident(row, policy, names)
+    resident = Resident(row, policy, names, trusted=store.programs.of(row.id))
     resident.authority = Authority.load(certificate, key)
     return resident
 

@@ -6,6 +6,7 @@ is not what its name first stood for in this sandbox is marked (trust on first u
 
 import asyncio
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -16,6 +17,8 @@ from netmgr.errors import NetmgrError
 from netmgr.kernel.facts import Ancestor, Flow, Netns, NetnsId, Owners, Process, Wants
 from netmgr.policy.owner import MAX_OWNERS, UNKNOWN, Fault, Owner, Program
 from netmgr.policy.programs import ProgramPattern
+
+log = logging.getLogger(__name__)
 
 RECORD_WAIT_S: Final = 0.060  # reads 30 MB of a cached file; a flow's record waits 150 ms at most
 DECISION_WAIT_S: Final = 2.0  # a connection waits for all its programs; 300 MB take a second
@@ -90,14 +93,25 @@ class _Trust:
             return replace(program, fault=Fault.IMPOSTOR)
         left = self._until - asyncio.get_running_loop().time()
         digest = await _hash(self._core, self._resident, found, left)
-        fault = self._fault(found.exe, digest)
+        fault = await self._fault(found.exe, digest)
         return replace(program, sha256=digest, fault=fault)
 
-    def _fault(self, path: str, digest: str | None) -> Fault | None:
+    async def _fault(self, path: str, digest: str | None) -> Fault | None:
         known = self._resident.trusted
         if digest is None or (path not in known and len(known) >= MAX_TRUSTED):
             return Fault.UNREAD
-        return None if known.setdefault(path, digest) == digest else Fault.CHANGED
+        if path not in known:
+            known[path] = digest
+            await self._keep(path, digest)
+        return None if known[path] == digest else Fault.CHANGED
+
+    async def _keep(self, path: str, digest: str) -> None:
+        """For the daemon's next life. Where that fails the program is what it is in this one."""
+        core, row = self._core, self._resident.row
+        try:
+            await core.on_store(core.store.programs.add, row.id, path, digest)
+        except NetmgrError as failure:
+            log.error("what %s is in %s is not kept: %s", path, row.name, failure.message)
 
 
 async def _find(core: Core, resident: Resident, flow: Flow, wants: Wants) -> Owners | None:

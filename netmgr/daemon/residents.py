@@ -27,7 +27,8 @@ class Resident:
         judged_at: epoch seconds: by which time the kernel's entries were judged; expiring policies
             decide otherwise later.
         authority: signs its leaves; made, or read from the store, before anybody can ask.
-        trusted: content of programs by path, as they first ran in it where the policy names them.
+        trusted: content of programs by path, as they first ran in it where the policy names them;
+            kept in the store.
     """
 
     row: Sandbox

@@ -33,7 +33,7 @@ from netmgr.store.rows import (
     Sandbox,
     SandboxState,
 )
-from netmgr.store.sandboxes import Authorities, Names, Sandboxes
+from netmgr.store.sandboxes import Authorities, Names, Sandboxes, TrustedPrograms
 from netmgr.store.sealed import SealedValues
 
 __all__ = [
@@ -65,6 +65,7 @@ class Store:
         self._db = Database(path)
         self.sandboxes = Sandboxes(self._db)
         self.names = Names(self._db)
+        self.programs = TrustedPrograms(self._db)
         self.authorities = Authorities(self._db)
         self.policies = Policies(self._db)
         self.providers = Providers(self._db)

@@ -1,4 +1,5 @@
-"""Owns: the tables of sandboxes, their leases, private names, and certificate authorities."""
+"""Owns: the tables of sandboxes, their leases, private names, certificate authorities, and the
+programs that were trusted on first use."""
 # ruff: noqa: S608 - what is put into the SQL text are constants of this file
 
 import json
@@ -140,6 +141,33 @@ class Names:
             self._db.execute_each(
                 "INSERT OR REPLACE INTO names VALUES (?, ?, ?, ?, ?)",
                 [(sandbox_id, r.name, str(r.ip), r.wildcard, r.released_at) for r in rows],
+            )
+
+
+class TrustedPrograms:
+    """What the programs that a sandbox's policy names were, when they first ran in it."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def of(self, sandbox_id: int) -> dict[str, str]:
+        """SHA-256 of their content (hex) by path."""
+        rows = self._db.all(
+            "SELECT path, sha256 FROM trusted_programs WHERE sandbox_id = ?", sandbox_id
+        )
+        return {row["path"]: row["sha256"] for row in rows}
+
+    def add(self, sandbox_id: int, path: str, sha256: str) -> None:
+        """Trust a program of a sandbox. What a path stood for first it stands for always; of a
+        sandbox that is gone nothing is kept."""
+        with self._db.transaction():
+            self._db.execute(
+                "INSERT OR IGNORE INTO trusted_programs "
+                "SELECT ?, ?, ? WHERE EXISTS (SELECT 1 FROM sandboxes WHERE id = ?)",
+                sandbox_id,
+                path,
+                sha256,
+                sandbox_id,
             )
 
 

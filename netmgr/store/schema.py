@@ -227,6 +227,16 @@ CREATE TABLE routing_labels (
 ) STRICT, WITHOUT ROWID;
 """
 
+# What the programs of a sandbox's policy were when they first ran in it: netmgr.daemon.identity.
+_TRUSTED_PROGRAMS: Final = """
+CREATE TABLE trusted_programs (
+    sandbox_id INTEGER NOT NULL REFERENCES sandboxes (id) ON DELETE CASCADE,
+    path TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    PRIMARY KEY (sandbox_id, path)
+) STRICT, WITHOUT ROWID;
+"""
+
 MIGRATIONS: Final = (
     _FIRST,
     _SCOPES,
@@ -236,4 +246,5 @@ MIGRATIONS: Final = (
     _PROVIDER_OBJECTS,
     _ROUTING_FILES,
     _ROUTING_LABELS,
+    _TRUSTED_PROGRAMS,
 )  # step n leads to PRAGMA user_version n

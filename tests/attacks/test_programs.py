@@ -82,8 +82,15 @@ def test_an_impostor_in_a_mount_namespace_of_its_own(box: Sandbox) -> None:
     assert reason(box) == "binary_changed"
 
 
-def test_another_content_under_the_same_name(box: Sandbox) -> None:
+@pytest.mark.parametrize("over_a_restart", [False, True], ids=["", "over a restart"])
+def test_another_content_under_the_same_name(
+    world: World, box: Sandbox, over_a_restart: bool
+) -> None:
     assert gets_through(box, str(GOOD), "-c", CLIENT)
+    if over_a_restart:
+        world.netmgrd.kill()
+        world.netmgrd.start()
+        assert gets_through(box, str(GOOD), "-c", CLIENT)
     changed = GOOD.read_bytes() + b"\0"
     GOOD.unlink()
     GOOD.write_bytes(changed)

@@ -22,7 +22,6 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-PAUSE_S = 3.0
 SCHEMA = """
 type Query { user: String! secret: String! }
 type Mutation { save(text: String!): String! }
@@ -63,10 +62,12 @@ async def echo(socket: WebSocket) -> None:
         await socket.send_text(text)
 
 
-async def events(_: Request) -> StreamingResponse:
+async def events(request: Request) -> StreamingResponse:
+    pause = float(request.query_params["pause"])
+
     async def stream() -> AsyncIterator[str]:
         yield "data: first\n\n"
-        await asyncio.sleep(PAUSE_S)
+        await asyncio.sleep(pause)
         yield "data: second\n\n"
 
     return StreamingResponse(stream(), media_type="text/event-stream")

@@ -1,12 +1,13 @@
 """What an agent does with live protocols, inside a sandbox: one JSON object per turn.
 
-python -I live_turns.py echo|idle|graphql|subscribe|mcp ...
+python -I live_turns.py echo|idle SECONDS|graphql|subscribe|mcp
 """
 
 import asyncio
 import json
 import ssl
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -16,7 +17,6 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 HOST = "live.test"
-IDLE_S = 3.0
 
 
 async def echo() -> dict[str, Any]:
@@ -41,18 +41,25 @@ async def echo() -> dict[str, Any]:
     return said
 
 
-async def idle() -> dict[str, Any]:
-    """Silence on a WebSocket and on an event stream, and then a word."""
-    async with connect(f"wss://{HOST}/echo", ping_interval=None) as socket:
-        await asyncio.sleep(IDLE_S)
-        await socket.send("still")
-        word = await socket.recv()
-    async with (
-        httpx.AsyncClient(timeout=30) as client,
-        client.stream("GET", f"https://{HOST}/events") as answer,
-    ):
-        lines = [line async for line in answer.aiter_lines() if line]
+async def idle(seconds: str) -> dict[str, Any]:
+    """Silence on a WebSocket and, at the same time, on an event stream; and then a word."""
+    word, lines = await asyncio.gather(quiet_socket(float(seconds)), quiet_stream(float(seconds)))
     return {"word": word, "events": lines}
+
+
+async def quiet_socket(seconds: float) -> str:
+    async with connect(f"wss://{HOST}/echo", ping_interval=None) as socket:
+        await asyncio.sleep(seconds)
+        await socket.send("still")
+        return str(await socket.recv())
+
+
+async def quiet_stream(seconds: float) -> list[str]:
+    async with (
+        httpx.AsyncClient(timeout=seconds + 30) as client,
+        client.stream("GET", f"https://{HOST}/events", params={"pause": seconds}) as answer,
+    ):
+        return [line async for line in answer.aiter_lines() if line]
 
 
 async def graphql() -> dict[str, Any]:
@@ -105,15 +112,15 @@ async def mcp() -> dict[str, Any]:
     return said
 
 
-TURNS = {turn.__name__: turn for turn in (echo, idle, graphql, subscribe, mcp)}
+TURNS: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {
+    turn.__name__: turn for turn in (echo, idle, graphql, subscribe, mcp)
+}
 
 
-async def main(names: list[str]) -> None:
-    for name in names:
-        said = await TURNS[name]()
-        print(json.dumps({"turn": name, **said}), flush=True)
+async def main(name: str, *words: str) -> None:
+    print(json.dumps(await TURNS[name](*words)), flush=True)
 
 
 if __name__ == "__main__":
     assert ssl.OPENSSL_VERSION
-    asyncio.run(main(sys.argv[1:]))
+    asyncio.run(main(*sys.argv[1:]))
