@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -93,6 +93,20 @@ def a_route(scope: int | None, provider: str = "p", model: str = "m") -> Inferen
         version=0,
         updated=1.0,
     )
+
+
+def test_a_program_is_what_it_was_first_for_its_sandbox_alone(path: Path, store: Store) -> None:
+    one, other = a_sandbox(store, "one"), a_sandbox(store, "other")
+    store.sandboxes.add(one)
+    store.sandboxes.add(other)
+    store.programs.add(one.id, "/bin/a", "aa")
+    store.programs.add(one.id, "/bin/a", "bb")
+    store.programs.add(99, "/bin/a", "cc")  # gone meanwhile
+    with closing(Store(path)) as later:
+        assert later.programs.of(one.id) == {"/bin/a": "aa"}
+        assert later.programs.of(other.id) == later.programs.of(99) == {}
+    store.sandboxes.remove(one.id, 2.0)
+    assert store.programs.of(one.id) == {}
 
 
 class TestSandboxes:
