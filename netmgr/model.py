@@ -130,7 +130,8 @@ class Record:
             "count": self.count,
             **self.extra,
         }
-        return {name: shown_value(value, name) for name, value in wire.items()}
+        shown: dict[str, Any] = shown_value(wire)
+        return shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ MAX_ITEM: Final = 256  # bytes of one item of a list: an ancestor's executable
 MAX_ITEMS: Final = 32  # ancestors of a process
 
 _PATH: Final = "path"
+_PLAIN: Final = frozenset({int, float, bool, type(None)})  # nothing of these is a text
 _CUT: Final = "..."
 # Controls (C0, C1), line separators, and marks that turn the direction of what follows: they would
 # rewrite the terminal of whoever reads the journal. Half surrogate pairs are not UTF-8.
@@ -41,13 +42,24 @@ def shown_value(value: Any, name: str = "") -> Any:
     if isinstance(value, str):
         return shown_text(value, MAX_PATH if name == _PATH else MAX_TEXT)
     if isinstance(value, dict):
-        return {
-            key: item if item is None or type(item) is int else shown_value(item, key)
-            for key, item in value.items()
-        }
+        return _shown_members(value)
     if isinstance(value, (list, tuple)):
         return [_shown_item(item) for item in value[:MAX_ITEMS]]
     return value
+
+
+def _shown_members(members: dict[str, Any]) -> dict[str, Any]:
+    """Every record comes by here: what nearly all of them hold is passed by without a call."""
+    shown = {}
+    for key, item in members.items():
+        kind = type(item)
+        if kind is str:
+            if len(item) > MAX_ITEM or not (item.isascii() and item.isprintable()):
+                item = shown_value(item, key)
+        elif kind not in _PLAIN:
+            item = shown_value(item, key)
+        shown[key] = item
+    return shown
 
 
 def _shown_item(item: Any) -> Any:

@@ -52,7 +52,7 @@ class Gathered:
 
     def __init__(self) -> None:
         self._sums: dict[Key, Sums] = {}
-        self._seen: set[Key] = set()
+        self._keys: dict[tuple[Any, ...], Key] = {}  # of this hour, by the names in a record
         self._hour = 0
 
     def add(self, record: Mapping[str, Any], cost: int | None) -> None:
@@ -63,8 +63,10 @@ class Gathered:
         """
         call = record["inference"]
         key = self._key(record, call)
-        sums = self._sums.setdefault(key, Sums())
-        told_in, told_out = _count(call, "tokens_in"), _count(call, "tokens_out")
+        sums = self._sums.get(key)
+        if sums is None:
+            sums = self._sums[key] = Sums()
+        told_in, told_out = count_in(call, "tokens_in"), count_in(call, "tokens_out")
         well = record["verdict"] == "allowed"
         sums.calls += 1
         sums.failed += not well
@@ -72,8 +74,8 @@ class Gathered:
         sums.unpriced += cost is None and bool(told_in or told_out)
         sums.tokens_in += told_in
         sums.tokens_out += told_out
-        sums.cache_read += _count(call, "tokens_cache_read")
-        sums.cache_write += _count(call, "tokens_cache_write")
+        sums.cache_read += count_in(call, "tokens_cache_read")
+        sums.cache_write += count_in(call, "tokens_cache_write")
         sums.cost += cost or 0
 
     def take(self) -> dict[Key, Sums]:
@@ -92,18 +94,21 @@ class Gathered:
         hour = int(record["time"] // HOUR_S) * HOUR_S
         if hour != self._hour:
             self._hour = hour
-            self._seen.clear()
+            self._keys.clear()
         names = (
-            record.get("sandbox"),
-            record.get("tenant"),
-            call.get("provider"),
-            call.get("model"),
+            record.get("sandbox") or "",
+            record.get("tenant") or "",
+            call.get("provider") or "",
+            call.get("model") or "",
         )
-        key = Key(hour, *(short(name) for name in names))
-        if key not in self._seen:
-            if len(self._seen) >= MAX_KEYS:
-                return key._replace(model=OTHER)
-            self._seen.add(key)
+        key = self._keys.get(names)
+        if key is None:
+            shortened = tuple(map(short, names))
+            key = Key(hour, *shortened)
+            if shortened not in self._keys:
+                if len(self._keys) >= MAX_KEYS:
+                    return key._replace(model=OTHER)
+                self._keys[shortened] = key
         return key
 
 
@@ -126,6 +131,7 @@ def was_sent(record: Mapping[str, Any]) -> bool:
     )
 
 
-def _count(call: Mapping[str, Any], name: str) -> int:
+def count_in(call: Mapping[str, Any], name: str) -> int:
+    """A number of tokens in a record's part; 0 where it is none."""
     value = call.get(name)
     return value if type(value) is int and value > 0 else 0

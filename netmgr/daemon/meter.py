@@ -226,6 +226,8 @@ class Meter:
         return claims
 
     def _price(self, provider: str, model: str) -> Price | None:
+        if (provider, model) in self._priced:
+            return self._priced[provider, model]
         key = (short(provider), short(model))
         if key not in self._priced:
             if len(self._priced) >= MAX_PRICED:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -188,8 +189,13 @@ class JournalFile:
 
 def format_time(seconds: float) -> str:
     """RFC 3339 in UTC with microseconds."""
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    whole, part = divmod(round(seconds * 1_000_000), 1_000_000)
+    return f"{_format_second(whole)}.{part:06d}Z"
+
+
+@lru_cache(maxsize=4)  # records come in bursts
+def _format_second(whole: int) -> str:
+    return datetime.fromtimestamp(whole, UTC).isoformat().removesuffix("+00:00")
 
 
 def _row(item: Numbered) -> tuple[Any, ...]:

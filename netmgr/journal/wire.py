@@ -39,14 +39,16 @@ def parse_record(body: dict[str, Any]) -> dict[str, Any]:
     Raises:
         BadInput: it has another shape, or is longer than any honest record.
     """
-    for name in body.keys() - _FIELDS:
+    if not body.keys() <= _FIELDS:
+        name = min(body.keys() - _FIELDS)
         raise BadInput(f"record: unknown field {name!r}{did_you_mean(name, _FIELDS)}")
-    missing = _REQUIRED - body.keys()
-    if missing:
-        raise BadInput(f"record: lacks {', '.join(sorted(missing))}")
+    if not body.keys() >= _REQUIRED:
+        raise BadInput(f"record: lacks {', '.join(sorted(_REQUIRED - body.keys()))}")
     if not _is_small(body) and _size(body) > MAX_RECORD:
         raise BadInput(f"record: longer than {MAX_RECORD} bytes")
     for name, value in body.items():
+        if value is None and name in _MAY_BE_NULL:
+            continue
         if not _CHECKS[name](value):
             raise BadInput(f"record: {name} is {value!r:.100}")
     return body
@@ -116,8 +118,9 @@ def _is_optional_part(value: Any) -> bool:
         return True
     if not isinstance(value, dict):
         return False
-    for key, item in value.items():  # most of a record is here: texts are passed by at once
-        if type(item) in _WORDLIKE or _is_number(item):
+    for key, item in value.items():  # most of a record is here: leaves are passed by at once
+        kind = type(item)
+        if kind in _WORDLIKE or (kind in _NUMBERS and -MAX_COUNT <= item <= MAX_COUNT):
             continue
         if key in _TREES and _is_tree(item, _TREE_DEPTH):
             continue
@@ -162,6 +165,7 @@ def _is_count(value: Any) -> bool:
 _WORDLIKE: Final = frozenset({str, bool, type(None)})
 _NUMBERS: Final = frozenset({int, float})
 
+_MAY_BE_NULL: Final = _FIELDS - _REQUIRED | {"sandbox"}
 _CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
     **{name: _is_word_of(words) for name, words in _WORDS.items()},
     **dict.fromkeys(_TEXTS, _is_optional_text),

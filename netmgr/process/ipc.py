@@ -134,6 +134,7 @@ class Peer:
         self._fd_space = _FD_SPACE if takes_fds else 0
         self._out: deque[tuple[memoryview, tuple[int, ...]]] = deque()
         self._queued = 0
+        self._blocked = False  # the socket takes no more for now
         self._ids = count(1)
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
         self._tasks = TaskSet()
@@ -226,12 +227,15 @@ class Peer:
                 else:
                     self._out.popleft()
         except BlockingIOError:
+            self._blocked = True
             self._loop.add_writer(self._sock.fileno(), self._writable)
             return
         except OSError:
             self.close()
             return
-        self._loop.remove_writer(self._sock.fileno())
+        if self._blocked:
+            self._blocked = False
+            self._loop.remove_writer(self._sock.fileno())
 
     # -- receiving -------------------------------------------------------------------------
 

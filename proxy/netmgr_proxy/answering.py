@@ -14,7 +14,7 @@ from netmgr.inference.protocols import Shape
 from netmgr_proxy.call_clock import CallClock
 from netmgr_proxy.exchange import Exchange
 from netmgr_proxy.inference import errors
-from netmgr_proxy.inference.answer import AnswerHead, judge_answer
+from netmgr_proxy.inference.answer import AnswerHead, Judged, judge_answer
 from netmgr_proxy.inference.broken_stream import render_stream_error
 from netmgr_proxy.inference.echo import EchoGuard
 from netmgr_proxy.inference.errors import outward_message
@@ -134,22 +134,41 @@ class Answering:
             self._give_up()
             return
         exchange.progress.status = head.status
-        answer = judge_answer(head.status, head.fields, self._shape)
-        if isinstance(answer, errors.Refusal):
-            self.refused = answer
+        judged = self._judge(head)
+        if isinstance(judged.answer, errors.Refusal):
+            self.refused = judged.answer
             self._give_up()
             return
-        self._begin(answer, head)
+        self._begin(judged.answer, head, judged.lines)
+
+    def _judge(self, head: ResponseHead) -> Judged:
+        """What the head means; known already where the connection's last answer had the same."""
+        upstream, shape = self._exchange.upstream, self._shape
+        known = upstream.judged if upstream is not None else None
+        if known is not None and known.head is head and known.shape is shape:
+            return known
+        answer, lines = judge_answer(head.status, head.fields, shape), b""
+        if not isinstance(answer, errors.Refusal):
+            guard = self._guard_of(head)
+            fields = [name + b": " + guard.value(value) for name, value in answer.headers]
+            lines = b"\r\n".join([render_status_line(answer.status), *fields])
+        judged = Judged(head, shape, answer, lines)
+        if upstream is not None:
+            upstream.judged = judged
+        return judged
+
+    def _guard_of(self, head: ResponseHead) -> EchoGuard:
+        return EchoGuard(self._admission.live.keys, error=head.status >= REFUSED_FROM)
 
     def _give_up(self) -> None:
         """Nothing of this answer goes on, and its connection is not used again."""
         self._exchange.keep_upstream = False
         self._exchange.finish()
 
-    def _begin(self, answer: AnswerHead, head: ResponseHead) -> None:
-        exchange, live = self._exchange, self._admission.live
+    def _begin(self, answer: AnswerHead, head: ResponseHead, lines: bytes) -> None:
+        exchange = self._exchange
         self._answer = answer
-        self._guard = EchoGuard(live.keys, error=head.status >= REFUSED_FROM)
+        self._guard = self._guard_of(head)
         self._head_at = exchange.room.now()
         self.meter = FrameMeter() if answer.frames else UsageMeter(answer.coding)
         if _OK <= head.status < REFUSED_FROM:
@@ -157,13 +176,11 @@ class Answering:
             self._ids = ObjectIds(protocol, stream=answer.streaming and not answer.frames)
         http10 = exchange.head.http10
         self._chunked = head.framing in (Framing.CHUNKED, Framing.CLOSE) and not http10
-        self._pending = self._render_head(answer, head)
+        self._pending = self._render_head(head, lines)
         exchange.client.deadline = self._clock.head(streaming=answer.streaming)
 
-    def _render_head(self, answer: AnswerHead, head: ResponseHead) -> bytes:
-        lines = [render_status_line(answer.status)]
-        lines += [name + b": " + self._guard.value(value) for name, value in answer.headers]
-        lines += self._said
+    def _render_head(self, head: ResponseHead, own: bytes) -> bytes:
+        lines = [own, *self._said]
         if self._chunked:
             lines.append(b"transfer-encoding: chunked")
         elif head.framing is Framing.LENGTH:

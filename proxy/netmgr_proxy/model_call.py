@@ -7,6 +7,7 @@ All rules are in netmgr_proxy.inference and netmgr_proxy.routing; here is only t
 from dataclasses import replace
 from typing import Any, Final
 
+from netmgr.inference.protocols import Shape
 from netmgr.middleware.request import Phase, changed
 from netmgr.process.view import SandboxView
 from netmgr.reasons import Kind, Reason, Verdict
@@ -41,7 +42,6 @@ class ModelCall(Exchange):
         admissions: what is known from the connection's call before.
 
     Attributes:
-        shape: how errors are worded.
         request_id: what client and operator call it.
     """
 
@@ -58,16 +58,20 @@ class ModelCall(Exchange):
         self.request_id = room.next_request_id()
         address = account.caller.address
         self._asked = Asked(room, address, head, admissions, scheme, self.request_id)
-        self.shape = self._asked.shape
         self._course: Course | None = None
         self._attempts: Attempts | None = None
         self._permit: Permit | None = None
         self._examination: Examination | None = None
 
+    @property
+    def shape(self) -> Shape:
+        """How errors are worded."""
+        admission = self._course.admission if self._course is not None else None
+        return admission.admitted.shape if admission is not None else self._asked.shape
+
     async def run(self) -> bool:
         self._course = course = Course(self._asked, self.sandbox())
         admission = course.admit()
-        self.shape = admission.admitted.shape
         body = await self._read_body(admission.coding)
         course.turn(self.sandbox())  # a body may take its time, what is in force change meanwhile
         if course.examined(admission):

@@ -18,7 +18,9 @@ from netmgr.process.ipc import Peer
 WINDOW_S: Final = 1.0  # repeats of one second become one message
 MAX_KINDS: Final = 4096  # different decisions held within one window; then it ends early
 MAX_AT_ONCE: Final = 100  # of one sandbox in one window; what differs further is only counted
-GATHER_S: Final = 0.005  # of the 0.2 s that a record may take; a message costs more than a record
+# Of the 0.2 s within which a record has to be seen, beside the 0.04 s in which the journal gathers:
+# a message costs more than a record.
+GATHER_S: Final = 0.02
 
 Clock = Callable[[], float]
 Key = tuple[Hashable, ...]

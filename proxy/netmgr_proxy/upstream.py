@@ -10,6 +10,7 @@ from typing import Protocol, cast
 
 from netmgr.reasons import Reason
 from netmgr_proxy.inbox import Inbox
+from netmgr_proxy.inference.answer import Judged
 from netmgr_proxy.wire.face import Refusal
 from netmgr_proxy.wire.response import BadResponse, HeadMemo, ResponseHead, ResponseReader
 
@@ -60,6 +61,7 @@ class UpstreamConnection(Inbox):
         self.revision = 0  # of the policy by which it was opened
         self.peer: str | None = None  # the real address
         self.parked_at = 0.0
+        self.judged: Judged | None = None  # the head of the last model's answer
 
     # -- for its user ----------------------------------------------------------------------
 

@@ -5,12 +5,14 @@ API answers a `stream: true` that it refuses with plain JSON.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from netmgr.inference.protocols import Shape
 from netmgr.reasons import Reason
 from netmgr_proxy.inference.errors import Refusal
 from netmgr_proxy.inference.eventstream import CONTENT_TYPE
 from netmgr_proxy.inference.headers import Headers, RawHeaders, response_headers
+from netmgr_proxy.wire.response import ResponseHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,20 @@ class AnswerHead:
     def takes_error_event(self) -> bool:
         """Whether an error event may be written into the body: a plain event stream only."""
         return self.streaming and not self.coding
+
+
+class Judged(NamedTuple):
+    """What a head was judged to mean, kept for the next answer on the same connection, which goes
+    to the same sandbox with the same credentials.
+
+    Attributes:
+        lines: what of it crosses, its status line first; no line end behind the last.
+    """
+
+    head: ResponseHead
+    shape: Shape
+    answer: AnswerHead | Refusal
+    lines: bytes
 
 
 def judge_answer(status: int, upstream: RawHeaders, shape: Shape) -> AnswerHead | Refusal:

@@ -25,6 +25,7 @@ from netmgr_proxy.inference.tree import (
     MalformedBody,
     check_strings,
     key_twice,
+    object_of,
     survey,
     too_deep,
 )
@@ -36,7 +37,13 @@ MAX_MEMBERS: Final = 256  # top-level keys, read one by one; the largest API has
 # of 50 to 200 bytes here: 32 MiB of `[]` would be 700 MB. Prose has about 20,000 in a MiB.
 MAX_STRUCTURE: Final = 1_250_000
 
-_BLOCK: Final = 1024 * 1024  # bytes decoded at a time, only to see that they can be
+# Bytes decoded at a time, only to see that they can be: little enough to be put into the memory of
+# the block before.
+_BLOCK: Final = 64 * 1024
+_LITTLE: Final = 64 * 1024  # bytes of a body whose values do not set the collector off
+_NESTED: Final = frozenset((dict, list))
+_TEXTS_TOO: Final = _NESTED | {str}
+_NO_KEYS: Final[frozenset[str]] = frozenset()
 _BLANK: Final = re.compile(r"[ \t\n\r]*")
 # What nearly every member has, taken in one step; the rest is read, and refused, bit by bit.
 _COMMA: Final = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
@@ -47,7 +54,7 @@ class Member(NamedTuple):
     """One top-level value.
 
     Attributes:
-        value: as `tree` says: objects as pairs, strings in Latin-1 clothes (see `text`).
+        value: as `tree` says: strings in Latin-1 clothes (see `text`).
         start: offset of the value's first byte.
         end: offset behind its last byte.
     """
@@ -76,6 +83,8 @@ class Document(NamedTuple):
         """The member's value where it is a string, properly decoded."""
         if not isinstance(member.value, str):
             return None
+        if member.value.isascii():
+            return member.value
         decoded: str = json.loads(self.body[member.start : member.end])
         return decoded
 
@@ -89,13 +98,18 @@ def read_document(body: bytes) -> Document:
     if not body.isascii():
         _check_encoding(body)
     _check_structure(body)
+    if len(body) <= _LITTLE:
+        return _read(body)
     with _no_collector():
-        try:
-            document = _Reader(body).read()
-        except RecursionError:
-            raise too_deep() from None
-        keys = _check_values(document, escapes=b"\\" in body)
-    return document._replace(keys=keys)
+        return _read(body)
+
+
+def _read(body: bytes) -> Document:
+    try:
+        document = _Reader(body).read()
+    except RecursionError:
+        raise too_deep() from None
+    return document._replace(keys=_check_values(document, escapes=b"\\" in body))
 
 
 def _check_values(document: Document, *, escapes: bool) -> tuple[frozenset[str], ...]:
@@ -105,7 +119,11 @@ def _check_values(document: Document, *, escapes: bool) -> tuple[frozenset[str],
         check_strings(names)
     if len(set(names)) != len(names):
         raise key_twice(next(name for name in names if names.count(name) > 1))
-    return tuple(survey((member.value,), escapes=escapes) for member in document.members)
+    deep = _TEXTS_TOO if escapes else _NESTED
+    return tuple(
+        survey((member.value,), escapes=escapes) if type(member.value) in deep else _NO_KEYS
+        for member in document.members
+    )
 
 
 @contextmanager
@@ -237,5 +255,5 @@ def _broken(what: str, here: int) -> MalformedBody:
 
 
 _DECODER: Final = json.JSONDecoder(
-    parse_float=_finite, parse_constant=_refuse_constant, object_pairs_hook=tuple
+    parse_float=_finite, parse_constant=_refuse_constant, object_pairs_hook=object_of
 )

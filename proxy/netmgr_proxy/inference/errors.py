@@ -5,6 +5,7 @@ Knows nothing of why something was refused. Shapes: OpenAI's and Anthropic's API
 """
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from netmgr.inference.protocols import Shape
 from netmgr.reasons import Reason
 
 MAX_TOKEN: Final = 256  # characters of a header value of ours
+_TOKEN: Final = re.compile("[!-~]*")
 MAX_MESSAGE: Final = 2000  # characters; a client may log the whole of it
 
 Headers = list[tuple[bytes, bytes]]
@@ -133,4 +135,7 @@ def _type_of(status: int, special: dict[int, str], broken: str) -> str:
 
 def token(text: str) -> bytes:
     """`text` as a header value: visible ASCII only, so that it can break nothing."""
-    return bytes(c for c in text[:MAX_TOKEN].encode("ascii", "replace") if 0x21 <= c <= 0x7E)
+    text = text[:MAX_TOKEN]
+    if _TOKEN.fullmatch(text):
+        return text.encode("ascii")
+    return bytes(c for c in text.encode("ascii", "replace") if 0x21 <= c <= 0x7E)

@@ -1,8 +1,7 @@
-"""Owns: what is asked of every value of a body, once it is read: depth, keys, strings.
+"""Owns: what is asked of every value of a body: its keys while it is read, then depth and strings.
 
-An object is the tuple of its (key, value) pairs, so that a key that stands twice is seen; an array
-is a list. Strings are in Latin-1 clothes: one character per byte of UTF-8, and whatever an escape
-named. Knows nothing of models and of places in the text.
+An object is a dict, an array is a list. Strings are in Latin-1 clothes: one character per byte of
+UTF-8, and whatever an escape named. Knows nothing of models and of places in the text.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,10 +15,7 @@ from netmgr_proxy.inference.errors import Refusal
 
 MAX_DEPTH: Final = 128  # serde_json's bound; tool schemas in use stay below 30
 
-
-_AT_ONCE: Final = 64  # dicts that live at a time: CPython keeps so many at hand (its free list)
-
-Object = tuple[tuple[str, Any], ...]
+Object = dict[str, Any]
 
 
 class MalformedBody(ValueError):
@@ -43,6 +39,22 @@ class MalformedBody(ValueError):
         return Refusal(self.status, self.reason, self.message, close=False, shape=shape)
 
 
+def object_of(pairs: list[tuple[str, Any]]) -> Object:
+    """An object of which each member was just read.
+
+    Raises:
+        MalformedBody: a key stands twice in it.
+    """
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise key_twice(key)
+            seen.add(key)
+    return members
+
+
 def survey(values: Iterable[Any], *, escapes: bool) -> frozenset[str]:
     """Look at every value once, level by level; nearly all of it runs in C.
 
@@ -54,7 +66,7 @@ def survey(values: Iterable[Any], *, escapes: bool) -> frozenset[str]:
         Every key below the top.
 
     Raises:
-        MalformedBody: nested too deep, a key twice in one object, half a surrogate pair.
+        MalformedBody: nested too deep, half a surrogate pair.
     """
     level = list(values)
     depth = 1  # the document itself
@@ -63,21 +75,16 @@ def survey(values: Iterable[Any], *, escapes: bool) -> frozenset[str]:
         kinds = list(map(type, level))
         if escapes:
             check_strings(_of_type(str, level, kinds))
-        objects: list[Object] = list(_of_type(tuple, level, kinds))
+        objects: list[Object] = list(_of_type(dict, level, kinds))
         arrays = list(_of_type(list, level, kinds))
         if not objects and not arrays:
             break
         depth += 1
         if depth > MAX_DEPTH:
             raise too_deep()
+        found.update(*objects)
         level = list(chain.from_iterable(arrays))
-        for start in range(0, len(objects), _AT_ONCE):
-            some = objects[start : start + _AT_ONCE]
-            members: list[dict[str, Any]] = list(map(dict, some))
-            if sum(map(len, members)) != sum(map(len, some)):
-                raise _twice(some)
-            found.update(*members)
-            level += chain.from_iterable(map(dict.values, members))
+        level += chain.from_iterable(map(dict.values, objects))
     if escapes:
         check_strings(found)
     return frozenset(found)
@@ -115,13 +122,3 @@ def too_deep() -> MalformedBody:
 def key_twice(key: str) -> MalformedBody:
     """The refusal of an object that has `key` twice: readers differ in which one they believe."""
     return MalformedBody(f"the request body has the key {key[:20]!r} more than once in one object")
-
-
-def _twice(objects: list[Object]) -> MalformedBody:
-    for members in objects:
-        seen: set[str] = set()
-        for key, _ in members:
-            if key in seen:
-                return key_twice(key)
-            seen.add(key)
-    raise AssertionError("no key stands twice")

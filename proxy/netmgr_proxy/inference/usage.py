@@ -37,6 +37,7 @@ _IN_CACHED: Final = (
 _DETAILS: Final = ("prompt_tokens_details", "input_tokens_details")
 _CACHED: Final = "cached_tokens"
 _OUT: Final = ("completion_tokens", "output_tokens", "outputTokens", "outputTokenCount")
+_COUNTED: Final = frozenset((*_IN, *_IN_CACHED, *_OUT))
 
 
 class UsageMeter:
@@ -145,12 +146,11 @@ class UsageMeter:
         return start + length
 
     def _count(self, usage: dict[str, Any]) -> None:
-        for key in (*_IN, *_IN_CACHED, *_OUT):
-            self._set(key, usage.get(key))
-        for key in _DETAILS:
-            details = usage.get(key)
-            if isinstance(details, dict):
-                self._set(_CACHED, details.get(_CACHED))
+        for key, value in usage.items():
+            if key in _COUNTED:
+                self._set(key, value)
+            elif key in _DETAILS and isinstance(value, dict):
+                self._set(_CACHED, value.get(_CACHED))
 
     def _set(self, key: str, value: object) -> None:
         if type(value) is int and 0 <= value <= MAX_TOKENS:

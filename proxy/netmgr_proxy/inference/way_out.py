@@ -71,6 +71,12 @@ _URL_KEY: Final = re.compile(r".*(?:url|uri)s?")
 _FILE_KEY: Final = re.compile(r"(?:image|video|audio|file|document)s?")
 _SCHEME: Final = re.compile(r"[\x00-\x20]*[a-zA-Z][a-zA-Z0-9+.-]{0,30}://")
 _VERSION: Final = re.compile(r"(?:[_-](?:preview|ga|v?[0-9]+))+$")
+# Keys that stand in nearly every body and tell nothing: a test holds them to that.
+_SILENT: Final = _words("""
+    model messages role content text type stream temperature top_p max_tokens
+    max_completion_tokens system stop seed name user tool_calls tool_call_id function arguments
+    description parameters properties required input_schema
+""")
 _ALL_KEYS: Final = frozenset(_SWITCHES) | _REFERENCES | {"tools", "prompt"}
 
 
@@ -98,30 +104,32 @@ def find_way_out(document: Document) -> Findings:
     Raises:
         MalformedBody: two keys of one object that some readers take for one.
     """
-    telling = [
-        (member.key, member.value)
+    telling = {
+        member.key: member.value
         for member, keys in zip(document.members, document.keys, strict=True)
         if _tells(member, keys)
-    ]
+    }
     if not telling:
         return NOTHING
     search = _Search()
-    search.root(tuple(telling))
+    search.root(telling)
     return search.found
 
 
 def _tells(member: Member, keys: frozenset[str]) -> bool:
     """Whether a member is worth a walk: for its own name, or for one below it."""
-    name = fold(member.key)
+    if _is_telling(member.key):
+        return True
+    if keys <= _SILENT:  # nearly every body: words of nearly every API
+        return False
     # Items of the responses API name others by `id`, under which most APIs have their own.
-    return (
-        _is_telling(name)
-        or any(_is_telling(fold(key)) for key in keys)
-        or (name == "input" and "id" in map(fold, keys))
-    )
+    return any(map(_is_telling, keys)) or (fold(member.key) == "input" and "id" in map(fold, keys))
 
 
-def _is_telling(name: str) -> bool:
+def _is_telling(key: str) -> bool:
+    if key in _SILENT:
+        return False
+    name = fold(key)
     return name in _ALL_KEYS or bool(_URL_KEY.fullmatch(name) or _FILE_KEY.fullmatch(name))
 
 
@@ -144,9 +152,9 @@ class _Search:
             # An empty object switches it on, too: `web_search_options: {}` means with its defaults.
             if family is not None and value not in (None, False, []):
                 self._tool(family, name)
-            if name == "prompt" and isinstance(value, tuple):
+            if name == "prompt" and isinstance(value, dict):
                 self._tool("stored_prompt", "prompt")
-            if name in ("extrabody", "google") and isinstance(value, tuple):
+            if name in ("extrabody", "google") and isinstance(value, dict):
                 self.root(value)
             else:
                 self._member("", name, value)
@@ -167,9 +175,9 @@ class _Search:
     def _walk(self, value: Any, name: str = "") -> None:
         if isinstance(value, list):
             for item in value:
-                if isinstance(item, tuple | list):
+                if isinstance(item, dict | list):
                     self._walk(item, name)
-        elif isinstance(value, tuple):
+        elif isinstance(value, dict):
             members = _fold_all(value)
             kind = _text(members.get("type"))
             if kind in _REPORTS:
@@ -182,7 +190,7 @@ class _Search:
                 self._member(kind or name, key, below)
 
     def _judge_tool(self, tool: Any) -> None:
-        if not isinstance(tool, tuple):
+        if not isinstance(tool, dict):
             return
         members = _fold_all(tool)
         if "type" in members:
@@ -201,7 +209,7 @@ class _Search:
 
     def _refer(self, value: Any) -> None:
         for item in value if isinstance(value, list) else [value]:
-            found = dict(item).get("id") if isinstance(item, tuple) else item
+            found = item.get("id") if isinstance(item, dict) else item
             if isinstance(found, str):
                 _add(self.found.references, found)
 
@@ -227,12 +235,12 @@ def _base(family: str) -> str:
 
 def _spelt(tool: Object, folded: str) -> str:
     """The key as a client wrote it, in the spelling that a route's list has (googleSearch)."""
-    whole = next(key for key, _ in tool if fold(key) == folded)
+    whole = next(key for key in tool if fold(key) == folded)
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", whole).casefold()
 
 
 def _fold_all(members: Object) -> dict[str, Any]:
-    folded = {fold(key): value for key, value in members}
+    folded = {fold(key): value for key, value in members.items()}
     if len(folded) != len(members):
         raise MalformedBody("the request body has two keys that some servers read as the same")
     return folded

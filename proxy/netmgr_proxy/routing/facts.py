@@ -90,8 +90,8 @@ def _tokens_in(body: bytes, *, blobs: bool) -> int:
 def _tokens_out(document: Document) -> int:
     asked = [_whole(member.value) for member in document.members if member.key in _OUT]
     for member in document.members:
-        if member.key == _NESTED_OUT[0] and isinstance(member.value, tuple):
-            asked += [_whole(value) for key, value in member.value if key == _NESTED_OUT[1]]
+        if member.key == _NESTED_OUT[0] and isinstance(member.value, dict):
+            asked += [_whole(value) for key, value in member.value.items() if key == _NESTED_OUT[1]]
     return max(asked, default=MAX_OUTPUT)
 
 
@@ -104,8 +104,8 @@ def _conversation(document: Document) -> str:
         for member in document.members:
             if member.key == name:
                 value = member.value
-                if isinstance(value, tuple):
-                    value = dict(value).get("id")
+                if isinstance(value, dict):
+                    value = value.get("id")
                 if isinstance(value, str) and value:
                     return value[:MAX_CONVERSATION]
     return ""

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -119,6 +120,7 @@ def render_response(
     return head if bodyless else head + body
 
 
+@lru_cache(maxsize=1024)  # there are 999
 def render_status_line(status: int) -> bytes:
     """`HTTP/1.1 403 Forbidden`, without the line's end."""
     try:

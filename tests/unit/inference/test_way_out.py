@@ -12,7 +12,15 @@ from netmgr.reasons import Reason
 from netmgr_proxy.inference.document import MalformedBody, read_document
 from netmgr_proxy.inference.errors import Refusal
 from netmgr_proxy.inference.permits import choose_model, judge_way_out
-from netmgr_proxy.inference.way_out import Findings, find_way_out
+from netmgr_proxy.inference.way_out import (
+    _ALL_KEYS,
+    _FILE_KEY,
+    _SILENT,
+    _URL_KEY,
+    Findings,
+    find_way_out,
+    fold,
+)
 from tests.unit.inference.test_headers import route as made_route
 
 EVIL = "https://evil.example/x"
@@ -220,3 +228,11 @@ def test_model_modes() -> None:
     assert ask("x", model_mode="passthrough") == "x"
     assert ask("x", model_mode="passthrough", models=["y"]) == 403
     assert ask("y", model_mode="passthrough", models=["y"]) == "y"
+
+
+@pytest.mark.parametrize("key", sorted(_SILENT))
+def test_what_is_passed_by_tells_nothing(key: str) -> None:
+    name = fold(key)
+    assert name not in _ALL_KEYS
+    assert not _URL_KEY.fullmatch(name)
+    assert not _FILE_KEY.fullmatch(name)
