@@ -7,6 +7,7 @@ they began with, unless a deletion says `cut`.
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from netmgr.daemon.core import Core
@@ -24,7 +25,6 @@ class RouteDesk:
     def __init__(self, core: Core, providers: InferenceDesk) -> None:
         self._core = core
         self._providers = providers
-        self._verified: dict[str | None, JsonObject] = {}
 
     async def get(self, sandbox: str | None, label: str | None = None) -> list[JsonObject]:
         """Every route; the one that holds in a sandbox; or the one of a label.
@@ -75,13 +75,14 @@ class RouteDesk:
         resolved = await self._providers.resolve(candidate)
         # A slow upstream must not keep others from creating sandboxes: no lock while probing.
         validated = await self._providers.probe(resolved) if verify else []
+        if verify:
+            candidate = replace(candidate, verified=time.time())
         async with core.change():
             put = core.store.inference.put
             stored = await core.on_store(put, candidate, if_version=if_version)
             wire = (await self._providers.resolve(stored)).to_wire(with_credential=True)
             ops = core.roster.set_route(scope.key, wire)
             await self._providers.defaults.refresh(*ops)
-            self._verified[scope.key] = {"verified": verify, "at": time.time() if verify else None}
         self._record(scope, f"{stored.provider}, model {stored.model}")
         return await self._route_object(stored) | {"validated": validated}
 
@@ -146,7 +147,7 @@ class RouteDesk:
         return had
 
     async def test(self, sandbox: str | None, label: str | None = None) -> JsonObject:
-        """Probe the route that holds in a scope; nothing changes.
+        """Probe the route that holds in a scope; nothing changes but what is known of its health.
 
         Raises:
             NotFound: no route.
@@ -159,6 +160,10 @@ class RouteDesk:
         if route is None:
             raise NotFound("inference is not configured; use `netmgr inference set`")
         validated = await self._providers.probe(await self._providers.resolve(route))
+        if route.version:  # the default route is nobody's row
+            at = time.time()
+            await self._core.on_store(self._core.store.inference.note_verified, route, at)
+            route = replace(route, verified=at)
         return await self._route_object(route) | {"validated": validated}
 
     def standbys(self) -> list[JsonObject]:
@@ -237,5 +242,5 @@ class RouteDesk:
             "rules": CallRules.from_doc(route.rules).to_shown(),
             "version": route.version,
             "source": self._source(route),
-            "health": self._verified.get(key, {"verified": None, "at": None}),
+            "health": {"verified": route.verified is not None, "at": route.verified},
         }

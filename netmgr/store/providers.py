@@ -173,7 +173,7 @@ class Inference:
             version = self._db.count(f"{route.scope or 0}:{route.label or ''}:inference")
             self.remove(route.scope, route.label)
             self._db.execute(
-                "INSERT INTO inference VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO inference VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 route.scope,
                 route.provider,
                 route.model,
@@ -184,10 +184,22 @@ class Inference:
                 route.label,
                 json.dumps(dict(route.aliases)),
                 json.dumps(dict(route.rules), sort_keys=True),
+                route.verified,
             )
         stored = self.find(route.scope, route.label)
         assert stored is not None
         return stored
+
+    def note_verified(self, route: InferenceRoute, at: float) -> None:
+        """A probe saw this version of a route answer; a later version knows nothing of it."""
+        self._db.execute(
+            "UPDATE inference SET verified = ? "
+            "WHERE sandbox_id IS ? AND label IS ? AND version = ?",
+            at,
+            route.scope,
+            route.label,
+            route.version,
+        )
 
     def find(self, scope: int | None, label: str | None = None) -> InferenceRoute | None:
         """The route of exactly this scope; the caller falls back to None by itself."""
@@ -235,6 +247,7 @@ def _routes(database: Database, where: str, *values: object) -> tuple[InferenceR
             label=row["label"],
             aliases=json.loads(row["aliases"]),
             rules=json.loads(row["rules"]),
+            verified=row["verified"],
         )
         for row in rows
     )

@@ -139,6 +139,7 @@ class InferenceRoute:
         timeout_s: None means the setting inference_timeout_s.
         total_timeout_s: None means no bound.
         version: counts the changes of this scope; it never goes back.
+        verified: when a probe last saw it answer as it stands now; None: never.
     """
 
     scope: int | None
@@ -151,3 +152,4 @@ class InferenceRoute:
     label: str | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
     rules: Mapping[str, Any] = field(default_factory=dict)
+    verified: float | None = None

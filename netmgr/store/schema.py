@@ -237,6 +237,11 @@ CREATE TABLE trusted_programs (
 ) STRICT, WITHOUT ROWID;
 """
 
+# When a route was last seen to answer (a probe); NULL is never, as it now stands.
+_ROUTE_SEEN: Final = """
+ALTER TABLE inference ADD COLUMN verified REAL;
+"""
+
 MIGRATIONS: Final = (
     _FIRST,
     _SCOPES,
@@ -247,4 +252,5 @@ MIGRATIONS: Final = (
     _ROUTING_FILES,
     _ROUTING_LABELS,
     _TRUSTED_PROGRAMS,
+    _ROUTE_SEEN,
 )  # step n leads to PRAGMA user_version n

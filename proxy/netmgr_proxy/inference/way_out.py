@@ -71,6 +71,11 @@ _URL_KEY: Final = re.compile(r".*(?:url|uri)s?")
 _FILE_KEY: Final = re.compile(r"(?:image|video|audio|file|document)s?")
 _SCHEME: Final = re.compile(r"[\x00-\x20]*[a-zA-Z][a-zA-Z0-9+.-]{0,30}://")
 _VERSION: Final = re.compile(r"(?:[_-](?:preview|ga|v?[0-9]+))+$")
+# Go takes the long s and the kelvin sign for letters of ASCII, as `casefold` does; here they are in
+# Latin-1 clothes.
+_GO_FOLDS: Final = tuple(
+    (sign.encode().decode("latin-1"), sign.casefold()) for sign in "\u017f\u212a"
+)
 # Keys that stand in nearly every body and tell nothing: a test holds them to that.
 _SILENT: Final = _words("""
     model messages role content text type stream temperature top_p max_tokens
@@ -135,6 +140,9 @@ def _is_telling(key: str) -> bool:
 
 def fold(name: str) -> str:
     """A key as the most lenient reader compares it."""
+    if not name.isascii():
+        for clothed, plain in _GO_FOLDS:
+            name = name.replace(clothed, plain)
     return name.partition("\0")[0].strip().replace("_", "").replace("-", "").casefold()
 
 

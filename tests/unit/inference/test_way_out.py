@@ -236,3 +236,12 @@ def test_what_is_passed_by_tells_nothing(key: str) -> None:
     assert name not in _ALL_KEYS
     assert not _URL_KEY.fullmatch(name)
     assert not _FILE_KEY.fullmatch(name)
+
+
+@pytest.mark.parametrize("key", ["tool\u017f", "TOOL\u017f", "\u017ferver_tool\u017f"])
+def test_a_key_that_go_reads_as_ours_is_ours(key: str) -> None:
+    # encoding/json folds by bytes.EqualFold: the long s is an s, the kelvin sign a k.
+    plain = {key: [{"type": "web_search"}]}
+    spelt = (json.dumps(plain), json.dumps(plain, ensure_ascii=False))
+    wanted = find({key.replace("\u017f", "s"): [{"type": "web_search"}]})
+    assert [find(text) for text in spelt] == [wanted, wanted]
