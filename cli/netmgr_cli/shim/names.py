@@ -15,7 +15,7 @@ def sandbox_name(container_id: str) -> str:
     Who acts on the sandbox compares its label with the whole id first: two ids may share a name,
     and then the second is refused, never mistaken for the first.
     """
-    if len(container_id) == LONG_ID and _DIGITS.issuperset(container_id):
+    if is_long_id(container_id):
         return container_id[:SHORT_ID]
     if is_name(container_id):
         return container_id
@@ -24,6 +24,11 @@ def sandbox_name(container_id: str) -> str:
     mark = sha256(container_id.encode(errors="surrogateescape")).hexdigest()[:SHORT_ID]
     kept = "".join(c if c in _ALLOWED else "-" for c in container_id.lower()).strip("-")
     return f"{kept[: MAX_NAME - SHORT_ID - 1] or 'c'}-{mark}"
+
+
+def is_long_id(text: str) -> bool:
+    """Whether a text is an id as engines make them."""
+    return len(text) == LONG_ID and _DIGITS.issuperset(text)
 
 
 def is_name(text: str) -> bool:

@@ -30,7 +30,7 @@ def fuzz(data: bytes) -> None:
         with suppress(Refused):
             root_of(config, "/bundle")
         change = Change()
-        change.env, change.netns = {"A": "b"}, "/run/netns/x"
+        change.env, change.netns, change.closes_vsock = {"A": "b"}, "/run/netns/x", True
         change.hooks = {"poststop": ["python3", "-m", "netmgr_cli.shim.oci.hook"]}
         edited = edit(config, change)
         assert edit(unedited(edited), change) == edited

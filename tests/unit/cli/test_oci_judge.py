@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from netmgr_cli.shim.oci.judge import has_read_only_sysctls, refuse_powers, shape_of
+from netmgr_cli.shim.oci.judge import refuse_powers, require_read_only_sysctls, shape_of
 from netmgr_cli.shim.oci.words import Refused
 
 PLAIN = ["CAP_CHOWN", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW"]
@@ -73,6 +73,7 @@ def test_the_bounding_set_counts_where_a_program_can_gain_it() -> None:
 
 
 def test_sysctls_are_read_only_where_the_configuration_says_so() -> None:
-    assert has_read_only_sysctls({"linux": {"readonlyPaths": ["/proc/sys"]}})
-    assert not has_read_only_sysctls({"linux": {"readonlyPaths": None}})
-    assert not has_read_only_sysctls({})
+    require_read_only_sysctls({"linux": {"readonlyPaths": ["/proc/sys"]}})
+    for config in ({"linux": {"readonlyPaths": None}}, {}):
+        with pytest.raises(Refused, match="may write /proc/sys"):
+            require_read_only_sysctls(config)

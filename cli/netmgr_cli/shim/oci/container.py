@@ -6,11 +6,13 @@ import json
 import os
 import sys
 
+from netmgr_cli.shim.names import is_long_id
 from netmgr_cli.shim.oci import judge
 from netmgr_cli.shim.oci.dress import dress
 from netmgr_cli.shim.oci.edit import Change, edit, unedited
 from netmgr_cli.shim.oci.lodge import Lodger, attachment, foretell, identity, leave, lodge
 from netmgr_cli.shim.oci.rootfs import Rootfs
+from netmgr_cli.shim.oci.seccomp import has_vsock
 from netmgr_cli.shim.oci.shape import require_plain, unique
 from netmgr_cli.shim.oci.words import Refused, Words, wish_of
 
@@ -43,6 +45,7 @@ def wrap(container: str, bundle: str, words: Words, path: str | None = None) -> 
     attach = attachment(shape)
     if shape.own_users and attach is None:
         change = Change()
+        change.closes_vsock = has_vsock()
         change.env = foretell(Lodger(container, bundle), wish, words)
         change.hooks = {"createRuntime": hook, "poststop": hook}
         write_config(path, edit(config, change))
@@ -50,12 +53,39 @@ def wrap(container: str, bundle: str, words: Words, path: str | None = None) -> 
     sandbox = lodge(Lodger(container, bundle), attach, wish, words)
     try:
         change = _dressed(sandbox, config, bundle)
+        change.closes_vsock = has_vsock()
         change.netns = None if attach else sandbox["netns"]
         change.hooks = {"poststop": hook}
         write_config(path, edit(config, change))
     except BaseException:
         leave(Lodger(container, bundle), words)
         raise
+
+
+def foresee(config: "dict[str, Any]", words: Words) -> "dict[str, Any]":
+    """A precreate hook's work (podman's oci-hooks(5)): what only a configuration can say, before
+    there is a container: variables, /proc/sys read-only, sockets. createRuntime does the rest.
+
+    Raises:
+        Refused, Failure: as `wrap`.
+    """
+    require_plain(config)
+    config = unedited(config)
+    judge.shape_of(config, hosts_own(config))
+    wish = wish_of(words, config.get("annotations"))
+    change = Change()
+    change.closes_vsock = has_vsock()
+    container = container_of(config)
+    if container is not None:
+        change.env = foretell(Lodger(container, ""), wish, words)
+    return edit(config, change)
+
+
+def container_of(config: "dict[str, Any]") -> str | None:
+    """The id of a container of podman's, which has no other place for it in a configuration."""
+    path = (config.get("linux") or {}).get("cgroupsPath")
+    last = str(path).replace(":", "-").rpartition("libpod-")[2]
+    return last if is_long_id(last) else None
 
 
 def attach_starting(state: "dict[str, Any]", words: Words) -> None:

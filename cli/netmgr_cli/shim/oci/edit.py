@@ -6,6 +6,7 @@ import json
 import posixpath
 
 from netmgr_cli.shim.oci.judge import READ_ONLY
+from netmgr_cli.shim.oci.seccomp import without_vsock
 from netmgr_cli.shim.oci.shape import STAGES
 
 # As strict as a file needs; what the source's own mount has (nosuid, nodev) cannot be taken off in
@@ -29,22 +30,24 @@ class Change:
         env: variables, where the container has none of that name.
         netns: path of the network namespace to join, or None: as it is.
         hooks: stage -> the command line of ours; of `createRuntime` only where one is needed.
+        closes_vsock: sockets that no network namespace holds are refused.
     """
 
-    __slots__ = ("env", "hooks", "mounts", "netns")
+    __slots__ = ("closes_vsock", "env", "hooks", "mounts", "netns")
 
     def __init__(self) -> None:
         self.mounts: dict[str, str] = {}
         self.env: dict[str, str] = {}
         self.netns: str | None = None
         self.hooks: dict[str, list[str]] = {}
+        self.closes_vsock = False
 
 
 def edit(config: "dict[str, Any]", change: Change) -> "dict[str, Any]":
     """The configuration with the change, which is noted in an annotation."""
     edited = dict(config)
     edited["mounts"] = _mounts(config.get("mounts") or [], change.mounts)
-    edited["linux"] = _linux(config.get("linux") or {}, change.netns)
+    edited["linux"] = _linux(config.get("linux") or {}, change)
     edited["hooks"] = _hooks(config.get("hooks") or {}, change.hooks)
     process = config.get("process")
     if process is not None:
@@ -108,14 +111,16 @@ def _mounts(listed: "list[dict[str, Any]]", ours: dict[str, str]) -> "list[dict[
     ]
 
 
-def _linux(linux: "dict[str, Any]", netns: str | None) -> "dict[str, Any]":
+def _linux(linux: "dict[str, Any]", change: Change) -> "dict[str, Any]":
     read_only = list(linux.get("readonlyPaths") or [])
     if READ_ONLY not in read_only:
         read_only.append(READ_ONLY)
     edited = linux | {"readonlyPaths": read_only}
-    if netns is not None:
+    if change.closes_vsock:
+        edited["seccomp"] = without_vsock(linux.get("seccomp"))
+    if change.netns is not None:
         rest = [one for one in linux.get("namespaces") or [] if one.get("type") != "network"]
-        edited["namespaces"] = [*rest, {"type": "network", "path": netns}]
+        edited["namespaces"] = [*rest, {"type": "network", "path": change.netns}]
     return edited
 
 

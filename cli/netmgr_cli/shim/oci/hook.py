@@ -1,13 +1,19 @@
 """Owns: `netmgr-hook`: what an OCI runtime runs at createRuntime (or prestart) and poststop, with
-the container's state on stdin. What it does follows from the state, so it may stand at each stage.
+the container's state on stdin; and podman at precreate, with its configuration there. What it does
+follows from what it reads, so it may stand at each stage.
 """
 
+import json
 import sys
 
-from netmgr_cli.shim.oci.container import MAX_CONFIG, attach_starting, parse_object
+from netmgr_cli.shim.oci.container import MAX_CONFIG, attach_starting, foresee, parse_object
 from netmgr_cli.shim.oci.lodge import Lodger, leave
-from netmgr_cli.shim.oci.words import Refused, take_words
+from netmgr_cli.shim.oci.words import Refused, Words, take_words
 from netmgr_cli.shim.wire import Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,6 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
         if rest:
             raise Refused(f"{rest[0]}: the hook takes --netmgr-KEY=VALUE and nothing else")
         state = parse_object(sys.stdin.buffer.read(MAX_CONFIG + 1), "the state on stdin")
+        if "ociVersion" in state and "status" not in state:
+            return _answer_precreate(state, words)
         missing = [key for key in ("id", "status", "bundle") if not state.get(key)]
         if missing:
             raise Refused(f"the state on stdin has no {missing[0]}: this is for an OCI runtime")
@@ -28,6 +36,18 @@ def main(arguments: list[str] | None = None) -> int:
         return complain(str(problem))
     except OSError as problem:
         return complain(f"{problem.filename or ''}: {problem.strerror}")
+    return 0
+
+
+def _answer_precreate(config: "dict[str, Any]", words: Words) -> int:
+    """The configuration as it shall be. A refusal is createRuntime's to tell, which comes next:
+    what a hook says at this stage podman shows nobody."""
+    try:
+        answer = foresee(config, words)
+    except (Refused, Failure):
+        answer = config
+    sys.stdout.write(json.dumps(answer))
+    sys.stdout.flush()
     return 0
 
 

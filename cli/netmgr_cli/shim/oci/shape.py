@@ -16,7 +16,8 @@ STAGES = (
     *("prestart", "createRuntime", "createContainer"),
     *("startContainer", "poststart", "poststop"),
 )
-OBJECT, OBJECTS, TEXT, TEXTS, FLAG = "an object", "objects", "a text", "texts", "true or false"
+OBJECT, OBJECTS, TEXT, TEXTS = "an object", "objects", "a text", "texts"
+FLAG, NUMBER = "true or false", "a number"
 # Place -> the keys that are read or written here, and what stands behind them.
 PARTS: "dict[str, dict[str, str]]" = {
     "": {
@@ -29,14 +30,22 @@ PARTS: "dict[str, dict[str, str]]" = {
     },
     "hooks": dict.fromkeys(STAGES, OBJECTS),
     **{f"hooks.{stage}[]": {"args": TEXTS, "path": TEXT} for stage in STAGES},
-    "linux": {"namespaces": OBJECTS, "readonlyPaths": TEXTS},
+    "linux": {"namespaces": OBJECTS, "readonlyPaths": TEXTS, "seccomp": OBJECT},
     "linux.namespaces[]": {"path": TEXT, "type": TEXT},
+    "linux.seccomp": {"architectures": TEXTS, "defaultAction": TEXT, "syscalls": OBJECTS},
+    "linux.seccomp.syscalls[]": {"action": TEXT, "args": OBJECTS, "names": TEXTS},
+    "linux.seccomp.syscalls[].args[]": dict.fromkeys(("index", "value", "valueTwo"), NUMBER)
+    | {"op": TEXT},
     "mounts[]": {"destination": TEXT, "options": TEXTS, "source": TEXT, "type": TEXT},
     "process": {"args": TEXTS, "capabilities": OBJECT, "env": TEXTS, "noNewPrivileges": FLAG},
     "process.capabilities": dict.fromkeys(CAPABILITY_SETS, TEXTS),
     "root": {"path": TEXT},
 }
-NEEDED = {"linux.namespaces[]": "type", "mounts[]": "destination"}
+NEEDED = {
+    "linux.namespaces[]": "type",
+    "linux.seccomp.syscalls[]": "names",
+    "mounts[]": "destination",
+}
 
 
 def unique(pairs: "list[tuple[str, Any]]") -> "dict[str, Any]":
@@ -84,7 +93,7 @@ def _is(kind: str, value: "Any") -> bool:
     if kind in (OBJECTS, TEXTS):
         one = dict if kind == OBJECTS else str
         return isinstance(value, list) and all(isinstance(item, one) for item in value)
-    return isinstance(value, {OBJECT: dict, TEXT: str, FLAG: bool}[kind])
+    return isinstance(value, {OBJECT: dict, TEXT: str, FLAG: bool, NUMBER: int}[kind])
 
 
 def _require_plain_inside(value: "Any", where: str) -> None:
