@@ -129,6 +129,7 @@ def why(answer: Json) -> list[Block]:
         ("verdict", cell(answer["verdict"])),
         ("reason", cell(answer["reason"])),
         ("message", cell(answer["message"])),
+        *_counted(answer),
         ("model", cell(call.get("model"))),
         ("endpoint", cell(call.get("endpoint"))),
         ("tokens", f"{cell(call.get('tokens_in'))} in, {cell(call.get('tokens_out'))} out"),
@@ -149,11 +150,18 @@ def why(answer: Json) -> list[Block]:
                 cell(each.get("status")),
                 cell(each.get("reason") or "answered"),
                 f"{cell(each.get('ms'))} ms",
+                cell(each.get("cost")),
             )
             for each in tried
         )
-        blocks += [Title("attempts"), Grid(("ENDPOINT", "STATUS", "RESULT", "TOOK"), rows)]
+        columns = ("ENDPOINT", "STATUS", "RESULT", "TOOK", "COST")
+        blocks += [Title("attempts"), Grid(columns, rows)]
     return blocks
+
+
+def _counted(answer: Json) -> list[tuple[str, str]]:
+    count = answer.get("count") or 1
+    return [("counted", f"one of {count} equal ones, told by their last")] if count > 1 else []
 
 
 def replay(answer: Json) -> list[Block]:

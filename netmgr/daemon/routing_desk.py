@@ -17,7 +17,7 @@ from netmgr.daemon.core import Core
 from netmgr.daemon.endpoint_routes import EndpointRoutes, Held
 from netmgr.daemon.inference_desk import InferenceDesk
 from netmgr.daemon.routing_history import RoutingHistory
-from netmgr.errors import BY_CODE, BadInput, Conflict, NotFound, TryLater
+from netmgr.errors import BY_CODE, BadInput, Conflict, NotFound, TryLater, did_you_mean
 from netmgr.policy.problems import PolicyError, Problem
 from netmgr.process.ipc import PeerClosed, PeerRefused
 from netmgr.reasons import Kind
@@ -26,7 +26,7 @@ from netmgr.routing.difference import not_compared, widened
 from netmgr.routing.generation import Generation
 from netmgr.routing.language import RoutingFile
 from netmgr.routing.schema import parse_routing
-from netmgr.routing.survey import survey
+from netmgr.routing.survey import survey, tenants_of
 from netmgr.store import RoutingRevision
 
 JsonObject = dict[str, Any]
@@ -157,7 +157,7 @@ class RoutingDesk:
             "tests": len(file.cases),
             "widened": more,
             "not_compared": list(unseen),
-            "warnings": [*file.warnings, *warnings],
+            "warnings": [*file.warnings, *warnings, *self._strangers(file)],
         }
         if change.dry_run:
             return result
@@ -186,6 +186,15 @@ class RoutingDesk:
         live = self._endpoints.live
         more = [each.to_doc() for each in widened(live.file, generation.file)] if live else []
         return more, [f"{each.key}: {each.message}" for each in survey(generation)]
+
+    def _strangers(self, file: RoutingFile) -> list[str]:
+        """Tenants of the file that no sandbox has now: it may come, or it is a slip of the pen."""
+        known = {each.row.tenant for each in self._core.residents.values() if each.row.tenant}
+        return [
+            f"{place}: no sandbox has the tenant {name!r} now{did_you_mean(name, known)}"
+            for name, place in tenants_of(file).items()
+            if name not in known
+        ]
 
     async def _judge_router(self, file: RoutingFile, source: str) -> None:
         """Whether the workers have the file's router. Foreign code never runs as root: one that

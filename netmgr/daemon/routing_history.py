@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from netmgr.errors import NotFound
 from netmgr.journal import Filter, Journal
+from netmgr.journal.repeats import MAX_IDS
 from netmgr.reasons import Kind
 from netmgr.routing.contract import DEFAULT_ROUTE, RouteContext
 from netmgr.routing.generation import Generation
@@ -27,16 +28,20 @@ class RoutingHistory:
         self._journal = journal
 
     async def why(self, request_id: str) -> JsonObject:
-        """The record of one model call.
+        """The record of one model call; equal denials share one, which says how many they are.
 
         Raises:
             NotFound: there is none, or it is no longer kept.
         """
+        held = self._journal.counted(request_id)  # first: it may be written meanwhile
         await self._journal.flush()
         wanted = Filter(kind=Kind.INFERENCE.value, request_id=request_id, limit=1)
-        found = await self._journal.query(wanted)
+        found = await self._journal.query(wanted) or ([held] if held else [])
         if not found:
-            raise NotFound(f"there is no record of a model call {request_id!r:.80}")
+            raise NotFound(
+                f"there is no record of a model call {request_id!r:.80}; of equal denials within "
+                f"ten seconds the first {MAX_IDS} are kept by their ids"
+            )
         return found[0] | {"request_id": request_id}
 
     async def replay(self, since: float, generation: Generation) -> JsonObject:

@@ -198,6 +198,11 @@ class Journal:
         ]
         return records[-wanted.limit :] if wanted.after is None else records[: wanted.limit]
 
+    def counted(self, request_id: str) -> dict[str, Any] | None:
+        """The record in which a model call is counted at the moment; it has no number yet."""
+        found = self._repeats.counted(request_id)
+        return None if found is None else _full(0, found) | {"seq": None}
+
     def subscribe(self, wanted: Filter) -> AsyncGenerator[dict[str, Any], None]:
         """Records that are published from now on, for as long as the caller asks.
 

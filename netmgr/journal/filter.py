@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from netmgr.errors import BadInput
+from netmgr.journal.repeats import ids_of
 
 DEFAULT_LIMIT: Final = 1000
 MAX_STARS: Final = 8  # each one multiplies the ways in which a name can be compared
@@ -25,7 +26,7 @@ class Filter:
         since: epoch seconds of the oldest.
         after: seq that the first one follows; with it the limit cuts the end, else the beginning.
         limit: how many at most, of stored ones.
-        request_id: of one model call.
+        request_id: of one model call, counted with others or not.
 
     Raises:
         BadInput: on construction, where a bound is broken.
@@ -53,7 +54,7 @@ class Filter:
             and self.verdict in (None, record["verdict"])
             and self.kind in (None, record["kind"])
             and (self.since is None or time >= self.since)
-            and (self.request_id is None or _request_id(record) == self.request_id)
+            and (self.request_id is None or self.request_id in ids_of(record))
             and (self.name is None or bool(self._pattern.fullmatch(target_of(record))))
         )
 
@@ -69,8 +70,11 @@ class Filter:
             terms.append("time >= ?")
             values.append(self.since)
         if self.request_id is not None:
-            terms.append("json_extract(body, '$.inference.request_id') = ?")
-            values.append(self.request_id)
+            terms.append(
+                "(json_extract(body, '$.inference.request_id') = ? OR ? IN "
+                "(SELECT value FROM json_each(body, '$.inference.request_ids')))"
+            )
+            values += [self.request_id] * 2
         if self.name is not None:
             terms.append("target GLOB ?")
             values.append(self._glob)
@@ -84,10 +88,6 @@ class Filter:
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
         return re.compile(translate(self._glob))
-
-
-def _request_id(record: dict[str, Any]) -> Any:
-    return (record.get("inference") or {}).get("request_id")
 
 
 def target_of(record: dict[str, Any]) -> str:

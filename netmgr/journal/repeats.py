@@ -4,6 +4,7 @@ The first occurrence is written at once. Repeats within a period become one reco
 count when the period ends. Nothing is lost: the counts of what came out add up to what went in.
 """
 
+import json
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,9 +17,12 @@ Key = tuple[Any, ...]
 # A sandbox that scans makes a new destination with every packet. Beyond this many within a period
 # its further ones are counted together, by what was decided and why.
 MAX_KEYS_PER_SANDBOX: Final = 512
+# Model calls of a counted record that can be asked for by their id; the count is of all. 12 kB.
+MAX_IDS: Final = 1000
 
 _SINGULAR: Final = frozenset({Kind.CONFIG, Kind.LIFECYCLE, Kind.FINDING})
 _SUMMED: Final = ("bytes_in", "bytes_out")
+_DECIDED: Final = ("protocol", "route", "label", "generation", "unscanned", "rejected")
 
 
 @dataclass(slots=True)
@@ -89,6 +93,11 @@ class Repeats:
         self._keys_of.clear()
         return records
 
+    def counted(self, request_id: str) -> RecordBody | None:
+        """The record in which a model call is counted now."""
+        held = (w.repeats for w in self._windows.values() if w.repeats is not None)
+        return next((each for each in held if request_id in ids_of(each)), None)
+
     def next_due(self) -> float | None:
         """When `due` has something to do; None while nothing is held."""
         return next(iter(self._windows.values())).ends if self._windows else None
@@ -120,6 +129,7 @@ def _key(record: RecordBody) -> Key:
     destination = record.get("destination") or {}
     http = record.get("http") or {}
     process = record.get("process") or {}
+    call = record.get("inference") or {}
     return (
         record["sandbox"],
         record["kind"],
@@ -135,6 +145,9 @@ def _key(record: RecordBody) -> Key:
         http.get("path"),
         http.get("status"),
         process.get("exe"),
+        # What was decided on a model call, so that one record tells of all. As text: a worker wrote
+        # it, and may have been hijacked.
+        json.dumps([call.get(name) for name in _DECIDED]) if call else None,
         record.get("duration_ms") is None,  # a flow's start and its end are two things
     )
 
@@ -154,6 +167,22 @@ def _merge(into: RecordBody | None, record: RecordBody) -> RecordBody:
     for name in _SUMMED:
         if name in into or name in record:
             merged[name] = (into.get(name) or 0) + (record.get(name) or 0)
+    if isinstance(call := record.get("inference"), dict):
+        ids = ids_of(into)
+        if len(ids) < MAX_IDS:
+            ids += ids_of(record)
+        merged["inference"] = call | {"request_ids": ids}
     if into.get("duration_ms") is not None and record.get("duration_ms") is not None:
         merged["duration_ms"] = max(into["duration_ms"], record["duration_ms"])
     return merged
+
+
+def ids_of(record: RecordBody) -> list[str]:
+    """The ids of every model call that a record is of, as far as it has kept them."""
+    call = record.get("inference")
+    if not isinstance(call, dict):
+        return []
+    counted, one = call.get("request_ids"), call.get("request_id")
+    if isinstance(counted, list):
+        return counted
+    return [one] if isinstance(one, str) else []

@@ -12,7 +12,7 @@ from typing import Any, Final
 from netmgr.routing.contract import DEFAULT_ROUTE, RouteContext
 from netmgr.routing.language import Condition, RoutingFile
 
-MAX_CELLS: Final = 10_000  # a quarter of a second of deciding; more nobody reads
+MAX_CELLS: Final = 10_000  # a fifth of a second of deciding, and more nobody reads
 OTHER: Final = "(other)"  # no tenant, label or sandbox is called so: conditions name none such
 REQUEST_NEEDS: Final = ("tools", "vision", "audio", "json_schema")
 _DEFAULT_PROTOCOL: Final = "openai_chat_completions"
@@ -94,22 +94,31 @@ def axes(*files: RoutingFile) -> tuple[Axis, ...]:
 
 def cells(file: RoutingFile, over: Sequence[Axis]) -> Iterator[Cell]:
     """Every combination, as a request to that file. Of too many the last axes are left out."""
-    kept = _bounded(over)
-    base = _base(file)
-    for combination in product(*(axis.values.items() for axis in kept)):
-        place = {axis.name: text for axis, (text, _) in zip(kept, combination, strict=True)}
-        context = base
-        for axis, (_, value) in zip(kept, combination, strict=True):
-            context = _with(context, axis.name, value)
-        yield Cell(place, context)
+    base = base_of(file)
+    return (cell_at(base, place) for place in places(over))
+
+
+def places(over: Sequence[Axis]) -> Iterator[tuple[tuple[str, str, Any], ...]]:
+    """Every combination: of each axis its name, and one value as people read it and as it is."""
+    values = [[(axis.name, *item) for item in axis.values.items()] for axis in kept_of(over)]
+    return product(*values)
+
+
+def cell_at(base: RouteContext, place: Sequence[tuple[str, str, Any]]) -> Cell:
+    """One combination as a request."""
+    context = base
+    for name, _, value in place:
+        context = with_value(context, name, value)
+    return Cell({name: text for name, text, _ in place}, context)
 
 
 def left_out(over: Sequence[Axis]) -> tuple[str, ...]:
     """The axes that would make too many cells."""
-    return tuple(axis.name for axis in over[len(_bounded(over)) :])
+    return tuple(axis.name for axis in over[len(kept_of(over)) :])
 
 
-def _bounded(over: Sequence[Axis]) -> tuple[Axis, ...]:
+def kept_of(over: Sequence[Axis]) -> tuple[Axis, ...]:
+    """The axes that do not make too many cells."""
     size, kept = 1, list[Axis]()
     for axis in over:
         size *= len(axis.values)
@@ -119,7 +128,8 @@ def _bounded(over: Sequence[Axis]) -> tuple[Axis, ...]:
     return tuple(kept)
 
 
-def _base(file: RoutingFile) -> RouteContext:
+def base_of(file: RoutingFile) -> RouteContext:
+    """A request that no axis has touched."""
     return RouteContext(
         request_id="",
         sandbox_id=OTHER,
@@ -135,7 +145,8 @@ def _base(file: RoutingFile) -> RouteContext:
     )
 
 
-def _with(context: RouteContext, axis: str, value: Any) -> RouteContext:
+def with_value(context: RouteContext, axis: str, value: Any) -> RouteContext:
+    """The same request with that value on that axis."""
     match axis:
         case "label" | "tenant" | "route" | "protocol" | "stream" | "needs":
             return context._replace(**{axis: value})

@@ -4,10 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from netmgr.routing.cells import Cell, axes, cells, left_out
+from netmgr.routing.cells import Cell, axes, base_of, cell_at, left_out, places
 from netmgr.routing.contract import EndpointId
 from netmgr.routing.generation import Generation
 from netmgr.routing.language import Endpoint, RoutingFile
+from netmgr.routing.sweep import Sweep
+
+_Ids = tuple[EndpointId, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +39,20 @@ class Difference:
 def differences(old: RoutingFile, new: RoutingFile) -> Iterator[Difference]:
     """Every cell that differs. An endpoint of the same id that leads to another provider or model,
     or is operated by another or elsewhere, is another endpoint."""
-    before, after = Generation(old), Generation(new)
+    over = axes(new, old)
+    before, after = Sweep(Generation(old), over), Sweep(Generation(new), over)
     same = {each.id for each in new.endpoints if _is_same(old.endpoint(each.id), each)}
-    for cell in cells(new, axes(new, old)):
-        then = _permitted(before, cell)
-        now = frozenset(after.decide(cell.context).endpoints)
-        added = tuple(sorted(now - (then & same)))
-        removed = tuple(sorted(then - now))
-        if added or removed:
-            yield Difference(cell, added, removed)
+    base, seen = base_of(new), dict[tuple[int, int], tuple[_Ids, _Ids]]()
+    for place, then, now in zip(places(over), before, after, strict=True):
+        found = seen.get((then, now))
+        if found is None:
+            found = seen[then, now] = _changes(before.ids(then), after.ids(now), same)
+        if found[0] or found[1]:
+            yield Difference(cell_at(base, place), *found)
+
+
+def _changes(then: frozenset[str], now: frozenset[str], same: set[str]) -> tuple[_Ids, _Ids]:
+    return tuple(sorted(now - (then & same))), tuple(sorted(then - now))
 
 
 def widened(old: RoutingFile, new: RoutingFile) -> list[Difference]:
@@ -56,16 +64,6 @@ def not_compared(old: RoutingFile, new: RoutingFile) -> tuple[str, ...]:
     """In what requests differ besides, of files that tell too many kinds of them apart: along these
     axes `widened` sees nothing, so that it does not prove that nothing is."""
     return left_out(axes(new, old)) if old.digest != new.digest else ()
-
-
-def _permitted(generation: Generation, cell: Cell) -> frozenset[EndpointId]:
-    """A label that the older file does not have is no label that it permits anything for."""
-    ctx = cell.context
-    if ctx.label not in generation.file.sensitivity.order:
-        return frozenset()
-    if ctx.route not in generation.file.routes:
-        ctx = ctx._replace(route="default")
-    return frozenset(generation.decide(ctx).endpoints)
 
 
 def _is_same(old: Endpoint | None, new: Endpoint) -> bool:

@@ -24,7 +24,7 @@ from netmgr.routing.contract import (
     RouteContext,
 )
 from netmgr.routing.evidence import Promoter
-from netmgr.routing.language import Endpoint, Failure, Requirement, RoutingFile
+from netmgr.routing.language import Condition, Endpoint, Failure, Requirement, RoutingFile
 from netmgr.routing.order import Orders, Router
 from netmgr.routing.predicates import Predicate, clearance_rank, holds, meets, predicate
 
@@ -49,8 +49,11 @@ _UNBOUND: Final = Binding()
 
 
 @dataclass(frozen=True, slots=True)
-class _Rule:
+class CompiledRule:
+    """A rule as it is asked: what has to hold, and the endpoints that it leaves, a bit each."""
+
     id: str
+    conditions: tuple[Condition, ...]
     when: tuple[Predicate, ...]
     mask: int
 
@@ -195,6 +198,20 @@ class Generation:
         """Of each rule: (its id, whether every endpoint meets it, whether none does)."""
         return [(rule.id, rule.mask == self._all, not rule.mask) for rule in self._rules]
 
+    # -- for who looks at all requests at once (netmgr.routing.sweep) -------------------------
+
+    def compiled_rules(self) -> tuple[CompiledRule, ...]:
+        """The file's rules."""
+        return self._rules
+
+    def always_on(self, ctx: RouteContext) -> list[tuple[str, int]]:
+        """What no file can remove leaves of all endpoints, and what the route does."""
+        return [("route", self._routes[ctx.route]), *self._always(ctx)]
+
+    def named(self, mask: int) -> frozenset[EndpointId]:
+        """Whose bits those are."""
+        return frozenset(name for name, bit in self._bits.items() if mask & bit)
+
     def _routed(self, router: Router, ctx: RouteContext, plan: Plan, health: HealthBoard) -> Plan:
         views = self._views_of(health)
         ids, finding = router.order(ctx, [views[name] for name in plan.endpoints])
@@ -286,7 +303,9 @@ class Generation:
             for name, ids in file.routes.items()
         }
         self._rules = tuple(
-            _Rule(rule.id, self._predicates(rule.when), self._meeting(rule.require))
+            CompiledRule(
+                rule.id, rule.when, self._predicates(rule.when), self._meeting(rule.require)
+            )
             for rule in file.rules
         )
         self._budgets = tuple(

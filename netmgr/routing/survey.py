@@ -4,11 +4,14 @@ Knows nothing of severity beyond a warning: none of it refuses the file.
 """
 
 from collections.abc import Iterator
+from functools import reduce
+from operator import or_
 
-from netmgr.routing.cells import axes, cells
+from netmgr.routing.cells import axes
 from netmgr.routing.contract import Diagnostic
 from netmgr.routing.generation import Generation
-from netmgr.routing.language import Criterion, Endpoint
+from netmgr.routing.language import Criterion, Endpoint, RoutingFile
+from netmgr.routing.sweep import Sweep
 
 _FACT_OF = {
     "price_in": lambda facts: facts.price_in,
@@ -26,9 +29,8 @@ def _unreached(generation: Generation) -> Iterator[Diagnostic]:
     """Endpoints that no cell permits, and routes that no endpoint ever answers."""
     file = generation.file
     routed = {name for ids in file.routes.values() for name in ids}
-    reached: set[str] = set()
-    for cell in cells(file, axes(file)):
-        reached.update(generation.decide(cell.context).endpoints)
+    sweep = Sweep(generation, axes(file))
+    reached = sweep.ids(reduce(or_, sweep))
     for each in file.endpoints:
         if each.id not in routed:
             yield Diagnostic("warning", f"endpoints.{each.id}", "no route leads to it")
@@ -62,3 +64,18 @@ def _unknown_facts(generation: Generation) -> Iterator[Diagnostic]:
 def _lacks(endpoint: Endpoint, criterion: Criterion) -> bool:
     get = _FACT_OF.get(criterion.kind)
     return get is not None and get(endpoint.facts) is None
+
+
+def tenants_of(file: RoutingFile) -> dict[str, str]:
+    """Every tenant that the file names -> where it does first."""
+    found: dict[str, str] = {}
+    asked = [(f"rules.{rule.id}", rule.when) for rule in file.rules]
+    asked += [(f"prefer[{number}]", each.when) for number, each in enumerate(file.prefer)]
+    for place, when in asked:
+        for condition in when:
+            for name in condition.values if condition.fact == "tenant" else ():
+                found.setdefault(name, place)
+    for budget in file.budgets:
+        if budget.tenant is not None:
+            found.setdefault(budget.tenant, f"budgets.{budget.id}")
+    return found

@@ -325,11 +325,16 @@ class Attempts:
         self._exchange.account.found(Verdict.FAILED, fault.reason, message, remedy=remedy)
 
     def _observe(self, endpoint: Endpoint, fault: Fault | None) -> None:
-        """Tell the file's router, once the loop has nothing better to do."""
+        """Note what it cost; tell the file's router, once the loop has nothing better to do."""
         observe, answering, made = self._plan.observe, self.answering, self.tries[-1]
-        if observe is None or answering is None:
+        if answering is None:
             return
-        first, meter = self.clock.first_byte_at, answering.meter
+        meter, cost = answering.meter, self._plan.cost
+        if cost is not None and meter.tokens_in is not None and meter.tokens_out is not None:
+            made.cost = cost(endpoint.id, meter.tokens_in, meter.tokens_out)
+        if observe is None:
+            return
+        first = self.clock.first_byte_at
         outcome = AttemptOutcome(
             endpoint=endpoint.id,
             status=made.status,
@@ -338,6 +343,7 @@ class Attempts:
             first_byte_s=self.clock.since_begin(first) if first is not None else None,
             tokens_in=meter.tokens_in,
             tokens_out=meter.tokens_out,
+            cost=made.cost,
         )
         asyncio.get_running_loop().call_soon(observe, outcome)
 

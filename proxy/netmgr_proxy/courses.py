@@ -8,6 +8,7 @@ planned it. Knows nothing of attempts.
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -33,7 +34,7 @@ from netmgr_proxy.routes import LiveRoute
 from netmgr_proxy.routing.facts import request_of
 from netmgr_proxy.routing.plan import CallPlan, Endpoint, Ready
 from netmgr_proxy.routing.trial import on_trial
-from netmgr_proxy.spending import most_that_it_costs, price, reserve, settle, tokens_of
+from netmgr_proxy.spending import cost_of, most_that_it_costs, price, reserve, settle, tokens_of
 from netmgr_proxy.ways import Way, way_of
 from netmgr_proxy.wire.request import Head
 
@@ -187,6 +188,7 @@ class Course:
             way.rules,
             headers=way.tells_route,
             observe=self._observe if way.generation.observed else None,
+            cost=partial(cost_of, way.generation) if self.by_file else None,
         )
 
     async def _plan(

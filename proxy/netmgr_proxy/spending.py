@@ -19,6 +19,7 @@ from netmgr_proxy.inference.errors import Refusal
 from netmgr_proxy.inference.usage import UsageMeter
 from netmgr_proxy.metering import ASK_DEADLINE_S, BYTES_PER_TOKEN
 
+NANO: Final = 1_000_000_000
 NANO_PER_MILLION: Final = 1000  # a price per million tokens is so many billionths per token
 MOST_OUT: Final = 32_768  # tokens that an answer is taken to have where the client names no bound
 _numbers = count(1)
@@ -52,6 +53,14 @@ def price(generation: Generation, endpoint: str, tokens_in: int, tokens_out: int
     facts = generation.endpoint(endpoint).facts
     cost = tokens_in * (facts.price_in or 0.0) + tokens_out * (facts.price_out or 0.0)
     return round(cost * NANO_PER_MILLION)
+
+
+def cost_of(generation: Generation, endpoint: str, tokens_in: int, tokens_out: int) -> float | None:
+    """The same in the file's currency; None where the endpoint's price is not declared."""
+    facts = generation.endpoint(endpoint).facts
+    if facts.price_in is None or facts.price_out is None:
+        return None
+    return price(generation, endpoint, tokens_in, tokens_out) / NANO
 
 
 async def reserve(

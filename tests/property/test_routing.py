@@ -7,12 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netmgr.middleware.contract import Finding, Level, StageResult, Status
+from netmgr.routing.cells import axes, cells
 from netmgr.routing.contract import EndpointView, Health, HealthBoard, Request, RouteContext
 from netmgr.routing.explain import explained
 from netmgr.routing.generation import Binding, Generation
 from netmgr.routing.guarded import GuardedRouter
 from netmgr.routing.order import Delegated
 from netmgr.routing.schema import routing_from_doc
+from netmgr.routing.sweep import Sweep
 
 LABELS = ["public", "internal", "confidential", "restricted"]
 TENANTS = ["acme", "globex", "umbrella"]
@@ -296,3 +298,16 @@ def test_whatever_a_plug_in_answers_nothing_is_added(doc, request, answer):
         assert plan.endpoints == default.endpoints
     elif len(default.endpoints) > 1:
         assert plan.endpoints == tuple(answer)
+
+
+@FEW
+@given(files(), files())
+def test_the_matrix_is_swept_as_each_call_is_decided(doc, other):
+    """Over the axes of two files; a label or route of the other one is nothing to this one."""
+    one, two = routing_from_doc(doc), routing_from_doc(other)
+    for first, second in ((one, two), (two, one)):
+        over, generation = axes(first, second), Generation(second)
+        sweep = Sweep(generation, over)
+        swept = [sweep.ids(mask) for mask in sweep]
+        decided = [permitted(generation, cell.context) for cell in cells(first, over)]
+        assert swept == decided

@@ -48,6 +48,7 @@ class CallPlan:
         rules: None: a single attempt.
         request_id: of the call.
         observe: told of every attempt that has ended, off the hot path; None: nobody wants to know.
+        cost: what tokens in and out cost at an endpoint, in the file's currency; None: not known.
         headers: whether the client is told which endpoint and model answered.
     """
 
@@ -58,6 +59,7 @@ class CallPlan:
     rules: Failure | None = None
     headers: bool = True
     observe: Callable[[AttemptOutcome], None] | None = None
+    cost: Callable[[str, int, int], float | None] | None = None
 
     def lines(self, ready: Ready) -> list[bytes]:
         """What the client is told with the answer's head."""
@@ -77,6 +79,7 @@ class Try:
         status: of the upstream's answer; None where there was none.
         reason: why it failed; None: it did not.
         ms: until it was answered whole, or failed.
+        cost: of the tokens that it used, in the file's currency; None where that is not known.
     """
 
     endpoint: str
@@ -84,6 +87,7 @@ class Try:
     status: int | None = None
     reason: str | None = None
     ms: int = 0
+    cost: float | None = None
 
     def to_doc(self) -> dict[str, object]:
         """As JSON."""
@@ -93,4 +97,5 @@ class Try:
             "status": self.status,
             "reason": self.reason,
             "ms": self.ms,
+            "cost": self.cost,
         }

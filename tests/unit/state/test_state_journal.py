@@ -20,6 +20,7 @@ from netmgr.errors import BadInput, HostFailed, LimitExceeded, TryLater
 from netmgr.journal import MAX_FOLLOWERS, RING_ROWS, Filter, Journal, Retention
 from netmgr.journal import writer as writer_module
 from netmgr.journal.disk import JournalFile
+from netmgr.journal.repeats import MAX_IDS
 from netmgr.journal.wire import parse_record, parse_records
 from netmgr.model import RECORDS_PER_MESSAGE, Destination, Record
 from netmgr.reasons import Kind, Reason, Verdict
@@ -135,6 +136,40 @@ def test_repeats_become_one_record_with_an_exact_count(tmp_path: Path) -> None:
             assert [first["seq"], rest["seq"]] == [1, 2]
 
     run(tmp_path, story, repeat_s=0.3)
+
+
+def denied_call(number: int, label: str = "secret", **more: Any) -> dict[str, Any]:
+    call = {"request_id": f"r{number}", "label": label, "rejected": {"far": "clearance"}, **more}
+    return a_record(kind=Kind.INFERENCE, verdict=Verdict.DENIED, extra={"inference": call})
+
+
+def test_a_counted_model_call_is_found_by_its_id_before_and_after_it_is_written(
+    tmp_path: Path,
+) -> None:
+    async def story(journal: Journal) -> None:
+        for number in range(MAX_IDS + 5):
+            journal.append(denied_call(number))
+        journal.append(denied_call(9999, "public"))
+        wanted = [Filter(request_id=f"r{number}", limit=1) for number in (0, 1, MAX_IDS, 9999)]
+        assert journal.counted("r1")["inference"]["label"] == "secret"
+        assert journal.counted("r0") is None, "it was written at once"
+        await asyncio.sleep(0.4)
+        found = [await journal.query(each) for each in wanted]
+        assert [each["count"] for (each,) in found] == [1, MAX_IDS + 4, MAX_IDS + 4, 1]
+        assert found[3][0]["inference"]["label"] == "public", "another decision is another record"
+        assert await journal.query(Filter(request_id=f"r{MAX_IDS + 3}")) == []
+
+    run(tmp_path, story, repeat_s=0.3)
+
+
+def test_what_a_hijacked_worker_writes_of_a_call_breaks_nothing(tmp_path: Path) -> None:
+    async def story(journal: Journal) -> None:
+        for junk in (5, "text", {"a": [1]}, [[1], {}], None):
+            for _ in range(3):
+                journal.append(denied_call(1, request_ids=junk, rejected=junk, unscanned=junk))
+        assert journal.counted("nobody") is None
+
+    run(tmp_path, story, repeat_s=0.1)
 
 
 def test_counted_repeats_are_written_at_the_end(tmp_path: Path) -> None:
