@@ -4,6 +4,8 @@
     remove-endpoint  host:port
     add-allow        host:port:METHOD:path-pattern
     add-deny         host:port:METHOD:path-pattern
+    allow-operation  host:port[/path]:operation   as calls/wording.py has it
+    deny-operation   host:port[/path]:operation
     remove-rule      entry
     remove-binary    path        from the entry of rule-name, or from all
     rule-name        entry       which entry the others work on
@@ -14,7 +16,7 @@ judged by the schema, once the new policy is read.
 """
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,6 +35,7 @@ _OPTIONS: Final = (
     "request-body-credential-rewrite",
 )
 _NEVER: Final = "never"
+_OPERATION_FORM: Final = "host:port[/path]:operation"
 _RULE_FORM: Final = "host:port:METHOD:path"
 
 
@@ -69,6 +72,22 @@ class AddHttpRule:
     port: int
     method: str
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddCallRule:
+    """Allow (or deny) what is inside of requests to a graphql, json-rpc or mcp endpoint.
+
+    Attributes:
+        path: of the endpoint, where several share a host and port.
+        operation: in the words of netmgr.policy.calls.wording.
+    """
+
+    deny: bool
+    host: str
+    port: int
+    path: str
+    operation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +129,7 @@ Operation = (
     AddEndpoint
     | RemoveEndpoint
     | AddHttpRule
+    | AddCallRule
     | RemoveEntry
     | RemoveBinary
     | UseEntry
@@ -117,11 +137,20 @@ Operation = (
     | UseExpiry
 )
 
+# Operations whose value is one name.
+_WHOLE: Final[dict[str, Callable[[str], Operation]]] = {
+    "remove-rule": RemoveEntry,
+    "remove-binary": RemoveBinary,
+    "rule-name": UseEntry,
+    "binary": UseBinary,
+}
 FLAGS: Final = (
     "add-endpoint",
     "remove-endpoint",
     "add-allow",
     "add-deny",
+    "allow-operation",
+    "deny-operation",
     "remove-rule",
     "remove-binary",
     "rule-name",
@@ -149,16 +178,12 @@ def parse_operation(flag: str, value: str) -> Operation:
             host, port, method, path = _split(name, value, 4, 4, _RULE_FORM, last_takes_all=True)
             deny = name == "add-deny"
             return AddHttpRule(deny, _host(name, host), _port(name, port), method.upper(), path)
-        case "remove-rule":
-            return RemoveEntry(value)
-        case "rule-name":
-            return UseEntry(value)
-        case "binary":
-            return UseBinary(value)
-        case "remove-binary":
-            return RemoveBinary(value)
+        case "allow-operation" | "deny-operation":
+            return _parse_call_rule(name, value)
         case "expires":
             return UseExpiry(_expiry(value))
+        case _ if name in _WHOLE:
+            return _WHOLE[name](value)
         case _:
             raise BadInput(f"unknown operation {name!r}{did_you_mean(name, FLAGS)}")
 
@@ -211,11 +236,18 @@ def _parse_add_endpoint(value: str) -> AddEndpoint:
     if protocol not in _PROTOCOLS:
         raise BadInput(
             f"--{name}: protocol {protocol!r} is not supported here (tcp, rest, websocket and sql "
-            "are); its rules are written into a file for `policy set`"
+            "are); its endpoint is written into a file for `policy set`"
         )
     return AddEndpoint(
         _host(name, host), _port(name, port), access, protocol, enforcement, _options(name, options)
     )
+
+
+def _parse_call_rule(name: str, value: str) -> AddCallRule:
+    host, place, operation = _split(name, value, 3, 3, _OPERATION_FORM, last_takes_all=True)
+    port, slash, path = place.partition("/")
+    deny = name == "deny-operation"
+    return AddCallRule(deny, _host(name, host), _port(name, port), slash + path, operation)
 
 
 def _options(name: str, text: str) -> tuple[str, ...]:

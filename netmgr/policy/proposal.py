@@ -11,14 +11,16 @@ import re
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from netmgr.errors import BadInput
 from netmgr.model import parse_dns_name
-from netmgr.policy.decision import Decision, Request, Target, Treatment
+from netmgr.policy.calls.call import RpcCall, parse_graphql_call, parse_rpc_call
+from netmgr.policy.decision import Decision, Reader, Request, Target, Treatment
 from netmgr.policy.hosts import RESERVED_NAMES
 from netmgr.policy.operations import parse_arguments
+from netmgr.policy.owner import UNKNOWN, Owner, Program
 from netmgr.policy.path import MalformedTarget, canonical_path
 from netmgr.policy.policy import EMPTY_POLICY, Policy
 from netmgr.policy.render import render_yaml
@@ -39,7 +41,9 @@ _MENDABLE: Final = frozenset(
         Reason.RAW_IP,
         Reason.METHOD_NOT_ALLOWED,
         Reason.PATH_NOT_ALLOWED,
+        Reason.OPERATION_NOT_ALLOWED,
         Reason.EXPIRED,
+        Reason.BINARY_NOT_ALLOWED,
     )
 )
 # Names under which clouds serve metadata to whoever asks from the host.
@@ -58,6 +62,8 @@ _ID: Final = re.compile(
 )
 
 MAX_BINARIES: Final = 5
+_DELETED: Final = " (deleted)"  # what the kernel adds to the name of a file that is gone
+_OPERATION_FLAG: Final = "--allow-operation"
 
 Record = dict[str, Any]
 IsPublic = Callable[[str], bool]
@@ -70,6 +76,12 @@ class Wish:
     target: Target
     request: Request | None = None
     assumed_port: bool = False
+    exe: str | None = None
+
+    @property
+    def owner(self) -> Owner:
+        """Who tried it, as far as the record tells."""
+        return Owner(((Program(self.exe),),)) if self.exe else UNKNOWN
 
 
 @dataclass(slots=True)
@@ -152,19 +164,21 @@ def propose(policy: Policy, records: Iterable[Record], is_public: IsPublic) -> A
         records: as the journal gives them, oldest first.
         is_public: whether a literal address is nobody's internal one, nor this host's.
     """
-    found: dict[str, Proposal] = {}
+    found: dict[tuple[str, bool], Proposal] = {}
     skipped: Counter[tuple[str, str]] = Counter()
     for record in records:
-        wish = _wish_of(record)
+        wish = _wish_of(policy, record)
         if wish is None:
             continue
         why = _never(wish, is_public)
         arguments = None if why else _arguments(policy, wish)
         if arguments:
-            found.setdefault(arguments, Proposal(arguments)).add(wish, record)
+            key = arguments, wish.exe is not None
+            found.setdefault(key, Proposal(arguments)).add(wish, record)
         elif why:
             skipped[str(wish.target), why] += int(record.get("count") or 1)
-    kept = [each for each in _generalised(found.values()) if _works(policy, each)]
+    proposals = map(_for_programs, _generalised(found.values()))
+    kept = [each for each in proposals if _works(policy, each)]
     kept.sort(key=lambda each: (-each.count, each.arguments))
     return Advice(tuple(kept[:MAX_PROPOSALS]), skipped)
 
@@ -201,7 +215,7 @@ def adds_endpoint(arguments: str) -> bool:
 # -- records ---------------------------------------------------------------------------------
 
 
-def _wish_of(record: Record) -> Wish | None:
+def _wish_of(policy: Policy, record: Record) -> Wish | None:
     if record["verdict"] != Verdict.AUDITED.value and record["reason"] not in _MENDABLE:
         return None
     place = record.get("destination") or {}
@@ -216,7 +230,45 @@ def _wish_of(record: Record) -> Wish | None:
         if not port:
             return None
         target = Target(None, str(ip), port)
-    return Wish(target, _request_of(record.get("http") or {}), assumed_port=not port)
+    request = _request_of(record.get("http") or {})
+    if request is not None and record["reason"] == Reason.OPERATION_NOT_ALLOWED.value:
+        request = _with_call(policy, target, request, record.get("remedy") or "")
+    exe = (record.get("process") or {}).get("exe")
+    return Wish(target, request, not port, exe if _is_nameable(exe) else None)
+
+
+def _is_nameable(exe: str | None) -> bool:
+    """Whether a policy can mean this program by its path: a file may be called `**`."""
+    if not exe or not exe.startswith("/") or not exe.isprintable():
+        return False
+    return "*" not in exe and not exe.endswith(_DELETED)
+
+
+def _with_call(policy: Policy, target: Target, request: Request, remedy: str) -> Request:
+    """The request with the operation that was refused. A record tells it in its remedy alone; what
+    is proposed for it is the policy's to say, whatever else the remedy asks for."""
+    inspection = policy.inspection(target, request)
+    words = shlex.split(remedy) if _is_closed(remedy) else []
+    if inspection is None or _OPERATION_FLAG not in words[:-1]:
+        return request
+    operation = words[words.index(_OPERATION_FLAG) + 1].split(":", 2)[-1]
+    graphql = inspection.reader is Reader.GRAPHQL
+    try:
+        if graphql:
+            return replace(request, calls=(parse_graphql_call(operation),))
+        call = parse_rpc_call(operation)
+    except BadInput:
+        return request
+    return replace(request, calls=(RpcCall(call.method, call.tool),))
+
+
+def _is_closed(text: str) -> bool:
+    """Whether all of its quotes end."""
+    try:
+        shlex.split(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _request_of(http: Record) -> Request | None:
@@ -247,18 +299,29 @@ def _never(wish: Wish, is_public: IsPublic) -> str | None:
 
 
 def _judge(policy: Policy, wish: Wish) -> Decision:
-    connection = policy.judge_connection(wish.target)
+    connection = policy.judge_connection(wish.target, wish.owner)
     looked_into = connection.permits and connection.treatment is Treatment.TERMINATE
     if wish.request is None or not looked_into:
         return connection
-    return policy.judge_request(wish.target, wish.request)
+    return policy.judge_request(wish.target, wish.request, wish.owner)
 
 
 def _arguments(policy: Policy, wish: Wish) -> str | None:
     decision = _judge(policy, wish)
-    if decision.verdict is Verdict.AUDITED and decision.remedy_args is None:
-        return f"--add-endpoint {wish.target}"  # observed through a wildcard: this name alone
-    return None if decision.verdict is Verdict.ALLOWED else decision.remedy_args
+    arguments = None if decision.verdict is Verdict.ALLOWED else decision.remedy_args
+    if decision.verdict is Verdict.AUDITED and arguments is None:
+        arguments = f"--add-endpoint {wish.target}"  # observed through a wildcard: this name alone
+    return arguments
+
+
+def _for_programs(proposal: Proposal) -> Proposal:
+    """Names who tried it, where that is known of each try: the rule is for nobody else."""
+    named = " --binary " in proposal.arguments or not adds_endpoint(proposal.arguments)
+    known = all(wish.exe for wish in proposal.wishes)
+    if known and not named and len(proposal.binaries) <= MAX_BINARIES:
+        words = (f" --binary {shlex.quote(exe)}" for exe in sorted(proposal.binaries))
+        proposal.arguments += "".join(words)
+    return proposal
 
 
 def _works(policy: Policy, proposal: Proposal) -> bool:

@@ -7,15 +7,18 @@ for him (merge.py).
 
 import copy
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from netmgr.errors import BadInput, did_you_mean
-from netmgr.policy.http_rules import PRESET_RULES, SOCKET_PRESETS, Access
+from netmgr.policy.calls.rules import GRAPHQL_PRESETS, GraphqlRule
+from netmgr.policy.calls.wording import graphql_rule, rpc_rule
+from netmgr.policy.http_rules import PRESET_RULES, SOCKET_PRESETS, Access, HttpRule
 from netmgr.policy.match import BadPattern, PathGlob, parse_path_glob
 from netmgr.policy.merge import Wanted, endpoint_doc, fold, paths_of, ports_of, refuse, widening
 from netmgr.policy.operations import (
+    AddCallRule,
     AddEndpoint,
     AddHttpRule,
     Operation,
@@ -33,6 +36,13 @@ from netmgr.policy.rules import entry_of
 
 DEFAULT_PORT: Final = 443  # of `--allow HOST`
 _RULED: Final = ("rest", "websocket")  # whose rules have a form on the command line
+# Those that look inside; in this order, as of one host and path there may be one of each.
+_INSPECTED: Final = (("graphql", "json-rpc", "mcp"), ("websocket",))
+_PRESETS: Final[dict[str, Mapping[Access, tuple[HttpRule | GraphqlRule, ...]]]] = {
+    "rest": PRESET_RULES,
+    "websocket": SOCKET_PRESETS,
+    "graphql": GRAPHQL_PRESETS,
+}
 _ALLOW_ENTRY: Final = "allow"
 _NO_WORD = re.compile(r"[^a-z0-9]+")
 
@@ -122,6 +132,8 @@ class _Batch:
                 self._remove_endpoint(operation)
             case AddHttpRule():
                 self._add_rule(operation)
+            case AddCallRule():
+                self._add_call_rule(operation)
             case RemoveEntry(entry):
                 self._existing(entry)
                 del self.entries[entry]
@@ -208,13 +220,28 @@ class _Batch:
 
     def _add_rule(self, wanted: AddHttpRule) -> None:
         place, endpoint = self._one_ruled_endpoint(wanted)
-        self._refuse_heirs(place)
-        if wanted.deny and not endpoint.get("access") and not endpoint.get("rules"):
-            raise BadInput(f"{place} allows no request, so that there is nothing to deny from")
         rule = {"method": wanted.method, "path": _parse_glob(wanted.path).text}
+        self._put_rule(place, endpoint, wanted, rule)
+
+    def _add_call_rule(self, wanted: AddCallRule) -> None:
+        place, endpoint = self._one_inspected_endpoint(wanted)
+        read = rpc_rule if endpoint["protocol"] in ("json-rpc", "mcp") else graphql_rule
+        profile = endpoint.get("mcp", {}).get("allow_all_known_mcp_methods", False)
+        if profile and not wanted.deny and not endpoint.get("rules"):
+            raise BadInput(
+                f"{place} allows every tool; with a rule beside it only that one would be left"
+            )
+        self._put_rule(place, endpoint, wanted, read(wanted.operation))
+
+    def _put_rule(
+        self, place: str, endpoint: Doc, wanted: AddHttpRule | AddCallRule, rule: Doc
+    ) -> None:
+        self._refuse_heirs(place)
+        base = endpoint.get("access") or endpoint.get("rules") or endpoint.get("mcp")
+        if wanted.deny and not base:
+            raise BadInput(f"{place} allows no request, so that there is nothing to deny from")
         if "access" in endpoint and not wanted.deny:
-            presets = PRESET_RULES if endpoint["protocol"] == "rest" else SOCKET_PRESETS
-            preset = presets[Access(endpoint["access"])]
+            preset = _PRESETS[endpoint["protocol"]][Access(endpoint["access"])]
             rules = [{"allow": known.to_doc()} for known in preset]
         else:
             rules = list(endpoint.get("deny_rules" if wanted.deny else "rules", []))
@@ -248,13 +275,31 @@ class _Batch:
                 "'protocol: rest' or 'websocket'"
             )
         found = _narrowest(judging, wanted)
-        keys = sorted({entry_of(place) for place, _ in judging})
-        if len(keys) > 1:
-            raise BadInput(
-                f"{wanted.host}:{wanted.port} stands in several entries ({', '.join(keys)}); "
-                "say which with --rule-name"
-            )
+        _refuse_several(judging, wanted)
         return found[0]
+
+    def _one_inspected_endpoint(self, wanted: AddCallRule) -> tuple[str, Doc]:
+        """The endpoint for what is inside of requests; messages are meant where nothing else is."""
+        covering = self._find(wanted.host, wanted.port, self.entry)
+        if not covering:
+            raise self._not_found(wanted.host, wanted.port)
+        if wanted.path:
+            covering = [(place, e) for place, e in covering if e.get("path") == wanted.path]
+        for protocols in _INSPECTED:
+            judging = [(place, e) for place, e in covering if e.get("protocol") in protocols]
+            paths = sorted({str(endpoint.get("path", "/**")) for _, endpoint in judging})
+            if len(paths) > 1:
+                raise BadInput(
+                    f"{wanted.host}:{wanted.port} has several paths ({', '.join(paths)}); say "
+                    f"which, as {wanted.host}:{wanted.port}/path:OPERATION"
+                )
+            if judging:
+                _refuse_several(judging, wanted)
+                return judging[0]
+        raise BadInput(
+            f"no endpoint {wanted.host}:{wanted.port}{wanted.path} judges what is inside of "
+            "requests: 'protocol: graphql', 'json-rpc' or 'mcp' does"
+        )
 
     def _alone(self, place: str, endpoint: Doc, port: int) -> Doc:
         """The endpoint for just this port: the others keep what they have."""
@@ -305,6 +350,15 @@ class _Batch:
         while key in self.entries:
             key, number = f"{stem}_{number}", number + 1
         return key
+
+
+def _refuse_several(judging: list[tuple[str, Doc]], wanted: AddHttpRule | AddCallRule) -> None:
+    keys = sorted({entry_of(place) for place, _ in judging})
+    if len(keys) > 1:
+        raise BadInput(
+            f"{wanted.host}:{wanted.port} stands in several entries ({', '.join(keys)}); "
+            "say which with --rule-name"
+        )
 
 
 def _narrowest(judging: list[tuple[str, Doc]], wanted: AddHttpRule) -> list[tuple[str, Doc]]:

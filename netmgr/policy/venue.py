@@ -7,10 +7,12 @@ another protocol cannot allow it. Every endpoint that has a say can deny it. Kno
 
 import shlex
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
-from netmgr.policy.calls.call import Calls
+from netmgr.policy.calls.call import Call, Calls
 from netmgr.policy.calls.judge import Judging, judge_calls
+from netmgr.policy.calls.wording import narrowest
 from netmgr.policy.decision import Decision, Inspection, Reader, Request, Target, Treatment
 from netmgr.policy.http_rules import EVERY_PATH, WEBSOCKET_TEXT, Fit, HttpRule, Reading
 from netmgr.policy.match import StarText, is_method, literal_glob, parse_star_text
@@ -139,7 +141,8 @@ class Venue:
     ) -> Decision:
         endpoint = chosen.endpoint
         wrong = _wrong_method(endpoint, reading, request.calls)
-        decision = wrong or judge_calls(_judging(seats, chosen), request.calls)
+        remedy = partial(_allow_operation, endpoint, reading.target.port)
+        decision = wrong or judge_calls(_judging(seats, chosen), request.calls, remedy)
         if decision.permits or decision.final:
             return decision
         return decision if _is_enforced(seats) else _audited(decision)
@@ -227,6 +230,16 @@ def _add_allow(endpoint: Endpoint, reading: Reading) -> str | None:
     host, port = endpoint.host.text, reading.target.port
     wording = f"{host}:{port}:{reading.method}:{literal_glob(reading.path)}"
     return f"--add-allow {shlex.quote(wording)} --rule-name {shlex.quote(endpoint.entry)}"
+
+
+def _allow_operation(endpoint: Endpoint, port: int, call: Call) -> str | None:
+    """The arguments that would allow the call, or None where no rule can name it."""
+    operation = narrowest(call, tools=endpoint.protocol is Protocol.MCP)
+    path = endpoint.path.text if endpoint.path else ""
+    if operation is None or not endpoint.host.text or ":" in path:
+        return None
+    wording = f"{endpoint.host.text}:{port}{path}:{operation}"
+    return f"--allow-operation {shlex.quote(wording)} --rule-name {shlex.quote(endpoint.entry)}"
 
 
 def _judging(seats: list[_Seat], chosen: _Seat) -> list[Judging]:

@@ -4,13 +4,15 @@ Knows nothing of hosts, ports or paths: the endpoints that cover the request are
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from netmgr.policy.calls.call import Call, Calls, GraphqlCall, RpcAnswer, RpcCall, StoredCall
-from netmgr.policy.calls.rules import Inside
+from netmgr.policy.calls.rules import Inside, RpcRule
 from netmgr.policy.decision import Decision, Treatment
 from netmgr.reasons import Reason, Verdict
+
+Remedy = Callable[[Call], str | None]
 
 _STRICT_TOOL = re.compile("[A-Za-z0-9_.-]{1,128}")
 
@@ -37,12 +39,15 @@ class _Final(Exception):
         self.decision = decision
 
 
-def judge_calls(judging: Sequence[Judging], calls: Calls | None) -> Decision:
+def judge_calls(
+    judging: Sequence[Judging], calls: Calls | None, remedy: Remedy | None = None
+) -> Decision:
     """Whether all calls of one request are allowed. One that is not denies the whole.
 
     Args:
         judging: at least one; any of them may allow, each of them may deny.
         calls: None where nobody has looked inside; empty where there is nothing inside.
+        remedy: the arguments of `policy update` that would allow one call.
     """
     first = judging[0]
     if calls is None:
@@ -65,12 +70,13 @@ def judge_calls(judging: Sequence[Judging], calls: Calls | None) -> Decision:
             if place is not None:
                 return _denied_by(f"{endpoint.place}.{place}", call)
     by = first.place
+    refused: list[Call] = []
     for call in known:
         place = _allowing(judging, call)
         if place is None:
-            return _refused(first, call)
-        by = place
-    return _allowed(by, known)
+            refused.append(call)
+        by = place or by
+    return _refused(judging, refused, remedy) if refused else _allowed(by, known)
 
 
 def _resolve(judging: Sequence[Judging], call: Call) -> Call:
@@ -136,26 +142,32 @@ def _denied_by(place: str, call: Call) -> Decision:
     )
 
 
-def _refused(endpoint: Judging, call: Call) -> Decision:
+def _refused(
+    judging: Sequence[Judging], refused: Sequence[Call], remedy: Remedy | None
+) -> Decision:
+    endpoint, call = judging[0], refused[0]
+    mendable = remedy is not None and len(refused) == 1
     return Decision(
         Verdict.DENIED,
         Reason.OPERATION_NOT_ALLOWED,
         endpoint.place,
-        f"{endpoint.place} does not allow {call}{_hint(call)}",
+        f"{endpoint.place} does not allow {call}",
         endpoint.place,
+        remedy(call) if remedy and mendable and _may_be_added(judging, call) else None,
         treatment=Treatment.TERMINATE,
     )
 
 
-def _hint(call: Call) -> str:
-    """The rule that would allow it; a command line has no form for one."""
-    match call:
-        case GraphqlCall(kind=kind, fields=fields) if fields:
-            return f"; a rule would be {{operation_type: {kind.value}, fields: [{fields[0]}, ...]}}"
-        case RpcCall(method=method, tool=str(tool)) if _STRICT_TOOL.fullmatch(tool):
-            return f"; a rule would be {{method: {method}, tool: {tool}}}"
-        case _:
-            return ""
+def _may_be_added(judging: Sequence[Judging], call: Call) -> bool:
+    """Whether a rule for the call would undo nothing: neither a rule about its arguments, nor what
+    a profile allows where no rule stands beside it."""
+    for endpoint in judging:
+        inside = endpoint.inside
+        if inside.profile and not inside.allow:
+            return False
+        if any(isinstance(r, RpcRule) and r.arguments and r.is_about(call) for r in inside.allow):
+            return False
+    return True
 
 
 def _final(endpoint: Judging, what: str) -> Decision:

@@ -135,19 +135,20 @@ class RpcRule:
 
     def allows(self, call: Call) -> bool:
         """Whether it covers the call with each of the arguments that it names."""
-        if not self._is_about(call):
+        if not self.is_about(call):
             return False
         arguments = call.arguments if isinstance(call, RpcCall) else None
         return all(test.allows(arguments or {}) for test in self.arguments)
 
     def denies(self, call: Call) -> bool:
         """Whether it covers the call with all arguments that it names."""
-        if not self._is_about(call):
+        if not self.is_about(call):
             return False
         arguments = call.arguments if isinstance(call, RpcCall) else None
         return all(test.denies(arguments or {}) for test in self.arguments)
 
-    def _is_about(self, call: Call) -> bool:
+    def is_about(self, call: Call) -> bool:
+        """Whether it covers the call, whatever its arguments."""
         if not isinstance(call, RpcCall) or not self.method.matches(call.method):
             return False
         if self.tool is None:

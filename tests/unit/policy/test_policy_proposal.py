@@ -7,6 +7,7 @@ import pytest
 
 from netmgr.policy.decision import Request, Target
 from netmgr.policy.operations import parse_arguments
+from netmgr.policy.owner import Owner, Program
 from netmgr.policy.policy import parse_policy
 from netmgr.policy.proposal import Advice, fragment, propose
 from netmgr.policy.update import update_policy
@@ -130,16 +131,68 @@ def test_counts_times_and_programs_are_exact() -> None:
         time = f"2026-01-01T10:00:{second:02}.000000Z"
         return record("new.test", time=time, count=count, process={"exe": exe} if exe else None)
 
-    (found,) = ask(
+    found, nobodys = ask(
         at(30, 2, "/usr/bin/git"), at(10, 40, "/usr/bin/curl"), at(20, 1, None)
     ).proposals
     doc = found.to_doc("box", "2030-01-01")
-    assert doc["count"] == 43
+    assert (doc["count"], nobodys.count) == (42, 1)
     assert (doc["first_seen"][17:19], doc["last_seen"][17:19]) == ("10", "30")
     assert doc["binaries"] == ["/usr/bin/curl", "/usr/bin/git"]
     assert doc["command"] == (
-        "netmgr policy update box --add-endpoint new.test:443 --expires 2030-01-01"
+        "netmgr policy update box --add-endpoint new.test:443 --binary /usr/bin/curl "
+        "--binary /usr/bin/git --expires 2030-01-01"
     )
+    assert nobodys.arguments == "--add-endpoint new.test:443"
+
+
+@pytest.mark.parametrize("exe", ["/tmp/**", "/tmp/a (deleted)", "memfd:x", "/tmp/\x1b[2J"])
+def test_a_program_that_no_policy_can_mean_is_not_named(exe: str) -> None:
+    assert lines(ask(record("new.test", process={"exe": exe}))) == ["--add-endpoint new.test:443"]
+
+
+def test_another_program_is_proposed_for_itself_alone() -> None:
+    text = """
+    version: 1
+    network_policies:
+      git:
+        endpoints: [{host: code.test, port: 443}]
+        binaries: [{path: /usr/bin/git}]
+    """
+    policy = parse_policy(text, "p.yaml")
+    told = record("code.test", reason="binary_not_allowed", process={"exe": "/usr/bin/curl"})
+    (found,) = propose(policy, [told], lambda _: False).proposals
+    assert found.arguments.endswith("--binary /usr/bin/curl")
+    updated = update_policy(policy, parse_arguments(found.arguments)).policy
+    target = Target("code.test", None, 443)
+    verdicts = [
+        updated.judge_connection(target, Owner(((Program(exe),),))).permits
+        for exe in ("/usr/bin/git", "/usr/bin/curl", "/usr/bin/wget")
+    ]
+    assert verdicts == [True, True, False]
+
+
+def test_an_operation_is_proposed_as_the_policy_says_and_not_as_the_record_does() -> None:
+    text = """
+    version: 1
+    network_policies:
+      api:
+        endpoints: [{host: api.test, port: 443, protocol: mcp, rules: [{allow: {method: ping}}]}]
+        binaries: [{path: /**}]
+    """
+    policy = parse_policy(text, "p.yaml")
+    wanted = "--allow-operation 'api.test:443:tools/call read_x' --rule-name api"
+    for remedy, proposed in (
+        (f"netmgr policy update box {wanted}", [wanted]),
+        (f"netmgr policy update box --add-endpoint evil.test:443 {wanted}", [wanted]),
+        ("netmgr policy update box --add-endpoint evil.test:443", []),
+        ("--allow-operation", []),
+        ("--allow-operation 'x", []),
+        ("--allow-operation a:1:", []),
+        (None, []),
+    ):
+        told = http("POST", "/", reason="operation_not_allowed", remedy=remedy)
+        found = propose(policy, [told], lambda _: False)
+        assert [each.arguments for each in found.proposals] == proposed, remedy
 
 
 def test_ids_in_paths_become_one_pattern_from_three_on() -> None:
