@@ -47,8 +47,15 @@ class Scanning:
 
     def begin(self) -> None:
         """When the crew signs on: whether it is needed from the start."""
-        if self._core.roster.needs_scan:
+        if self._wanted:
             self._add()
+
+    @property
+    def _wanted(self) -> bool:
+        """Whether some policy has middlewares, or one is to be expected."""
+        settings = self._core.settings
+        expected = settings.scan_ready or bool(settings.registered_middlewares)
+        return expected or self._core.roster.needs_scan
 
     @asynccontextmanager
     async def staffed(self) -> AsyncIterator[None]:
@@ -60,7 +67,7 @@ class Scanning:
         if self._core.roster.needs_scan:
             await self._require()
         yield
-        if not self._core.roster.needs_scan and self._workers():
+        if not self._wanted and self._workers():
             async with self._changing:
                 await self.programs.stop()
                 await self._core.supervisor.dismiss("scan")

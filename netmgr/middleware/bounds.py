@@ -23,9 +23,16 @@ MAX_FINDING: Final = 4 * KIB
 MAX_METADATA: Final = 64
 MAX_METADATA_BYTES: Final = 32 * KIB
 
-ACTIVE: Final = 32  # chains under way in one proxy worker
+# Of one proxy worker: each holds a body of MAX_PAYLOAD at most, so 384 MiB in the worst case.
+ACTIVE: Final = 32  # chains under way
 WAITING: Final = 64  # behind them; beyond it 503 before the body is read
+# Of one sandbox: some room is left for the others, who would otherwise be turned away by it.
+MOST_OF_ONE: Final = (ACTIVE + WAITING) * 3 // 4
+# WebSocket connections of one sandbox in one proxy worker whose messages middlewares look at: each
+# may hold a message while its chain is asked.
+SESSIONS: Final = 32
 
 STAGE_S: Final = 0.5  # a stage's deadline where the operator sets none
 STAGE_SPAN_S: Final = (0.01, 30.0)
 CHAIN_S: Final = 30.0  # of all stages together
+PREFLIGHT_S: Final = 1.0  # of a chain that looks at a WebSocket's handshake: a client waits for it

@@ -11,7 +11,7 @@ from typing import Any, Final
 from netmgr.middleware.bounds import STAGE_S, STAGE_SPAN_S
 from netmgr.middleware.catalogue import own_name_problem
 from netmgr.settings.fields import account, value
-from netmgr.settings.values import Account, parse_seconds
+from netmgr.settings.values import Account, parse_flag, parse_seconds
 
 MAX_OWN: Final = 32  # middlewares of an operator's; each program is a process
 MAX_WORDS: Final = 64
@@ -87,6 +87,13 @@ class StageSettings:
         unit="seconds",
         least=STAGE_SPAN_S[0],
         most=STAGE_SPAN_S[1],
+    )
+    scan_ready: bool = value(
+        "Middlewares",
+        False,
+        parse_flag,
+        "Keep the scan worker running (40 MB) while no policy has middlewares, so that the first "
+        "one that has need not wait a second for it. Implied by plug-ins and programs.",
     )
     scan_account: Account = account(4, "scan worker")
     middleware_account: Account = account(5, "operator's middleware programs")

@@ -49,18 +49,22 @@ class Examination:
         if refusal := self._room.scanner.crowd(self._account.caller.address):
             raise Refused(refusal)
 
-    async def ask(self, request: StageRequest, tolerated: Collection[str] = ()) -> Outcome:
+    async def ask(
+        self, request: StageRequest, tolerated: Collection[str] = (), within_s: float = CHAIN_S
+    ) -> Outcome:
         """What the chain says; given up when the client goes.
 
         Args:
             tolerated: stages whose failure somebody else decides on.
+            within_s: how long it may take.
 
         Raises:
             Refused: a stage says no, or a required one could not look.
         """
         address = self._account.caller.address
         asking = self._room.tasks.start(
-            self._room.scanner.ask(address, request, self.stages), name=f"chain for {address}"
+            self._room.scanner.ask(address, request, self.stages, within_s),
+            name=f"chain for {address}",
         )
         asking.add_done_callback(lambda _: self._client.wake())
         self._client.within(2 * CHAIN_S)  # the chain's own, and its turn before

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from netmgr.middleware.bounds import MAX_PAYLOAD
+from netmgr.middleware.bounds import MAX_PAYLOAD, PREFLIGHT_S
 from netmgr.middleware.chain import Stage
 from netmgr.middleware.request import Phase, StageRequest, changed
 from netmgr.policy.http_rules import WEBSOCKET_TEXT
@@ -41,6 +41,7 @@ class ExaminedWebSocket(WebSocketExchange):
         self._examination: Examination | None = None
         self._asking: asyncio.Task[None] | None = None
         self._behind: deque[Event] = deque()  # of one read from the socket: then it is paused
+        self._counted = False  # as one of the sandbox's sessions
 
     async def run(self) -> bool:
         try:
@@ -48,6 +49,8 @@ class ExaminedWebSocket(WebSocketExchange):
         finally:
             if self._asking is not None:
                 self._asking.cancel()
+            if self._counted:
+                self.room.scanner.end_session(self.account.caller.address)
 
     # -- the handshake ---------------------------------------------------------------------
 
@@ -59,7 +62,11 @@ class ExaminedWebSocket(WebSocketExchange):
         examination = Examination(self.room, self.client, self.account, stages)
         self._examination = examination
         examination.require_room()
-        outcome = await examination.ask(stage_request(Phase.HTTP, sandbox, target, self.head, b""))
+        if refusal := self.room.scanner.begin_session(self.account.caller.address):
+            raise Refused(refusal)
+        self._counted = True
+        request = stage_request(Phase.HTTP, sandbox, target, self.head, b"")
+        outcome = await examination.ask(request, within_s=PREFLIGHT_S)
         self.head = replace(self.head, fields=changed(self.head.fields, outcome.headers))
         start = self._endpoint.render_start(self.head, judged.request)
         looked_at = Judged(self.head, judged.request, start)

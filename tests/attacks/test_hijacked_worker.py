@@ -22,7 +22,7 @@ from world.daemon import Daemon
 pytestmark = pytest.mark.root
 
 PIDFD_GETFD = 438  # the same on every architecture
-KINDS = ("proxy", "dns", "watch", "dialer")
+KINDS = ("proxy", "dns", "watch", "dialer", "scan")
 RECOVERY_S = 15.0  # restarts of a worker that keeps failing come five seconds apart at last
 MAX_GROWTH_KIB = 64 * 1024  # of the daemon's memory, for one attack
 POLICY = """\
@@ -109,7 +109,7 @@ def await_health(daemon: Daemon) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_daemon_stands(make_world: Callable[[], World], kind: str) -> None:
     world = make_world()
-    daemon = world.daemon()
+    daemon = world.daemon(scan_ready=kind == "scan")
     world.sandbox("a", POLICY)
     address = daemon.api("GET", "/v1/sandboxes/a")[1]["address"]
     main = daemon.pid

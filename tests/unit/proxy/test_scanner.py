@@ -5,14 +5,14 @@ import os
 import socket
 from typing import Any
 
-from netmgr.middleware.bounds import ACTIVE, WAITING
+from netmgr.middleware.bounds import ACTIVE, MOST_OF_ONE, SESSIONS, WAITING
 from netmgr.middleware.chain import Outcome, Stage
 from netmgr.middleware.contract import Status
 from netmgr.middleware.request import Phase, StageRequest
 from netmgr.middleware.wire import outcome_doc
 from netmgr.process.ipc import Answer, Body, Peer
 from netmgr_proxy.payload import make_payload
-from netmgr_proxy.scanner import MOST_OF_ONE, Scanner
+from netmgr_proxy.scanner import Scanner
 from netmgr_proxy.wire.face import Refusal
 
 STAGES = (Stage("a", "a", "netmgr/tagger"), Stage("b", "b", "netmgr/pii", 1, required=False))
@@ -104,3 +104,38 @@ def test_what_is_too_large_is_not_shown() -> None:
     outcome = asyncio.run(Scanner().ask("one", long, STAGES))
     assert isinstance(outcome, Outcome)
     assert outcome.results[0].status is Status.OVER_LIMIT
+
+
+def test_sessions_of_a_sandbox_are_bounded_and_given_back() -> None:
+    scanner = Scanner()
+    assert [scanner.begin_session("a") for _ in range(SESSIONS)] == [None] * SESSIONS
+    refusal = scanner.begin_session("a")
+    assert refusal is not None
+    assert refusal.reason.value == "limit_exceeded"
+    assert scanner.begin_session("b") is None, "another sandbox has its own"
+    scanner.end_session("a")
+    assert scanner.begin_session("a") is None
+
+
+def test_a_handshake_is_given_up_sooner() -> None:
+    async def run() -> Outcome | Refusal:
+        let_go = asyncio.Event()
+
+        async def answer(what: str, body: Body, fds: tuple[int, ...]) -> Answer:
+            for fd in fds:
+                os.close(fd)
+            await let_go.wait()
+            return Answer(ALLOWED)
+
+        scanner, peer = met(answer)
+        try:
+            return await scanner.ask("a", REQUEST, STAGES, 0.05)
+        finally:
+            let_go.set()
+            await asyncio.sleep(0.05)
+            peer.close()
+            await asyncio.sleep(0.05)
+
+    outcome = asyncio.run(run())
+    assert isinstance(outcome, Outcome)
+    assert outcome.results[0].trouble == "no answer within 0.05 s"
