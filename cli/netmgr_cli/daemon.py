@@ -380,6 +380,8 @@ def locked_directories(settings: Settings) -> Iterator[None]:
         # Whatever the umask (the unit has 0077): a worker looks its root up as its own user.
         empty.chmod(0o555)
         lock = os.open(settings.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileExistsError as problem:
+        raise HostFailed(f"{problem.filename}: expected a directory, found a file") from problem
     except OSError as problem:
         raise HostFailed(f"{problem.filename}: {problem.strerror}") from problem
     try:

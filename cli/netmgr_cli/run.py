@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from netmgr_cli.identity import Identity
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(context_settings={"allow_interspersed_args": False})
 @creates
 @click.option("--name", help="Name of the sandbox.  [default: run-RANDOM]")
 @click.option("--user", metavar="U", help="Run as this user (name or uid).")

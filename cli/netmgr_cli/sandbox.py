@@ -256,9 +256,7 @@ def gc(
     screen.show(answer, [render.Grid(("REMOVED",), rows, "nothing to remove")], output)
 
 
-@sandbox.command(
-    name="exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
-)
+@sandbox.command(name="exec", context_settings={"allow_interspersed_args": False})
 @click.option("--user", metavar="U", help="Run as this user (name or uid).")
 @click.argument("name")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD...")
@@ -287,6 +285,4 @@ def exec_(session: Session, name: str, user: str | None, command: tuple[str, ...
     with session.client() as client:
         answer = with_stores(client, client.send(calls.sandbox_show(name)), identity)
         secret_names = provider_calls.credential_names(client.send(provider_calls.provider_list()))
-    # After NAME click hands the separating `--` through, because options end at NAME already.
-    words = command[1:] if command[0] == "--" else command
-    return enter(Errand.into(answer, words, identity, hide=secret_names))
+    return enter(Errand.into(answer, command, identity, hide=secret_names))

@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from netmgr.control.access import Caller, caller_of
+from netmgr.errors import HostFailed
 
 log = logging.getLogger(__name__)
 
@@ -126,14 +127,17 @@ def bind_control_socket(path: str, group: str) -> socket.socket:
     """Listen on `path`, 0660 root:group from the first moment on (root only without the group).
 
     Raises:
-        OSError: the directory is missing or not writable.
+        HostFailed: the directory is missing, something else is in the way, or the path is too long.
     """
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
         sock.bind(path)
+    except OSError as problem:
+        sock.close()
+        raise HostFailed(f"control socket {path}: {problem.strerror or problem}") from problem
     finally:
         os.umask(before)
     try:

@@ -91,7 +91,10 @@ class JournalFile:
                 # No lock of SQLite's is on the log, so this descriptor cannot drop one (fcntl(2)).
                 self._log = os.open(f"{path}-wal", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             except (OSError, sqlite3.Error) as problem:
-                raise HostFailed(f"{path}: cannot be opened: {problem}") from problem
+                raise HostFailed(
+                    f"{path}: cannot be opened: {problem}; restore it, or move it away: then a new "
+                    "journal begins"
+                ) from problem
             undo.pop_all()
 
     def close(self) -> None:

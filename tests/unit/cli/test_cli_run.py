@@ -130,7 +130,18 @@ def test_a_private_daemon_that_does_not_start_says_why(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("words", [["run"], ["run", "--"], ["sandbox", "exec", "demo"]])
+@pytest.mark.parametrize("words", [["run"], ["sandbox", "exec"]])
+def test_a_mistyped_option_is_no_command(netmgr: Netmgr, daemon: Any, words: list[str]) -> None:
+    done = netmgr(*words, "--usr", "root", "demo", "--", "cmd")
+    assert done.status == 2
+    assert "--user" in done.err
+    assert daemon.asked == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["run"], ["run", "--"], ["sandbox", "exec", "demo"], ["sandbox", "exec", "demo", "--"]],
+)
 def test_no_command(words: list[str], netmgr: Netmgr, daemon: Any) -> None:
     assert netmgr(*words).status == 2
     assert daemon.asked == []

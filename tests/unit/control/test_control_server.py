@@ -20,7 +20,7 @@ from netmgr.control import server
 from netmgr.control.access import Caller, Need, caller_of, check
 from netmgr.control.office import Office
 from netmgr.control.server import ControlServer, bind_control_socket, caller_in
-from netmgr.errors import Refused
+from netmgr.errors import HostFailed, Refused
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x1000_0000, 0x4000_0000
 OWN_NETNS = (os.stat("/proc/self/ns/net").st_dev, os.stat("/proc/self/ns/net").st_ino)
@@ -52,6 +52,14 @@ async def serving(path: Path) -> AsyncIterator[str]:
     finally:
         control.stop()
         await task
+
+
+def test_a_place_that_cannot_be_listened_on_is_named(tmp_path: Path) -> None:
+    taken = tmp_path / "api.sock"
+    taken.mkdir()
+    for path in (taken, tmp_path / "missing" / "api.sock", tmp_path / ("x" * 120)):
+        with pytest.raises(HostFailed, match=f"control socket {path}: "):
+            bind_control_socket(str(path), "no-such-group")
 
 
 async def talk(path: str, *pieces: bytes, pause_s: float = 0.0) -> bytes:
