@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final, Self
 
 import grpc
-from runtimes.machine import Machine
+from runtimes.machine import NEWER, Machine
 from runtimes.podman import IMAGE
 
 ROOT: Final = Path(__file__).parents[2]
@@ -27,6 +27,9 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{IMAGE}:latest"
   restrict_oom_score_adj = true
+  {"enable_cdi = true" if NEWER else ""}
+[plugins."io.containerd.grpc.v1.cri".cni]
+  bin_dir = "/opt/cni/bin"
 [plugins."io.containerd.grpc.v1.cri".containerd]
   snapshotter = "native"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
@@ -154,9 +157,17 @@ class Containerd:
     # -- pods ------------------------------------------------------------------------------
 
     def run_pod(
-        self, name: str, annotations: Mapping[str, str] | None = None, handler: str | None = None
+        self,
+        name: str,
+        annotations: Mapping[str, str] | None = None,
+        handler: str | None = None,
+        devices: Mapping[str, str] | None = None,
     ) -> "Pod":
-        """RunPodSandbox, and one container in it. `handler`: a RuntimeClass's.
+        """RunPodSandbox, and one container in it.
+
+        Args:
+            handler: a RuntimeClass's.
+            devices: annotations of the container by which CDI devices are named.
 
         Raises:
             grpc.RpcError: it was refused.
@@ -167,6 +178,7 @@ class Containerd:
         try:
             image = message((1, f"{IMAGE}:latest"))
             what = message((1, message((1, "main"))), (2, image), (3, "sleep"), (4, "600"))
+            what += _map(10, devices or {})
             made = self.call("CreateContainer", message((1, pod), (2, what), (3, config)))
             container = self._text(made)
             self.call("StartContainer", message((1, container)))

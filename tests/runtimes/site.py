@@ -22,6 +22,7 @@ PROGRAMS: Final = tuple(
 )
 # What its containers may choose: `absent` is no policy, and not refused for being chosen.
 SELECTABLE: Final = ("policy=agent", "policy=absent", "tenant=*", "label=*")
+SDK: Final = ("sdk", "denied", "nested")  # for a network whose own tests have the allowed name
 GONE_S: Final = 10.0  # an engine cleans up after it has answered
 POLICY: Final = """\
 version: 1

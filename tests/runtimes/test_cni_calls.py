@@ -96,6 +96,8 @@ def test_gc_removes_what_no_living_container_owns(runtime: Runtime, machine: Mac
         assert runtime.call("GC", **{"cni.dev/valid-attachments": living}) == (0, {})
         assert names(machine) == [ALIVE[:12]]
     assert runtime.check(ALIVE) == (0, {})
+    nobody = {"name": "empty", "cni.dev/valid-attachments": None}  # as libcni has it
+    assert runtime.call("GC", **nobody) == (0, {})
     elsewhere = {"name": "others", "cni.dev/valid-attachments": []}
     assert runtime.call("GC", **elsewhere) == (0, {})
     assert names(machine) == [ALIVE[:12]]

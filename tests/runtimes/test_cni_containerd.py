@@ -101,6 +101,21 @@ def test_an_annotation_chooses_among_what_is_offered(
     assert_nothing_is_left(machine)
 
 
+@pytest.mark.newer
+def test_a_device_brings_trust_into_a_pod(containerd: Containerd, machine: Machine) -> None:
+    """containerd 1.7 with enable_cdi; its predecessor has no CDI."""
+    machine.must("netmgr", "cdi", "generate", "team-web-9")
+    device = {"cdi.k8s.io/netmgr": "netmgr.dev/sandbox=team-web-9"}
+    pod = containerd.run_pod("web-9", devices=device)
+    look = "env | grep -c ^SSL_CERT_FILE; grep -c BEGIN $SSL_CERT_FILE; cat /etc/resolv.conf"
+    status, said = pod.shell(look)
+    assert (status, said.split()[0], said.split()[-1]) == (0, "1", "169.254.77.1"), said
+    assert int(said.split()[1]) > 0
+    pod.remove()
+    machine.must("netmgr", "cdi", "remove", "--all")
+    assert_nothing_is_left(machine)
+
+
 def test_containerd_may_be_killed_and_its_pods_live_and_go(
     containerd: Containerd, machine: Machine
 ) -> None:

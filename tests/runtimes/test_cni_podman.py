@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from runtimes.machine import Machine
 from runtimes.podman import IMAGE, Podman
+from runtimes.site import SDK, Site, probe, volumes
 from world.web import fixed
 
 pytestmark = [pytest.mark.root, pytest.mark.older]  # podman 5 has no CNI
@@ -36,7 +37,12 @@ BRIDGE = {
 
 
 @pytest.fixture(scope="module")
-def podman(machine: Machine) -> Iterator[Podman]:
+def site(machine: Machine) -> Site:
+    return Site(machine)
+
+
+@pytest.fixture(scope="module")
+def podman(site: Site, machine: Machine) -> Iterator[Podman]:
     machine.must("netmgr", "cni", "install")
     machine.write("etc/netmgr/policies/agents.yaml", POLICY)
     networks = {
@@ -46,6 +52,7 @@ def podman(machine: Machine) -> Iterator[Podman]:
         "second": conflist("second", BRIDGE),
         "wrong": conflist("wrong", policy="absent"),
         "aside": conflist("aside"),
+        "sdks": conflist("sdks", nameFrom="pod", policy="agent"),
     }
     for name, text in networks.items():
         machine.write(f"etc/cni/net.d/{name}.conflist", text)
@@ -85,6 +92,19 @@ def test_a_container_has_one_door_and_it_is_guarded(podman: Podman, machine: Mac
     assert "denied: 1" in done.stdout
     assert "refused: 1" in done.stdout
     assert "198.18.0.1" in done.stdout
+    assert_nothing_is_left(machine)
+
+
+def test_a_real_sdk_through_the_plugin_and_a_device(
+    site: Site, podman: Podman, machine: Machine
+) -> None:
+    """Names and the fence by the network, trust and variables by CDI: one line, all of it."""
+    machine.must("netmgr", "cdi", "generate", "sdk")
+    device = ("--device", "netmgr.dev/sandbox=sdk", *volumes())
+    done = podman.run("--rm", "--name", "sdk", "--network", "sdks", *device, IMAGE, *probe(*SDK))
+    assert done.returncode == 0, done.stderr
+    site.judge(done.stdout)
+    machine.must("netmgr", "cdi", "remove", "--all")
     assert_nothing_is_left(machine)
 
 

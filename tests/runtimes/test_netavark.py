@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from runtimes.machine import NEWER, Machine
 from runtimes.podman import IMAGE, Podman
+from runtimes.site import SDK, Site, probe, volumes
 from world.web import fixed
 
 pytestmark = pytest.mark.root
@@ -34,7 +35,12 @@ def network(name: str, number: int, options: dict[str, str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def podman(machine: Machine) -> Iterator[Podman]:
+def site(machine: Machine) -> Site:
+    return Site(machine)
+
+
+@pytest.fixture(scope="module")
+def podman(site: Site, machine: Machine) -> Iterator[Podman]:
     """Debian 12's netavark (1.4) takes no drivers of others and has the front before it."""
     where = () if NEWER else ("--front", "/opt/netmgr/libexec")
     machine.must("netmgr", "netavark", "install", *where)
@@ -43,6 +49,7 @@ def podman(machine: Machine) -> Iterator[Podman]:
         "sandboxes": network("sandboxes", 1, {"name": "container", "allow": ALLOW}),
         "strict": network("strict", 2, {"policy": "agents", "tenant": "t"}),
         "wrong": network("wrong", 3, {"polici": "agents"}),
+        "sdks": network("sdks", 4, {"name": "container", "policy": "agent"}),
     }
     for name, text in networks.items():
         machine.write(f"etc/containers/networks/{name}.json", text)
@@ -79,6 +86,19 @@ GUARDED = """
 def test_a_container_on_our_network_is_a_sandbox(podman: Podman, machine: Machine) -> None:
     done = inside(podman, "--name", "demo", "--network", "sandboxes", script=GUARDED)
     assert done.stdout == "1\nhello from outside\ndenied: 1\n", done.stderr
+    assert_nothing_is_left(machine)
+
+
+def test_a_real_sdk_through_netavark_and_a_device(
+    site: Site, podman: Podman, machine: Machine
+) -> None:
+    """Names and the fence by the network, trust and variables by CDI: one line, all of it."""
+    machine.must("netmgr", "cdi", "generate", "sdk")
+    device = ("--device", "netmgr.dev/sandbox=sdk", *volumes())
+    done = podman.run("--rm", "--name", "sdk", "--network", "sdks", *device, IMAGE, *probe(*SDK))
+    assert done.returncode == 0, done.stderr
+    site.judge(done.stdout)
+    machine.must("netmgr", "cdi", "remove", "--all")
     assert_nothing_is_left(machine)
 
 

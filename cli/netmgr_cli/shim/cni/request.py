@@ -160,9 +160,9 @@ class Request:
         Raises:
             Fault: the list is none.
         """
-        listed = self.config.get(VALID)
-        if listed is None:
+        if VALID not in self.config:
             return None
+        listed = self.config[VALID] or []  # libcni writes null where nobody is alive
         if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
             raise Fault(INVALID_CONFIG, f"{VALID}: expected a list of objects")
         return frozenset(
