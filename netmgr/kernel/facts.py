@@ -228,6 +228,23 @@ class Survey:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """What of one sandbox stands in the hub.
+
+    Attributes:
+        link: its link; without it nothing else can work.
+        bound: the hub takes its packets.
+        routed: its address leads to its link.
+        lost: of the destinations that were asked for, those that do not stand.
+    """
+
+    link: bool
+    bound: bool
+    routed: bool
+    lost: frozenset[AllowEntry]
+
+
+@dataclass(frozen=True, slots=True)
 class Listeners:
     """Descriptors opened in the hub, for the workers. The kernel object owns and closes them.
 

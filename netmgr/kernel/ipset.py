@@ -9,7 +9,7 @@ Source: include/uapi/linux/netfilter/ipset/ip_set.h, protocol 7.
 
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from netmgr.errors import HostFailed, LimitExceeded
@@ -170,12 +170,22 @@ class Ipset:
 
     def test(self, name: str, entry: Entry) -> bool:
         """Whether the entry is in the set."""
-        payload = pack_text(Attr.SETNAME, name) + pack_nested(Attr.DATA, pack_entry(entry))
-        error = self._netlink.send_batch([pack_command(Command.TEST, payload)])[0]
-        if error == _ERR_EXIST:
-            return False
-        self._judge(error, "test set", name)
-        return True
+        return self.test_each([(name, entry)])[0]
+
+    def test_each(self, members: Sequence[tuple[str, Entry]]) -> list[bool]:
+        """Of each (set, entry) whether it is there."""
+        messages = [
+            pack_command(
+                Command.TEST,
+                pack_text(Attr.SETNAME, name) + pack_nested(Attr.DATA, pack_entry(entry)),
+            )
+            for name, entry in members
+        ]
+        errors = self._netlink.send_batch(messages)
+        for (name, _), error in zip(members, errors, strict=True):
+            if error != _ERR_EXIST:
+                self._judge(error, "test set", name)
+        return [not error for error in errors]
 
     def list(self, name: str) -> tuple[SetSpec, tuple[Listed, ...]] | None:
         """A set with all entries, or None where there is no such set."""

@@ -21,6 +21,7 @@ from netmgr.kernel.facts import (
     Netns,
     NetnsId,
     Owners,
+    Standing,
     Survey,
     Wants,
 )
@@ -171,6 +172,9 @@ class Kernel(Protocol):
 
     def survey(self) -> Survey:
         """Everything of this instance that stands in the kernel."""
+
+    def standing(self, lease: Lease, entries: Iterable[AllowEntry]) -> Standing:
+        """What of one sandbox stands: an exact look-up of each, however many others there are."""
 
     def mend_routing(self) -> tuple[str, ...]:
         """Put the hub's own routing rules and local default right; gives what was wrong."""

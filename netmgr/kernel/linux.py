@@ -30,6 +30,7 @@ from netmgr.kernel.facts import (
     Netns,
     NetnsId,
     Owners,
+    Standing,
     Survey,
     Wants,
 )
@@ -254,6 +255,16 @@ class LinuxKernel:
             ),
             routes=self._hub.links.routes(),
         )
+
+    def standing(self, lease: Lease, entries: Iterable[AllowEntry]) -> Standing:
+        """What of one sandbox stands."""
+        end, wanted = self._hub.links.look(lease), list(entries)
+        *_, bound = lease_entries(self._names, lease)
+        asked = [(allow_entries(self._names, [entry]), entry) for entry in wanted]
+        members = [bound, *(member for members, _ in asked for member in members)]
+        found = dict(zip(members, self._hub.ipsets.test_each(members), strict=True))
+        lost = (entry for members, entry in asked if not all(found[each] for each in members))
+        return Standing(end.link is not None, found[bound], end.route, frozenset(lost))
 
     def mend_routing(self) -> tuple[str, ...]:
         """The hub's own routing as it shall be."""

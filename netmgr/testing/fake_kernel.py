@@ -26,6 +26,7 @@ from netmgr.kernel.facts import (
     Netns,
     NetnsId,
     Owners,
+    Standing,
     Survey,
     Wants,
 )
@@ -274,20 +275,18 @@ class FakeKernel:
     def survey(self) -> Survey:
         """Everything of this instance."""
         self._need_hub()
-        prefix = f"{self.spec.instance}-"
-        netns = {
-            (name := SandboxName(path.name.removeprefix(prefix))): Netns(name, path, identity)
-            for path, identity in self.world.pins.items()
-            if path.parent == self.spec.netns_dir and path.name.startswith(prefix)
-        }
         links = self.world.hub_links
         return Survey(
-            netns=netns,
+            netns=self.world.pinned(self.spec),
             links={k: HubLink(k, at, up) for at, (k, (up, _, _)) in enumerate(links.items(), 2)},
             binds=frozenset(self.world.binds),
             allow=frozenset(self.world.allow),
             routes=frozenset(lease for up, _, lease in links.values() if up),
         )
+
+    def standing(self, lease: Lease, entries: Iterable[AllowEntry]) -> Standing:
+        """What of one sandbox stands."""
+        return self.world.standing(lease, frozenset(entries))
 
     def mend_routing(self) -> tuple[str, ...]:
         """What the test says was wrong."""

@@ -12,9 +12,19 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from netmgr.kernel.facts import AllowEntry, Content, Counters, Flow, NetnsId, Owners
+from netmgr.kernel.facts import (
+    AllowEntry,
+    Content,
+    Counters,
+    Flow,
+    HubSpec,
+    Netns,
+    NetnsId,
+    Owners,
+    Standing,
+)
 from netmgr.kernel.pictures import LinkPicture, SetEntryPicture, SocketPicture
-from netmgr.model import Lease
+from netmgr.model import Lease, SandboxName
 
 _DEVICE: Final = 4
 _HOST: Final = NetnsId(_DEVICE, 1)
@@ -82,6 +92,21 @@ class FakeWorld:
         """Destroy sockets, but for those that cannot be; how many are left."""
         self.sockets = [s for s in self.sockets if not meant(s) or s.local in self.stuck]
         return sum(map(meant, self.sockets))
+
+    def pinned(self, spec: HubSpec) -> dict[SandboxName, Netns]:
+        """The pinned namespaces of an instance."""
+        prefix = f"{spec.instance}-"
+        return {
+            (name := SandboxName(path.name.removeprefix(prefix))): Netns(name, path, identity)
+            for path, identity in self.pins.items()
+            if path.parent == spec.netns_dir and path.name.startswith(prefix)
+        }
+
+    def standing(self, lease: Lease, entries: frozenset[AllowEntry]) -> Standing:
+        """What of one sandbox stands."""
+        found = self.hub_links.get(lease.link)
+        routed = found is not None and found[0]
+        return Standing(found is not None, lease in self.binds, routed, entries - self.allow)
 
     def hash_of(self, content: Content) -> "Future[str | None]":
         """What a test said that a file's hash is."""

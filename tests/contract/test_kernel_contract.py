@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +12,7 @@ import pytest
 
 from netmgr.errors import Conflict, LimitExceeded, NotFound
 from netmgr.kernel import netns, syscalls
-from netmgr.kernel.facts import AllowEntry, Counters, Flow, HubSpec, Owners
+from netmgr.kernel.facts import AllowEntry, Counters, Flow, HubSpec, Owners, Standing
 from netmgr.kernel.kernel import Kernel
 from netmgr.kernel.linux import LinuxKernel
 from netmgr.model import InstanceName, Lease, SandboxName
@@ -278,6 +279,27 @@ def test_a_link_comes_up_last(bench: Bench) -> None:
     found = bench.kernel.survey()
     assert found.links[LEASE.link].up is True
     assert found.routes == {LEASE}
+
+
+def test_what_stands_of_one_sandbox_is_told(bench: Bench) -> None:
+    kept = AllowEntry.single(LEASE.address, 443, NAME_IP)
+    entries = {
+        kept,
+        AllowEntry.single(LEASE.address, 443, NAME_IP + 1),
+        AllowEntry(LEASE.address, 5432, IPv4Network("10.1.0.0/16")),
+        AllowEntry(LEASE.address, 80, IPv4Network("0.0.0.0/0")),
+    }
+    nothing = Standing(link=False, bound=False, routed=False, lost=frozenset(entries))
+    assert bench.kernel.standing(LEASE, entries) == nothing
+    born(bench.kernel, ONE, LEASE)
+    bench.kernel.add_allow(entries)
+    whole = Standing(link=True, bound=True, routed=True, lost=frozenset())
+    assert bench.kernel.standing(LEASE, entries) == whole
+    bench.kernel.del_bind(LEASE)
+    bench.kernel.del_allow(entries - {kept})
+    lost = frozenset(entries - {kept})
+    assert bench.kernel.standing(LEASE, entries) == replace(whole, bound=False, lost=lost)
+    assert bench.kernel.standing(OTHER, ()) == replace(nothing, lost=frozenset())
 
 
 def test_a_born_sandbox_looks_right(bench: Bench) -> None:

@@ -7,6 +7,8 @@ import pytest
 from unit.ground.policy_stage import born
 
 from netmgr.daemon.hub_watch import HubWatch
+from netmgr.daemon.lifecycle import Lifecycle
+from netmgr.daemon.sandbox_spec import SandboxSpec
 from netmgr.journal.filter import Filter
 
 
@@ -52,6 +54,54 @@ def test_what_was_taken_away_stands_again(open_core, spoil, told):
             await core.journal.flush()
             found = await core.journal.query(Filter(kind="finding"))
             assert [told in record["message"] for record in found] == ([True] if told else [])
+
+    asyncio.run(main())
+
+
+@pytest.fixture
+def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two sandboxes make a part."""
+    monkeypatch.setattr("netmgr.daemon.hub_watch.MAX_ASKED", 9)
+
+
+async def five_born(core):
+    for name in "abcde":
+        await Lifecycle(core).create(SandboxSpec.parse({"name": name, "allow": ["one.test"]}))
+
+
+def test_many_sandboxes_are_looked_at_in_turns(open_core, few_at_once, monkeypatch):
+    async def main():
+        async with open_core() as core:
+            await five_born(core)
+            asked = []
+            standing = core.kernel.standing
+
+            def watched(lease, entries):
+                asked.append(lease.link)
+                return standing(lease, entries)
+
+            monkeypatch.setattr(core.kernel, "standing", watched)
+            watch, looks = HubWatch(core), []
+            for _ in range(5):
+                asked.clear()
+                await watch.look()
+                looks.append(list(asked))
+            assert [len(look) for look in looks] == [2] * 5
+            turns = [link for look in looks for link in look]
+            assert turns[:5] == turns[5:] == [r.row.link for r in core.residents.values()]
+
+    asyncio.run(main())
+
+
+def test_an_emptied_set_is_filled_for_all_at_once(open_core, few_at_once):
+    async def main():
+        async with open_core() as core:
+            await five_born(core)
+            world = core.kernel.world
+            before = set(world.allow)
+            world.allow.clear()
+            await HubWatch(core).look()
+            assert world.allow == before
 
     asyncio.run(main())
 
