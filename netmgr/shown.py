@@ -56,7 +56,7 @@ def _shown_members(members: dict[str, Any]) -> dict[str, Any]:
         if kind is str:
             if len(item) > MAX_ITEM or not (item.isascii() and item.isprintable()):
                 item = shown_value(item, key)
-        elif kind not in _PLAIN:
+        elif kind not in _PLAIN and item:  # what is empty is as it should be
             item = shown_value(item, key)
         shown[key] = item
     return shown

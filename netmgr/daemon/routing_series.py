@@ -47,7 +47,8 @@ class RoutingSeries:
             registry=registry,
             buckets=_LENGTHS,
         )
-        self._known: dict[Counter, set[tuple[str, ...]]] = {}
+        # A series is looked up by its labels once: that costs more than counting does.
+        self._known: dict[Counter, dict[tuple[str, ...], Counter]] = {}
 
     def count(self, record: dict[str, Any]) -> None:
         """Count the record of a model call."""
@@ -70,9 +71,12 @@ class RoutingSeries:
                 self._add(self._attempts, short(each.get("endpoint")), result)
 
     def _add(self, counter: Counter, *labels: str) -> None:
-        known = self._known.setdefault(counter, set())
-        if labels not in known:
+        known = self._known.get(counter)
+        if known is None:
+            known = self._known[counter] = {}
+        series = known.get(labels)
+        if series is None:
             if len(known) >= MAX_SERIES:
                 labels = (OTHER,) * len(labels)
-            known.add(labels)
-        counter.labels(*labels).inc()
+            series = known[labels] = counter.labels(*labels)
+        series.inc()

@@ -34,6 +34,7 @@ def needs_of(keys: Mapping[str, frozenset[str]]) -> frozenset[str]:
                 found.add("audio")
     if "audio" in keys:
         found.add("audio")
-    if any(not _SCHEMA.isdisjoint(keys.get(name, ())) for name in _SHAPED):
-        found.add("json_schema")
+    for name in _SHAPED:
+        if name in keys and not _SCHEMA.isdisjoint(keys[name]):
+            found.add("json_schema")
     return frozenset(found)

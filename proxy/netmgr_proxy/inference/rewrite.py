@@ -144,5 +144,7 @@ def _reads_as_model(key: str) -> bool:
 
 def asks_for_stream(document: Document) -> bool:
     """Whether the body says `"stream": true`."""
-    values = [member.value for member in document.members if member.key == "stream"]
-    return bool(values) and values[-1] is True
+    for member in document.members:  # no key stands twice
+        if member.key == "stream":
+            return member.value is True
+    return False

@@ -12,14 +12,14 @@ from netmgr.routing.needs import needs_of
 from netmgr_proxy.inference.admit import Admitted
 from netmgr_proxy.inference.document import Document
 from netmgr_proxy.inference.rewrite import CallBody, asks_for_stream
+from netmgr_proxy.inference.tree import Object
 
 BYTES_PER_TOKEN: Final = 3  # of a prompt; English has four or more: this is an upper estimate
 TOKENS_PER_BLOB: Final = 1600  # of an image; what vendors scale it down to
 MAX_CONVERSATION: Final = 200  # characters of what a client calls its conversation
 _BLOB: Final = re.compile(rb"[A-Za-z0-9+/]{512,}")  # base64, not prose
-_OUT: Final = frozenset(
-    ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_tokens_to_sample")
-)
+_BLOBS: Final = frozenset(("vision", "audio"))
+_OUT: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_tokens_to_sample")
 _NESTED_OUT: Final = ("inferenceConfig", "maxTokens")
 _CONVERSATION: Final = ("conversation", "prompt_cache_key", "previous_response_id")
 
@@ -35,13 +35,13 @@ class BodyFacts(NamedTuple):
 
 def facts_of(document: Document) -> BodyFacts:
     """The facts of a body."""
-    names = (member.key for member in document.members)
-    needs = needs_of(dict(zip(names, document.keys, strict=True)))
+    values = {member.key: member.value for member in document.members}
+    needs = needs_of(dict(zip(values, document.keys, strict=True)))
     return BodyFacts(
         needs,
-        _tokens_in(document.body, blobs=bool(needs & {"vision", "audio"})),
-        _tokens_out(document),
-        _conversation(document),
+        _tokens_in(document.body, blobs=not needs.isdisjoint(_BLOBS)),
+        _tokens_out(values),
+        _conversation(values),
     )
 
 
@@ -87,11 +87,12 @@ def _tokens_in(body: bytes, *, blobs: bool) -> int:
     return size // BYTES_PER_TOKEN + images * TOKENS_PER_BLOB
 
 
-def _tokens_out(document: Document) -> int:
-    asked = [_whole(member.value) for member in document.members if member.key in _OUT]
-    for member in document.members:
-        if member.key == _NESTED_OUT[0] and isinstance(member.value, dict):
-            asked += [_whole(value) for key, value in member.value.items() if key == _NESTED_OUT[1]]
+def _tokens_out(values: Object) -> int:
+    asked = [_whole(values[name]) for name in _OUT if name in values]
+    section, name = _NESTED_OUT
+    nested = values.get(section)
+    if isinstance(nested, dict) and name in nested:
+        asked.append(_whole(nested[name]))
     return max(asked, default=MAX_OUTPUT)
 
 
@@ -99,13 +100,11 @@ def _whole(value: Any) -> int:
     return value if type(value) is int and value > 0 else MAX_OUTPUT
 
 
-def _conversation(document: Document) -> str:
+def _conversation(values: Object) -> str:
     for name in _CONVERSATION:
-        for member in document.members:
-            if member.key == name:
-                value = member.value
-                if isinstance(value, dict):
-                    value = value.get("id")
-                if isinstance(value, str) and value:
-                    return value[:MAX_CONVERSATION]
+        value = values.get(name)
+        if isinstance(value, dict):
+            value = value.get("id")
+        if isinstance(value, str) and value:
+            return value[:MAX_CONVERSATION]
     return ""
