@@ -8,7 +8,7 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test setup-vm vm run install uninstall purge check test unit netns test-newer bench fuzz fmt clean
+.PHONY: help setup setup-test setup-vm vm run install uninstall purge check test unit netns test-newer nightly bench fuzz fmt clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -56,6 +56,10 @@ vm: ## root: tests in machines of their own (Vagrant): the unit, reboot, disks, 
 
 test-newer: setup-test ## root: the tests of container engines with Debian 13's engines
 	@packaging/newer.sh $(ARGS)
+
+nightly: ## root: a real model engine (llama.cpp, built once) asked from a sandbox
+	@packaging/setup.sh nightly
+	NETMGR_TEST_STRICT=1 $(BIN)/pytest -q tests/nightly $(ARGS)
 
 bench: ## root: measurements beside their competitors; reports, never fails on a time
 	@packaging/setup.sh bench

@@ -6,6 +6,7 @@
 #   packaging/setup.sh run     the same, and netmgr itself in .venv
 #   packaging/setup.sh test    the same, and what the tests use besides
 #   packaging/setup.sh bench   the same, and what the benchmarks compare with
+#   packaging/setup.sh nightly what the tests use, and llama.cpp's server, compiled: half an hour
 #   packaging/setup.sh vm      what builds and runs the machines of the VM tests
 #
 # May be run again: what is there is looked at, not installed anew. PYTHON selects the interpreter.
@@ -84,6 +85,10 @@ util-linux            command:nsenter'
 readonly needed_to_bench='
 dnsperf                      command:dnsperf
 wrk                          command:wrk'
+
+readonly needed_for_nightly='
+cmake                        command:cmake
+g++                          command:g++'
 
 readonly needed_for_vm='
 vagrant                     command:vagrant
@@ -192,6 +197,17 @@ install_peers() {
     say "LiteLLM cannot be installed; its rows will be missing"
 }
 
+# The one real model engine that tests talk to. A plain build: it is to be right, not fast.
+install_engine() {
+  local version=0.3.36 home=.cache/llama
+  if [ -e "$home/installed-$version" ]; then return; fi
+  say "building llama.cpp's server $version in $home"
+  "$python" -m venv --clear "$home"
+  CMAKE_ARGS='-DGGML_NATIVE=OFF -DGGML_OPENMP=OFF -DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF' \
+    "$home/bin/pip" install --quiet "llama-cpp-python[server]==$version" >&2
+  touch "$home/installed-$version"
+}
+
 python=$(find_python)
 case $what in
   python) echo "$python" ;;
@@ -210,8 +226,13 @@ case $what in
     install_netmgr -test
     install_peers
     ;;
+  nightly)
+    install_packages "$needed_to_run$needed_to_test$needed_for_nightly"
+    install_netmgr -test
+    install_engine
+    ;;
   vm)
     install_packages "$needed_for_vm"
     ;;
-  *) fail "usage: packaging/setup.sh python|packages|run|test|bench|vm" ;;
+  *) fail "usage: packaging/setup.sh python|packages|run|test|bench|nightly|vm" ;;
 esac
