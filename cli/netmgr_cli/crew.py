@@ -193,7 +193,8 @@ class Crew:
 
     def _launch_scan(self) -> Launch:
         account = self._settings.scan_account
-        return Launch(self.scanning.settings(), self._hub(), self._confined(account))
+        confined = self._confined(account) | {"before_open": True}  # it imports plug-ins
+        return Launch(self.scanning.settings(), self._hub(), confined)
 
     # -- introductions ---------------------------------------------------------------------
 

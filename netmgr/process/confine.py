@@ -26,6 +26,7 @@ _NUMBER: Final = {name: number for number, name in enumerate(CAPABILITIES)}
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
+_PR_SET_KEEPCAPS: Final = 8
 _PR_SET_SECCOMP: Final = 22
 _SECCOMP_MODE_FILTER: Final = 2
 _PR_CAPBSET_READ: Final = 23
@@ -178,4 +179,32 @@ def confine_worker(*, uid: int, gid: int, root: str, parent_death_signal: int) -
     set_capabilities(())
     set_no_new_privs()
     no_core_dumps()
+    die_with_parent(parent_death_signal)
+
+
+def lower_worker(*, uid: int, gid: int) -> None:
+    """The first half of `confine_worker`, for a worker that imports what is not netmgr's: it is
+    nobody already, and there are still files. Of all capabilities it has the one that the second
+    half, `confine_lowered`, needs.
+
+    Raises:
+        OSError: a step failed; the worker must end.
+    """
+    drop_bounding(())
+    _prctl(_PR_SET_KEEPCAPS, 1, "keep capabilities across a change of user")
+    become(uid, gid)
+    set_capabilities(("SYS_CHROOT",))
+    set_no_new_privs()
+    no_core_dumps()
+
+
+def confine_lowered(*, root: str, parent_death_signal: int) -> None:
+    """The second half.
+
+    Raises:
+        OSError: a step failed; the worker must end.
+    """
+    os.chroot(root)
+    os.chdir("/")
+    set_capabilities(())
     die_with_parent(parent_death_signal)

@@ -71,7 +71,8 @@ class Launch:
     Attributes:
         settings: its room's settings.
         fds: descriptors by name; the daemon keeps its own copies unless they are in `give_away`.
-        confine: {uid, gid, root}, or None for a worker that confines itself.
+        confine: {uid, gid, root}, or None for a worker that confines itself; with `before_open`
+            it is nobody before it opens, and only its files are taken away afterwards.
         give_away: descriptors that the daemon closes once they were sent.
     """
 

@@ -2,6 +2,7 @@
 
     exec as root -> import the room -> `loaded`
     `start` (settings, descriptors) -> enter the hub -> open -> give up every privilege -> answer
+        (one that imports what is not netmgr's gives up all but its files before it opens)
     `change` n (operations) -> apply -> answer: that is the acknowledgement of n
     `stop` -> end flows in good order -> answer -> exit
     channel closed -> exit: without the daemon nobody may decide
@@ -19,7 +20,7 @@ import time
 from typing import Any, Final, Protocol
 
 from netmgr.kernel.syscalls import CLONE_NEWNET, setns
-from netmgr.process.confine import confine_worker
+from netmgr.process.confine import confine_lowered, confine_worker, lower_worker
 from netmgr.process.ipc import Answer, Body, Peer, PeerRefused
 
 log = logging.getLogger(__name__)
@@ -101,16 +102,24 @@ class WorkerLife:
             setns(netns, CLONE_NEWNET)
             os.close(netns)
         assert self._peer is not None
-        self._role.open(body["settings"], named, self._peer)
         confinement = body["confine"]
+        lowered = confinement is not None and confinement.get("before_open", False)
         if confinement is not None:
             load_codecs()
-            confine_worker(
-                uid=confinement["uid"],
-                gid=confinement["gid"],
-                root=confinement["root"],
-                parent_death_signal=signal.SIGKILL,
-            )
+        if lowered:
+            lower_worker(uid=confinement["uid"], gid=confinement["gid"])
+        self._role.open(body["settings"], named, self._peer)
+        if confinement is None:
+            return
+        if lowered:
+            confine_lowered(root=confinement["root"], parent_death_signal=signal.SIGKILL)
+            return
+        confine_worker(
+            uid=confinement["uid"],
+            gid=confinement["gid"],
+            root=confinement["root"],
+            parent_death_signal=signal.SIGKILL,
+        )
 
     def _change(self, body: Body) -> None:
         for op in body["ops"]:

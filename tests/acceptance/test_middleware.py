@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -301,7 +301,7 @@ def test_the_scan_worker_is_confined_and_comes_back(own: World, box: Sandbox) ->
     assert send(box, json.dumps(KEY))[0] == 403
 
 
-def test_it_is_there_after_a_restart_and_gone_when_nobody_needs_it(
+def test_it_is_there_after_a_restart_and_stays_where_the_operator_has_his_own(
     own: World, box: Sandbox
 ) -> None:
     put(own, box, policy({"dlp": {"middleware": "netmgr/secrets"}}))
@@ -309,5 +309,18 @@ def test_it_is_there_after_a_restart_and_gone_when_nobody_needs_it(
     own.netmgrd.start()
     assert send(box, json.dumps(KEY))[0] == 403
     put(own, box, policy({}))
-    assert "scan" not in own.netmgrd.processes().values()
+    assert "scan" in own.netmgrd.processes().values(), "nobody shall wait for a program of his"
     assert send(box, json.dumps(KEY))[0] == 200
+
+
+def test_it_is_gone_when_nobody_needs_it(
+    make_world: Callable[[], World],
+) -> None:
+    world = make_world()
+    daemon = world.daemon()
+    assert "scan" not in daemon.processes().values()
+    scanned = policy({"dlp": {"middleware": "netmgr/secrets"}})
+    box = world.sandbox("scanned", scanned)
+    assert "scan" in daemon.processes().values()
+    put(world, box, policy({}))
+    assert "scan" not in daemon.processes().values()

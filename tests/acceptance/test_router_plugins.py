@@ -1,4 +1,6 @@
-"""Router plug-ins in a live daemon: an installed package, and a program of its own."""
+"""Plug-ins in a live daemon: installed packages with routers, scorers and middlewares, and a router
+that is a program of its own.
+"""
 
 import json
 import os
@@ -16,7 +18,16 @@ from world import World
 pytestmark = pytest.mark.root
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-PACKAGE = "netmgr-cheapest-router"
+PACKAGES = ("netmgr-cheapest-router", "netmgr-shouting")
+SCANNED = """\
+version: 1
+network_policies: {}
+network_middlewares:
+  quiet:
+    middleware: example/shouting
+    config: {most_percent: 50}
+    endpoints: {include: [inference.local]}
+"""
 FILE = """\
 version: 1
 router: {router}
@@ -29,12 +40,13 @@ endpoints:
 
 @pytest.fixture(scope="module")
 def installed() -> Iterator[None]:
-    """The example package, as an operator installs it."""
+    """The example packages, as an operator installs them."""
     pip = [sys.executable, "-m", "pip", "-q"]
     words = ["install", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*pip, *words, str(EXAMPLES / "cheapest_router")], check=True, timeout=100)
+    places = [str(EXAMPLES / name) for name in ("cheapest_router", "middleware-plug-in")]
+    subprocess.run([*pip, *words, *places], check=True, timeout=100)
     yield
-    subprocess.run([*pip, "uninstall", "-y", PACKAGE], check=True, timeout=100)
+    subprocess.run([*pip, "uninstall", "-y", *PACKAGES], check=True, timeout=100)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +58,11 @@ def world(installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     program.chmod(0o755)
     try:
         with World() as made:
-            made.daemon(model_routers=["cheapest", f"widest={program}"], route_scorers=["local"])
+            made.daemon(
+                model_routers=["cheapest", f"widest={program}"],
+                route_scorers=["local"],
+                middleware_plug_ins=["example/shouting"],
+            )
             words = ["--name", "p", "--type", "openai", "--credential", "OPENAI_API_KEY=-"]
             words += ["--config", "OPENAI_BASE_URL=https://p.route.test/v1"]
             do(made, "provider", "create", *words, stdin="sk-p")
@@ -91,6 +107,24 @@ def test_an_installed_router_orders(world: World, tmp_path: Path) -> None:
 def test_an_installed_scorer_is_weighed(world: World, tmp_path: Path) -> None:
     put(world, tmp_path, "{name: weighted, config: {weights: {local: 1, price: 1}}}")
     eventually(world, ["cheap", "wide", "dear"])
+
+
+def test_an_installed_middleware_looks(world: World) -> None:
+    """It was imported by nobody: the scan worker has no other user, and nothing to be one with."""
+    scan = next(pid for pid, kind in world.netmgrd.processes().items() if kind == "scan")
+    fields = dict(
+        line.split(":\t") for line in Path(f"/proc/{scan}/status").read_text().splitlines()
+    )
+    assert "0" not in fields["Uid"].split()
+    assert int(fields["CapPrm"], 16) == int(fields["CapBnd"], 16) == 0
+    assert os.listdir(f"/proc/{scan}/root") == []
+    box = world.sandbox("quiet", SCANNED)
+    words = ["curl", "-sS", "https://inference.local/v1/chat/completions", "-d"]
+    loud = json.dumps({"model": "m", "messages": [{"content": "DO IT NOW AND DO IT FAST " * 9}]})
+    told = box.run(*words, loud).stdout
+    assert "shouting" in told
+    assert "middleware_denied" in told
+    assert "middleware_denied" not in box.run(*words, loud.lower()).stdout
 
 
 def test_who_is_not_enabled_is_refused(world: World, tmp_path: Path) -> None:
