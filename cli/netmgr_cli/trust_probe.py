@@ -100,7 +100,7 @@ def _ask(
     more = dict(program.env or {})
     if temporary is not None:
         if program.script is not None:
-            Path(temporary, program.script[0]).write_text(program.script[1])
+            Path(temporary, program.script[0]).write_bytes(program.script[1])
         words = [word.replace(TEMPORARY, temporary) for word in words]
         more = {key: value.replace(TEMPORARY, temporary) for key, value in more.items()}
     status, output = run(words, {**env, **more})

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from netmgr.keys.injection import JAVA_VARIABLE
 from netmgr.model import INFERENCE_NAME
+from netmgr_cli.trust_java import JAVA_PROBE
 
 HOST: Final = INFERENCE_NAME
 URL: Final = f"https://{HOST}/v1/models"
@@ -45,7 +46,7 @@ class Program:
         variables: what would make it trust, of the sandbox's environment.
         good: exit statuses of one that got an answer, or none: then MARK, or `shows`, says so.
         shows: what only one that got an answer says.
-        script: a file to write into TEMPORARY before, and its text.
+        script: a file to write into TEMPORARY before, and its content.
         env: further variables; TEMPORARY is replaced in them.
     """
 
@@ -55,7 +56,7 @@ class Program:
     variables: tuple[str, ...] = ()
     good: tuple[int, ...] = ()
     shows: str = MARK
-    script: tuple[str, str] | None = None
+    script: tuple[str, bytes] | None = None
     env: Mapping[str, str] | None = None
 
     @property
@@ -94,15 +95,7 @@ _PERL: Final = (
 _PHP: Final = (
     f"$c=stream_socket_client('ssl://{HOST}:443',$n,$e,{WAIT_S});if(!$c)exit(1);echo '{MARK}';"
 )
-_JAVA: Final = f"""\
-public class Probe {{
-  public static void main(String[] words) throws Exception {{
-    var made = javax.net.ssl.SSLSocketFactory.getDefault().createSocket("{HOST}", 443);
-    ((javax.net.ssl.SSLSocket) made).startHandshake();
-    System.out.println("{MARK}");
-  }}
-}}
-"""
+_REQUEST: Final = f"GET /v1/models HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n\r\n".encode()
 _GO_ENV: Final = {
     "GOPROXY": f"https://{HOST}",
     "GOFLAGS": "-mod=mod -modcacherw",  # else what it fetched could not be removed
@@ -179,9 +172,9 @@ PROGRAMS: Final = (
     Program(
         "java",
         ("java",),
-        (f"{TEMPORARY}/Probe.java",),
+        ("-cp", TEMPORARY, "Probe"),
         (JAVA_VARIABLE,),
-        script=("Probe.java", _JAVA),
+        script=("Probe.class", JAVA_PROBE),
     ),
     Program("ruby", ("ruby",), ("-e", _RUBY), ("SSL_CERT_FILE",)),
     Program("perl", ("perl",), ("-e", _PERL), ("SSL_CERT_FILE", "PERL_LWP_SSL_CA_FILE")),
@@ -192,7 +185,7 @@ PROGRAMS: Final = (
         ("-h", HOST, "-p", "443", "-d", f"sql:{DATABASE}", "-V", "tls1.2:",
          "-A", f"{TEMPORARY}/request"),
         shows=f"subject DN: CN={HOST}",  # said after the verification
-        script=("request", f"GET /v1/models HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n\r\n"),
+        script=("request", _REQUEST),
     ),
 )  # fmt: skip
 
@@ -204,7 +197,6 @@ _DISTRUST: Final = re.compile(
     re.IGNORECASE,
 )
 _NO_CHECK: Final = re.compile(r"certificate validation not implemented", re.IGNORECASE)
-_NO_COMPILER: Final = re.compile(r"jdk\.compiler|Could not find or load main class", re.IGNORECASE)
 
 
 def judge(program: Program, status: int | None, output: str) -> tuple[Verdict, str]:
@@ -223,8 +215,6 @@ def judge(program: Program, status: int | None, output: str) -> tuple[Verdict, s
         return Verdict.TRUSTS, ""
     if status is None:
         return Verdict.UNCLEAR, "it did not end in time"
-    if _NO_COMPILER.search(output):
-        return Verdict.UNCLEAR, "a Java runtime without compiler cannot be asked"
     last = output.strip().rpartition("\n")[2]
     return Verdict.UNCLEAR, (last or f"exit status {status}")[:MAX_DETAIL]
 

@@ -61,6 +61,16 @@ class Docker:
             assert time.monotonic() < end, self._log.read_text()[-3000:]
             time.sleep(0.1)
 
+    def reload(self) -> None:
+        """Have it read its configuration again; it says so in its log when it has."""
+        assert self._process is not None
+        before = self._log.read_text().count("eloaded configuration")
+        self._process.send_signal(signal.SIGHUP)
+        end = time.monotonic() + READY_S
+        while self._log.read_text().count("eloaded configuration") == before:
+            assert time.monotonic() < end, self._log.read_text()[-3000:]
+            time.sleep(0.05)
+
     def kill(self) -> None:
         """SIGKILL, as a crash would be."""
         assert self._process is not None

@@ -94,6 +94,30 @@ def test_exec_is_judged_and_trusts(site: Site, docker: Docker) -> None:
     assert "CAP_NET_ADMIN" in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(("kit", "sandboxed"), [("0", True), ("1", False)])
+def test_steps_of_a_build_have_a_sandbox_unless_it_is_buildkits(
+    site: Site, docker: Docker, kit: str, sandboxed: bool
+) -> None:
+    """docs/runtimes/docker.md: BuildKit starts runc by itself, whatever the default runtime is."""
+    machine = docker.machine
+    kept = (machine.own / "etc/docker/daemon.json").read_text()
+    standing = json.dumps({"runtimes": RUNTIMES, "default-runtime": "netmgr-agent"})
+    machine.write("etc/docker/daemon.json", standing)
+    lines = ("FROM localhost/box", f"LABEL kit={kit}", "RUN env; cat /etc/hosts")
+    machine.write("opt/step/Dockerfile", "\n".join(lines))
+    try:
+        docker.reload()
+        env = machine.env | {"DOCKER_BUILDKIT": kit, "BUILDKIT_PROGRESS": "plain"}
+        words = ("docker", "build", "--no-cache", "--network", "none", "/opt/step")
+        done = machine.run(*words, env=env)
+    finally:
+        machine.write("etc/docker/daemon.json", kept)
+        docker.reload()
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr
+    assert ("SSL_CERT_FILE=/" in said and "inference.local" in said) is sandboxed
+
+
 def test_a_restart_and_a_new_dockerd(site: Site, docker: Docker) -> None:
     start(docker, *AGENT, *volumes(), "--name", "kept")
     docker.must("restart", "-t", "0", "kept")

@@ -1,6 +1,8 @@
 """What programs say when they trust and when they do not, and what the doctor makes of it."""
 
 import os
+import subprocess
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netmgr_cli import render, trust_doctor
+from netmgr_cli import render, trust_doctor, trust_java
 from netmgr_cli.container import inner_id
 from netmgr_cli.trust import _examination
 from netmgr_cli.trust_probe import MAX_OUTPUT, find, run
-from netmgr_cli.trust_programs import ABSENT, MARK, PROGRAMS, Program, Verdict, judge, remedy
+from netmgr_cli.trust_programs import ABSENT, HOST, MARK, PROGRAMS, Program, Verdict, judge, remedy
 
 BY_NAME = {program.name: program for program in PROGRAMS}
 BOX: dict[str, Any] = {
@@ -49,7 +51,6 @@ SAID = [
      Verdict.DISTRUSTS),
     ("java", 1, "javax.net.ssl.SSLHandshakeException: PKIX path building failed: x",
      Verdict.DISTRUSTS),
-    ("java", 1, "error: Could not find or load main class Probe.java", Verdict.UNCLEAR),
     ("nss", 0, "subject DN: CN=inference.local,O=netmgr", Verdict.TRUSTS),
     ("nss", 254, "authentication of server cert failed: SEC_ERROR_UNKNOWN_ISSUER: Peer's "
      "Certificate issuer is not recognized.", Verdict.DISTRUSTS),
@@ -143,3 +144,22 @@ def test_a_child_that_fails_silently_is_told() -> None:
     with pytest.raises(trust_doctor.HostFailed, match="status 3"):
         trust_doctor._output_of(lambda: 3)
     assert trust_doctor._output_of(lambda: os.write(1, b"x")) == b"x"
+
+
+def test_javas_class_is_its_source(tmp_path: Path) -> None:
+    """What stands above the class, compiled anew, does the same; without a compiler, too."""
+    source = textwrap.dedent(
+        str(trust_java.__doc__).partition("javac --release 8 -g:none` of\n")[2]
+    )
+    (tmp_path / "Probe.java").write_text(source.partition("\nwhose host")[0])
+    words = ["javac", "--release", "8", "-g:none", "-d", str(tmp_path / "new"), "Probe.java"]
+    subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "Probe.class").write_bytes(trust_java.JAVA_PROBE)
+    for text in (HOST, MARK):
+        assert text.encode() in trust_java.JAVA_PROBE
+    said = []
+    for place in (tmp_path, tmp_path / "new"):
+        ask = ["java", "--limit-modules", "java.base", "-cp", str(place), "Probe"]
+        said.append(subprocess.run(ask, capture_output=True, text=True, check=False).stderr)
+    assert "UnknownHostException: inference.local" in said[0]
+    assert said[0] == said[1]
