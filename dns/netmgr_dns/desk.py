@@ -307,7 +307,7 @@ class Desk:
             policy_revision=sandbox.revision,
             destination=destination,
             message=decision.message,
-            remedy=decision.remedy(sandbox.name),
+            remedy=decision.remedy(sandbox.scope),
         )
         key = (*what, decision.verdict.value, decision.reason.value)
         moment = time.monotonic() if now is None else now

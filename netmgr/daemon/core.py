@@ -26,6 +26,7 @@ from netmgr.keys.trust import TrustFiles
 from netmgr.keys.vault import Vault
 from netmgr.middleware.catalogue import name_problem
 from netmgr.model import Record, SandboxName
+from netmgr.policy.decision import EVERYWHERE
 from netmgr.policy.policy import Policy
 from netmgr.process.supervise import Supervisor
 from netmgr.reasons import Kind, Reason, Verdict
@@ -174,6 +175,10 @@ class Core:
         """The policy that is in force in a sandbox, and its revision."""
         return self.global_policy or (resident.policy, resident.row.revision)
 
+    def scope(self, resident: Resident) -> str:
+        """What `netmgr policy update` is told, to change what is in force in a sandbox."""
+        return EVERYWHERE if self.global_policy else resident.row.name
+
     def member(self, resident: Resident) -> Member:
         """A sandbox as workers shall know it."""
         policy, revision = self.effective(resident)
@@ -185,6 +190,7 @@ class Core:
             policy=policy,
             revision=revision,
             names=resident.names.shown(),
+            scope=self.scope(resident),
         )
 
     def side(self, resident: Resident) -> Side:

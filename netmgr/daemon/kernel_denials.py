@@ -136,7 +136,7 @@ class KernelDenials:
             policy_revision=self._core.effective(resident)[1] if resident else None,
             destination=Destination(name, body["ip"], body["port"], body["protocol"]),
             message=decision.message,
-            remedy=decision.remedy(row.name) if row else None,
+            remedy=decision.remedy(self._core.scope(resident)) if resident else None,
             count=body["count"],
         )
 

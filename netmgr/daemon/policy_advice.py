@@ -13,8 +13,7 @@ from typing import Any, Final
 from netmgr.daemon.core import Core
 from netmgr.guard import Address, Network, Reach, judge_reach, parse_addresses
 from netmgr.journal.filter import Filter
-from netmgr.policy.policy import Policy
-from netmgr.policy.proposal import Advice, IsPublic, fragment, propose
+from netmgr.policy.proposal import IsPublic, fragment, propose
 from netmgr.reasons import Verdict
 
 JsonObject = dict[str, Any]
@@ -32,12 +31,25 @@ async def propose_for(core: Core, sandbox: str, since: float | None) -> JsonObje
     Raises:
         NotFound: no such sandbox.
     """
-    policy, revision = core.effective(core.resident(sandbox))
+    resident = core.resident(sandbox)
+    policy, revision = core.effective(resident)
     records = await _records(core, sandbox, since)
     here = await core.on_kernel(core.kernel.host_addresses)
     is_public = _publicity(parse_addresses(here), core.settings.treat_as_public)
     expires = (datetime.fromtimestamp(time.time(), UTC) + SUGGESTED_LIFE).date().isoformat()
-    return await asyncio.to_thread(_answer, policy, revision, records, is_public, sandbox, expires)
+    advice = await asyncio.to_thread(propose, policy, records, is_public)
+    scope = core.scope(resident)
+    return {
+        "sandbox": sandbox,
+        "policy_revision": revision,
+        "records": len(records),
+        "proposals": [each.to_doc(scope, expires) for each in advice.proposals],
+        "skipped": [
+            {"destination": destination, "why": why, "count": count}
+            for (destination, why), count in advice.skipped.most_common()
+        ],
+        "fragment": fragment(advice, expires),
+    }
 
 
 async def _records(core: Core, sandbox: str, since: float | None) -> list[JsonObject]:
@@ -56,25 +68,3 @@ def _publicity(here: Collection[Address], public: Collection[Network]) -> IsPubl
             return False
 
     return is_public
-
-
-def _answer(
-    policy: Policy,
-    revision: int,
-    records: list[JsonObject],
-    is_public: IsPublic,
-    sandbox: str,
-    expires: str,
-) -> JsonObject:
-    advice: Advice = propose(policy, records, is_public)
-    return {
-        "sandbox": sandbox,
-        "policy_revision": revision,
-        "records": len(records),
-        "proposals": [each.to_doc(sandbox, expires) for each in advice.proposals],
-        "skipped": [
-            {"destination": destination, "why": why, "count": count}
-            for (destination, why), count in advice.skipped.most_common()
-        ],
-        "fragment": fragment(advice, expires),
-    }

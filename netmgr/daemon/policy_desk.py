@@ -81,9 +81,10 @@ class PolicyDesk:
             NotFound: no such sandbox.
             BadInput: the target is no URL and no host:port.
         """
-        policy, revision = self._core.effective(self._core.resident(sandbox))
+        resident = self._core.resident(sandbox)
+        policy, revision = self._core.effective(resident)
         told = explain(policy, target, method, binaries, operation)
-        return told.to_doc(sandbox, revision) | {"sandbox": sandbox}
+        return told.to_doc(self._core.scope(resident), revision) | {"sandbox": sandbox}
 
     async def propose(self, sandbox: str, since: float | None) -> JsonObject:
         """The smallest rules that would have allowed what was denied or audited.

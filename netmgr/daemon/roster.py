@@ -31,6 +31,7 @@ class Member:
     Attributes:
         address: its source address, as text.
         names: name -> private address that stands for it.
+        scope: what `netmgr policy update` is told, to change what is in force here.
     """
 
     name: SandboxName
@@ -40,6 +41,7 @@ class Member:
     policy: Policy
     revision: int
     names: dict[str, str]
+    scope: str
 
 
 class Roster:
@@ -183,4 +185,5 @@ def _sandbox_op(member: Member) -> Op:
         "policy": member.policy.digest,
         "revision": member.revision,
         "names": member.names,
+        "scope": member.scope,
     }

@@ -180,7 +180,7 @@ class Dialer:
         if decision.permits:
             message = f"no rule says at which addresses {target} may be"
             raise DialRefused(Reason.NO_MATCHING_RULE, message)
-        remedy = decision.remedy(sandbox.name)
+        remedy = decision.remedy(sandbox.scope)
         raise DialRefused(decision.reason, decision.message, rule=decision.rule, remedy=remedy)
 
     def _guard(self, target: Target, found: Sequence[Ip], plan: DestinationPlan) -> Sequence[Ip]:

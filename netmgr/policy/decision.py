@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
+from typing import Final
 
 from netmgr.policy.calls.call import Calls
 from netmgr.reasons import Reason, Verdict
@@ -65,6 +66,9 @@ class Inspection:
     max_body: int
 
 
+EVERYWHERE: Final = "--global"  # the scope of the policy over all sandboxes
+
+
 class Treatment(StrEnum):
     """What the proxy does with an allowed connection."""
 
@@ -101,11 +105,15 @@ class Decision:
         """Whether the traffic goes on (allowed, or only audited)."""
         return self.verdict is not Verdict.DENIED
 
-    def remedy(self, sandbox: str) -> str | None:
-        """The command line that would allow it in `sandbox`."""
+    def remedy(self, scope: str) -> str | None:
+        """The command line that would allow it.
+
+        Args:
+            scope: the sandbox's name, or EVERYWHERE where the global policy is in force.
+        """
         if self.remedy_args is None:
             return None
-        return f"netmgr policy update {sandbox} {self.remedy_args}"
+        return f"netmgr policy update {scope} {self.remedy_args}"
 
 
 @dataclass(frozen=True, slots=True)

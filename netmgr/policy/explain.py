@@ -68,11 +68,11 @@ class Explanation:
     expires: str | None = None
     middlewares: tuple[str, ...] = ()
 
-    def to_doc(self, sandbox: str | None, revision: int | None = None) -> dict[str, Any]:
+    def to_doc(self, scope: str | None, revision: int | None = None) -> dict[str, Any]:
         """As JSON values.
 
         Args:
-            sandbox: for the remedy's command line; None where a file was asked.
+            scope: for the remedy's command line; None where a file was asked.
         """
         decision = self.decision
         return {
@@ -83,7 +83,7 @@ class Explanation:
             "rule": decision.rule,
             "nearest": decision.nearest,
             "message": decision.message,
-            "remedy": decision.remedy(sandbox) if sandbox else decision.remedy_args,
+            "remedy": decision.remedy(scope) if scope else decision.remedy_args,
             "hint": self.hint,
             "source": self.source or None,
             "treatment": decision.treatment.value if decision.permits else None,

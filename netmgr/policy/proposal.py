@@ -122,17 +122,18 @@ class Proposal:
         self.binaries += other.binaries
         self.reasons += other.reasons
 
-    def to_doc(self, sandbox: str, expires: str) -> dict[str, Any]:
+    def to_doc(self, scope: str, expires: str) -> dict[str, Any]:
         """As JSON values.
 
         Args:
+            scope: the sandbox's name, or EVERYWHERE where the global policy is in force.
             expires: the end that is suggested for what it adds.
         """
         arguments = self.arguments
         if adds_endpoint(arguments):
             arguments += f" --expires {expires}"
         return {
-            "command": f"netmgr policy update {shlex.quote(sandbox)} {arguments}",
+            "command": f"netmgr policy update {scope} {arguments}",
             "arguments": arguments,
             "count": self.count,
             "first_seen": self.first,

@@ -42,6 +42,8 @@ class SandboxView:
         address: its source address in the hub, as text: the key of everything.
         names: name -> private address that stands for it in this sandbox.
         by_ip: the same the other way round.
+        scope: what `netmgr policy update` is told, to change what is in force here: its name, or
+            the global policy's flag.
     """
 
     address: str
@@ -52,6 +54,7 @@ class SandboxView:
     revision: int
     names: dict[str, str] = field(default_factory=dict)
     by_ip: dict[str, str] = field(default_factory=dict)
+    scope: str = ""
 
 
 class View:
@@ -108,6 +111,7 @@ class View:
             revision=op["revision"],
             names=names,
             by_ip={ip: name for name, ip in names.items()},
+            scope=op["scope"],
         )
 
     def _set_names(self, address: str, add: dict[str, str], drop: list[str] | tuple[()]) -> None:

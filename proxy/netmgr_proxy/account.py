@@ -120,7 +120,7 @@ class Account:
         """
         message, remedy = "", None
         if decision.verdict is Verdict.AUDITED:
-            message, remedy = decision.message, decision.remedy(self.sandbox_name or "")
+            message, remedy = decision.message, decision.remedy(self.scope)
         what = _What(decision.verdict, decision.reason, decision.rule, message, remedy)
         self._write(kind, what, measures, parts, single=single)
 
@@ -145,6 +145,11 @@ class Account:
     def sandbox_name(self) -> str | None:
         """Whose connection it is; None where nobody's."""
         return self._sandbox.name if self._sandbox else None
+
+    @property
+    def scope(self) -> str:
+        """Of the policy that judges it; empty where it is nobody's."""
+        return self._sandbox.scope if self._sandbox else ""
 
     @property
     def hint(self) -> str | None:

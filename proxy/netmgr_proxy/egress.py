@@ -80,7 +80,7 @@ class EgressExchange(Exchange):
             self._endpoint.target, self._judged.request, self._endpoint.owner
         )
         if not decision.permits:
-            return refusal_of(decision, sandbox.name)
+            return refusal_of(decision, sandbox.scope)
         if self.upstream is None:
             return None
         return self.room.judge_peer(self.account, self.upstream.peer, self._judged.sandbox)

@@ -112,7 +112,7 @@ def judge_caller(
         return _judge_inference(target)
     decision = sandbox.policy.judge_connection(target, owner)
     if not decision.permits:
-        return Deny(target, refusal_of(decision, sandbox.name))
+        return Deny(target, refusal_of(decision, sandbox.scope))
     if decision.treatment is Treatment.TERMINATE:
         return Terminate(target, decision)
     return Splice(target, decision)

@@ -51,7 +51,7 @@ class Judged:
         self.sandbox = None  # a refusal is never kept
         decision = sandbox.policy.judge_request(target, self.request, owner)
         if not decision.permits:
-            raise Refused(refusal_of(decision, sandbox.name))
+            raise Refused(refusal_of(decision, sandbox.scope))
         self.decision, self.sandbox = decision, sandbox
         return decision
 

@@ -314,7 +314,7 @@ class WebSocketExchange(EgressExchange):
         if decision.verdict is Verdict.AUDITED:
             self.account.permitted(Kind.HTTP, decision, http=self._message_http)
         if not decision.permits:
-            refusal = refusal_of(decision, self.account.sandbox_name or "")
+            refusal = refusal_of(decision, self.account.scope)
             self._end(CloseCode.POLICY, refusal)
         return decision.permits
 

@@ -62,7 +62,8 @@ async def _serve_netmgr(port: int) -> None:
     policy = parse_policy(POLICY, "bench.yaml")
     role.apply({"op": "policy", "digest": policy.digest, "doc": policy.to_doc()})
     sandbox = {"op": "sandbox", "address": CLIENT_IP, "name": "box", "tenant": None, "labels": {}}
-    role.apply(sandbox | {"policy": policy.digest, "revision": 1, "names": {NAME: ANSWER}})
+    sandbox |= {"policy": policy.digest, "revision": 1, "names": {NAME: ANSWER}, "scope": "box"}
+    role.apply(sandbox)
     role.serve()
     await asyncio.Event().wait()
 

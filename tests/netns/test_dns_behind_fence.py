@@ -35,7 +35,7 @@ def full_state(*boxes: StageSandbox) -> list[Body]:
     for box in boxes:
         op = {"op": "sandbox", "address": box.address, "name": f"s{box.address.split('.')[-1]}"}
         op |= {"tenant": None, "labels": {}, "policy": policy.digest, "revision": 1}
-        ops.append(op | {"names": NAMES})
+        ops.append(op | {"names": NAMES, "scope": op["name"]})
     return ops
 
 

@@ -54,7 +54,7 @@ def full_state() -> list[Body]:
     sandbox = {"op": "sandbox", "address": ANNA, "name": "anna", "tenant": None, "labels": {}}
     return [
         {"op": "policy", "digest": policy.digest, "doc": policy.to_doc()},
-        sandbox | {"policy": policy.digest, "revision": 1, "names": NAMES},
+        sandbox | {"policy": policy.digest, "revision": 1, "names": NAMES, "scope": "anna"},
     ]
 
 

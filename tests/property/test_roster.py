@@ -19,7 +19,7 @@ changes = st.lists(st.one_of(puts, removes, routes), max_size=20)
 
 def member(name: SandboxName, policy) -> Member:
     address = f"10.77.0.{NAMES.index(name) + 1}"
-    return Member(name, address, None, {}, policy, 1, {"inference.local": "198.18.0.1"})
+    return Member(name, address, None, {}, policy, 1, {"inference.local": "198.18.0.1"}, name)
 
 
 def change(roster: Roster, what: str, name, detail) -> list[dict]:

@@ -77,9 +77,9 @@ class Refused(Exception):
         self.refusal = refusal
 
 
-def refusal_of(decision: Decision, sandbox: str) -> Refusal:
-    """The refusal that a denying decision means in `sandbox`."""
-    remedy = decision.remedy(sandbox)
+def refusal_of(decision: Decision, scope: str) -> Refusal:
+    """The refusal that a denying decision means; `scope` is that of its remedy."""
+    remedy = decision.remedy(scope)
     return Refusal(decision.reason, decision.message, decision.rule, remedy)
 
 

@@ -74,6 +74,7 @@ class World:
         policy = parse_policy(text, "test.yaml")
         self.role.apply({"op": "policy", "digest": policy.digest, "doc": policy.to_doc()})
         op = {"op": "sandbox", "address": ANNA, "name": "anna", "tenant": None, "labels": {}}
+        op["scope"] = "anna"
         self.role.apply(op | {"policy": policy.digest, "revision": revision, "names": {}})
 
     async def add_worker(self, index: int = 0) -> Peer:

@@ -71,7 +71,7 @@ class World:
     ) -> None:
         op = {"op": "sandbox", "address": address, "name": name, "tenant": "t1", "labels": {}}
         digest = parse_policy(policy, "test.yaml").digest
-        self.role.apply(op | {"policy": digest, "revision": rev, "names": names})
+        self.role.apply(op | {"policy": digest, "revision": rev, "names": names, "scope": name})
 
     async def _on_ask(self, what: str, body: Body, fds: tuple[int, ...]) -> Answer:
         assert what == "name"

@@ -88,15 +88,20 @@ def test_the_global_policy_stands_over_all_and_goes_again(open_core):
     asyncio.run(main())
 
 
-def test_the_remedy_of_a_denial_allows_it(open_core):
+@pytest.mark.parametrize(("scope", "said"), [("a", "a"), (None, "--global")])
+def test_the_remedy_of_a_denial_allows_it(open_core, scope, said):
     async def main():
         async with open_core() as core:
             desk = await born(core)
+            if scope is None:
+                await desk.set(Change(None), POLICY.format(host="one.example.com"), "f")
+            member = core.member(core.resident("a"))
+            assert member.scope == said  # what workers say in their own denials
             told = await desk.explain("a", "https://two.example.com/x", None)
             assert told["verdict"] == "denied"
             _, _, _, name, flag, value = told["remedy"].split()
-            assert name == "a"
-            await desk.update(Change("a"), [{"op": flag.removeprefix("--"), "value": value}])
+            assert name == said
+            await desk.update(Change(scope), [{"op": flag.removeprefix("--"), "value": value}])
             told = await desk.explain("a", "https://two.example.com/x", None)
             assert told["verdict"] == "allowed"
             assert allowed(core) == {("198.18.0.3", 443), ("198.18.0.4", 443)}

@@ -174,6 +174,7 @@ class Rig:
                 "policy": policy.digest,
                 "revision": self.revision,
                 "names": names,
+                "scope": "box",
             }
         )
         self.revision += 1
