@@ -26,7 +26,8 @@ fail() { say "$*"; exit 2; }
 # A minimal system with ssh; what `packaging/setup.sh packages` wants; what the tests look at.
 readonly packages=systemd-sysv,udev,dbus,openssh-server,sudo,kmod,rsync,procps,initramfs-tools,\
 ca-certificates,curl,iproute2,iptables,ipset,make,gcc,libc6-dev,python3,python3-dev,python3-venv,\
-python3-pip,nftables,conntrack,ufw,tcpdump,busybox-static,podman,crun,netavark,aardvark-dns
+python3-pip,nftables,conntrack,ufw,tcpdump,busybox-static,podman,crun,netavark,aardvark-dns,\
+docker.io,firewalld
 
 version() {
   {
@@ -108,7 +109,8 @@ customise() {
   printf '[global]\nno-index = true\nfind-links = /opt/wheels\n' >"$root/etc/pip.conf"
   : >"$root/etc/machine-id"
   chroot "$root" systemctl -q enable systemd-networkd ssh
-  chroot "$root" systemctl -q disable ufw nftables
+  # The tests start these when they want them.
+  chroot "$root" systemctl -q disable ufw nftables firewalld docker.service docker.socket containerd
   chroot "$root" systemctl -q mask systemd-networkd-wait-online.service apt-daily.timer \
     apt-daily-upgrade.timer fstrim.timer e2scrub_all.timer e2scrub_reap.service podman.service \
     podman.socket podman-auto-update.timer podman-restart.service

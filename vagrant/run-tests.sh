@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Brings machines up, installs netmgr in them, runs tests/vm, fetches the results, destroys all.
 #
-#   vagrant/run-tests.sh [--require] [--suite SUITE] [PART...]
+#   vagrant/run-tests.sh [--require] [--quick] [--suite SUITE] [PART...]
 #
 #   --require   a machine that cannot be had is a failure (2) and not "not run" (77)
+#   --quick     without what is marked long
 #   --suite     bookworm (default), trixie, or bookworm-backports
 #   PART        folders of tests/vm (default: all, in their order); a reboot is between those
 #               whose names say so
@@ -14,13 +15,15 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 require=
+quick=
 suite=bookworm
 parts=()
-readonly all_parts=(service reboot network)
+readonly all_parts=(service reboot network upgrade)
 readonly cache=${NETMGR_VM_CACHE:-$PWD/.cache}
-readonly needed_mib=4096 # memory: two machines of 1.5 GiB and what emulates them
+readonly needed_mib=3584 # memory: machines of 1.5 and 0.5 GiB and what emulates them
 readonly needed_disk_mib=8192 # a box is built in 6 GiB
 readonly reboot_s=300
+readonly previous_commits=100 # that far back lies the previous version while none has a tag
 
 say() { printf 'vm: %s\n' "$*" >&2; }
 
@@ -35,6 +38,7 @@ broken() { say "$*"; exit 2; }
 while [ $# -gt 0 ]; do
   case $1 in
     --require) require=yes ;;
+    --quick) quick=quick ;;
     --suite) suite=${2:?--suite needs a name}; shift ;;
     -*) say "unknown option $1; see the head of $0"; exit 2 ;;
     *) parts+=("$1") ;;
@@ -55,7 +59,6 @@ probe() {
     not_run "neither root nor a running libvirt"
   free=$(awk '/MemAvailable/ {print int($2 / 1024)}' /proc/meminfo)
   [ "$free" -ge $needed_mib ] || not_run "$free MiB of memory free, $needed_mib are needed"
-  mkdir -p "$cache"
   free=$(df -Pm "$cache" | awk 'NR == 2 {print $4}')
   [ "$free" -ge $needed_disk_mib ] || not_run "$free MiB free in $cache, $needed_disk_mib are needed"
 }
@@ -63,7 +66,11 @@ probe() {
 have_box() {
   [ -z "${NETMGR_VM_BOX:-}" ] || return 0
   if [ "$(id -u)" = 0 ] && command -v mmdebstrap >/dev/null; then
+    local had
+    had=$(cat "$cache/box/netmgr-$suite.json" 2>/dev/null || true)
     ./build-box.sh "$cache/box" "$suite" >/dev/null || broken "the box could not be built"
+    # Vagrant keeps a copy of every version that it ever saw.
+    [ "$(cat "$cache/box/netmgr-$suite.json")" = "$had" ] || rm -rf "$cache/home/boxes/netmgr-$suite"
   elif [ ! -e "$cache/box/netmgr-$suite.json" ]; then
     not_run "no box netmgr-$suite, and no way to build one (root and mmdebstrap)"
   fi
@@ -93,17 +100,31 @@ reboot_guest() {
   done
 }
 
+# The version that an operator would come from: the latest tag, else a state some days old.
+bring_previous() {
+  local tree
+  tree=$(git describe --tags --abbrev=0 --match 'v*' HEAD~1 2>/dev/null) || tree=HEAD~$previous_commits
+  git cat-file -e "$tree^{tree}" 2>/dev/null ||
+    broken "this clone has no history to take the previous version from: git fetch --unshallow"
+  say "the previous version is $tree ($(git rev-parse --short "$tree"))"
+  git -C .. archive "$tree" | # -C: an archive holds the folder that git is in
+    in_guest default 'sudo sh -c "mkdir -p /srv/netmgr-previous && tar -xC /srv/netmgr-previous"' ||
+    broken "the previous version does not reach the machine"
+}
+
 run_part() {
   local status=0
   case $1 in
     reboot) reboot_guest ;;
+    upgrade) bring_previous ;;
     network)
       up outside
       in_guest outside sudo systemd-run --quiet --unit outside /opt/venv/bin/python \
         /srv/netmgr/tests/vm/network/outside.py || broken "the machine outside does not start"
       ;;
   esac
-  in_guest default sudo /srv/netmgr/vagrant/guest-tests.sh /srv/netmgr "$1" /var/tmp/results || status=$?
+  in_guest default sudo /srv/netmgr/vagrant/guest-tests.sh /srv/netmgr "$1" /var/tmp/results \
+    $quick || status=$?
   scp -q -F "$ssh_config" "default:/var/tmp/results/$1.*" "$cache/results/" ||
     broken "part $1 left no results"
   printf 'driver=%s\nbox=%s\n' "${NETMGR_VM_DRIVER:-as the Vagrantfile chose}" \
@@ -120,9 +141,11 @@ run_all() {
   mkdir -p "$cache/results"
   : >"$ssh_config"
   up default
+  say "the machine is up after $SECONDS s"
   for part in "${parts[@]}"; do
     say "part $part"
     run_part "$part" || failed+=("$part")
+    say "part $part ended after $SECONDS s"
   done
   cat "$cache"/results/*.facts
   if [ ${#failed[@]} -gt 0 ]; then
@@ -132,24 +155,39 @@ run_all() {
   say "passed: ${parts[*]}"
 }
 
-export VAGRANT_HOME=$cache/home VAGRANT_DOTFILE_PATH=$cache/dot VAGRANT_CHECKPOINT_DISABLE=1 \
+# What a run could leave on this host: links, chains and processes of its machines.
+remains() {
+  ls /sys/class/net | grep -E '^(virbr|vnet)' || true
+  { iptables-legacy-save; iptables-nft-save; } 2>/dev/null | grep '^:LIBVIRT' || true
+  pgrep -af -- "$cache/(session|pool)" || true
+}
+
+export TMPDIR=$cache/tmp VAGRANT_HOME=$cache/home VAGRANT_DOTFILE_PATH=$cache/dot VAGRANT_CHECKPOINT_DISABLE=1 \
   VAGRANT_BOX_UPDATE_CHECK_DISABLE=1 VAGRANT_DEFAULT_PROVIDER=libvirt
 if [ "${NETMGR_VM_SESSION:-}" = inside ]; then
   run_all
   exit
 fi
+mkdir -p "$TMPDIR"
 probe
+exec 9>"$cache/lock"
+flock -n 9 || broken "another run uses $cache"
 have_box
 if [ -S /run/libvirt/libvirt-sock ] && virsh -q -c qemu:///system uri >/dev/null 2>&1; then
   run_all
   exit
 fi
-rm -rf "$cache/dot" "$cache/pool" # the machines of an earlier private session are gone with it
+rm -rf "$cache/dot" "$cache/pool" "$TMPDIR" # the machines of an earlier private session are gone with it
 export NETMGR_VM_POOL=$cache/pool
-mkdir -p "$NETMGR_VM_POOL"
+mkdir -p "$NETMGR_VM_POOL" "$TMPDIR"
 arguments=(--suite "$suite" "${parts[@]}")
 [ -z "$require" ] || arguments=(--require "${arguments[@]}")
+[ -z "$quick" ] || arguments=(--quick "${arguments[@]}")
+before=$(remains)
 status=0
-./session.sh "$cache/session" "$PWD/run-tests.sh" "${arguments[@]}" || status=$?
-rm -rf "$cache/pool" "$cache/session" "$cache/dot"
+# Killed with this script, whatever kills it; session.sh takes everything else along.
+setpriv --pdeathsig KILL ./session.sh "$cache/session" "$PWD/run-tests.sh" "${arguments[@]}" 9>&- ||
+  status=$?
+rm -rf "$cache/pool" "$cache/session" "$cache/dot" "$TMPDIR"
+[ "$(remains)" = "$before" ] || broken "left behind on this host: $(remains)"
 exit "$status"

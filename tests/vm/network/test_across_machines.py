@@ -22,9 +22,10 @@ network_policies:
 @pytest.fixture(scope="module", autouse=True)
 def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The second link is up, the other machine is our name server, one sandbox stands."""
+    ensure_service()
     run("ip", "address", "replace", "192.168.77.2/24", "dev", "eth1")
     run("ip", "link", "set", "eth1", "up")
-    wait_for("the other machine", lambda: bool(seen()))
+    wait_for("the other machine", lambda: asked() is not None)
     kept = CONFIG.read_text()
     CONFIG.write_text(f"dns_servers: [{OUTSIDE}]\n")
     run("systemctl", "restart", "netmgr")
@@ -38,10 +39,17 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     run("systemctl", "restart", "netmgr")
 
 
-def seen() -> dict[str, int]:
-    """What the other machine has seen of this one."""
+def asked() -> dict[str, int] | None:
+    """What the other machine has seen of this one; None while it does not answer."""
     answer = run("curl", "-s", "-m", "10", f"http://{OUTSIDE}:9999/", check=False)
-    return dict(json.loads(answer.stdout)) if answer.returncode == 0 else {}
+    return dict(json.loads(answer.stdout)) if answer.returncode == 0 else None
+
+
+def seen() -> dict[str, int]:
+    """The same of a machine that answers: its silence is no proof of anything."""
+    found = asked()
+    assert found is not None, "the other machine does not answer"
+    return found
 
 
 def new_since(before: dict[str, int]) -> set[str]:

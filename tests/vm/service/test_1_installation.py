@@ -3,6 +3,7 @@
 import stat
 from pathlib import Path
 
+import pytest
 from machine import PROJECT, answers, ensure_service, install, netmgr, run, unit
 
 
@@ -31,6 +32,7 @@ def built_in() -> set[str]:
     return {Path(line).name.removesuffix(".ko") for line in lines}
 
 
+@pytest.mark.long
 def test_installing_again_keeps_what_lives() -> None:
     netmgr("sandbox", "create", "kept")
     install()

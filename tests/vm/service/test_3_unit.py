@@ -57,6 +57,7 @@ def test_started_it_adopts_what_stands() -> None:
     assert asks_model("steady")
 
 
+@pytest.mark.long
 def test_restarted_it_serves_on() -> None:
     before = main_pid()
     run("systemctl", "restart", "netmgr")
@@ -90,6 +91,7 @@ def test_a_daemon_that_hangs_is_ended_by_the_watchdog() -> None:
     assert asks_model("steady")
 
 
+@pytest.mark.long
 def test_reload_reads_the_settings_again() -> None:
     before = main_pid()
     run("systemctl", "reload", "netmgr")
@@ -98,6 +100,7 @@ def test_reload_reads_the_settings_again() -> None:
     assert main_pid() == before
 
 
+@pytest.mark.long
 def test_a_configuration_that_is_none_is_named_and_the_unit_fails() -> None:
     config = Path("/etc/netmgr/netmgr.yaml")
     kept = config.read_text()

@@ -18,6 +18,8 @@ from machine import (
 
 YEAR_S = 365 * 86400
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module", autouse=True)
 def night() -> Iterator[None]:
