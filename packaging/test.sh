@@ -18,6 +18,7 @@ mkdir -p "${box_log%/*}"
 { packaging/setup.sh vm && exec setpriv --pdeathsig KILL nice -n 19 vagrant/build-box.sh vagrant/.cache/box; } \
   >"$box_log" 2>&1 &
 readonly box_job=$!
+readonly vm_limit_s=2400 # three times what it takes emulated; killed, it takes its machine along
 
 export NETMGR_TEST_STRICT=1
 failed=()
@@ -32,7 +33,7 @@ done
 began=$SECONDS
 printf '\n== tests/vm (quick)\n'
 wait "$box_job" || tail -n 20 "$box_log"
-vagrant/run-tests.sh --require --quick service || failed+=(vm)
+timeout --kill-after=5 "$vm_limit_s" vagrant/run-tests.sh --require --quick service || failed+=(vm)
 printf '== tests/vm took %d s\n' $((SECONDS - began))
 
 echo

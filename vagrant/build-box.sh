@@ -7,11 +7,12 @@
 # Leaves DIR/netmgr-SUITE.box and DIR/netmgr-SUITE.json, a catalogue for Vagrant whose version is a
 # hash of all that decides the box: a box that is there already is not built again. Prints the
 # version. Packages come from the mirror that this host's apt uses, Python's from this host's index;
-# neither is written into the box. No loop device, no mount, no boot loader of the host is touched.
+# neither is written into the box. No loop device, no mount and no boot loader of the host is touched.
 set -euo pipefail
+out=$(realpath -m "${1:?where to}")
+readonly out
 cd "$(dirname "$0")/.."
 
-readonly out=$1
 readonly suite=${2:-bookworm}
 readonly release=${suite%-backports}
 readonly name=netmgr-$suite
@@ -166,13 +167,13 @@ make_box() {
   sum=$(sha256sum "$out/$name.box" | cut -d' ' -f1)
   cat >"$out/$name.json" <<TEXT
 {"name": "$name", "versions": [{"version": "$version", "providers": [{"name": "libvirt",
- "url": "file://$(cd "$out" && pwd)/$name.box", "checksum_type": "sha256", "checksum": "$sum"}]}]}
+ "url": "file://$out/$name.box", "checksum_type": "sha256", "checksum": "$sum"}]}]}
 TEXT
 }
 
 build() {
   local work version=$1
-  rm -rf "$out"/.build.*
+  rm -rf --one-file-system "$out"/.build.* # of a build that was killed
   work=$(mktemp -d "$out/.build.XXXXXX")
   # shellcheck disable=SC2064 # now, while the name is known
   trap "rm -rf '$work'" EXIT
@@ -185,7 +186,15 @@ build() {
 }
 
 [ "$(id -u)" = 0 ] || fail "needs root, for the guest's file owners"
+if [ "${NETMGR_BOX_BUILD:-}" != inside ]; then
+  # What mmdebstrap mounts and starts ends with this script, SIGKILL included.
+  export NETMGR_BOX_BUILD=inside
+  exec unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
+    vagrant/build-box.sh "$out" "$suite"
+fi
 mkdir -p "$out"
+exec 9>"$out/.lock" # two at once would take away each other's half
+flock 9
 version=$(version)
 if [ -e "$out/$name.box" ] && grep -q "\"$version\"" "$out/$name.json" 2>/dev/null; then
   say "$name $version is there"
