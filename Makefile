@@ -73,4 +73,4 @@ fmt: setup-test ## put every file into the one format
 	$(BIN)/ruff check --fix .
 
 clean: ## remove what the verbs made
-	rm -rf .venv .cache .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build
+	rm -rf .venv .cache vagrant/.cache .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build
