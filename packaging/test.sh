@@ -11,15 +11,6 @@ if [ "$(id -u)" != 0 ]; then
   exit 1
 fi
 
-# The machine of tests/vm is made while the others run; it is started when they are done, so that
-# neither waits for the other's processor.
-readonly box_log=vagrant/.cache/box.log
-mkdir -p "${box_log%/*}"
-{ packaging/setup.sh vm && exec setpriv --pdeathsig KILL nice -n 19 vagrant/build-box.sh vagrant/.cache/box; } \
-  >"$box_log" 2>&1 &
-readonly box_job=$!
-readonly vm_limit_s=2400 # three times what it takes emulated; killed, it takes its machine along
-
 export NETMGR_TEST_STRICT=1
 failed=()
 for layer in "${layers[@]}"; do
@@ -29,12 +20,6 @@ for layer in "${layers[@]}"; do
   .venv/bin/pytest -q "tests/$layer" || failed+=("$layer")
   printf '== tests/%s took %d s\n' "$layer" $((SECONDS - began))
 done
-
-began=$SECONDS
-printf '\n== tests/vm (quick)\n'
-wait "$box_job" || tail -n 20 "$box_log"
-timeout --kill-after=5 "$vm_limit_s" vagrant/run-tests.sh --require --quick service || failed+=(vm)
-printf '== tests/vm took %d s\n' $((SECONDS - began))
 
 echo
 if [ ${#failed[@]} -gt 0 ]; then
