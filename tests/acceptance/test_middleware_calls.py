@@ -183,7 +183,7 @@ def test_messages_of_a_websocket(world: World, box: Sandbox) -> None:
         put(world, box, policy("deny"))
         flow.step()
         say(flow, "one")
-        say(flow, KEY)
+        say(flow, KEY.encode())  # binary messages are looked at as text is
         say(flow, "three")
         assert flow._hear() == events.TextMessage("one")
         ended = flow._hear()
@@ -194,5 +194,6 @@ def test_messages_of_a_websocket(world: World, box: Sandbox) -> None:
     box.wait_record(lambda r: r["kind"] == "http" and r["reason"] == "middleware_denied")
 
 
-def say(flow: WebSocketFlow, text: str) -> None:
-    flow.sock.sendall(flow._protocol.send(events.TextMessage(text)))
+def say(flow: WebSocketFlow, data: str | bytes) -> None:
+    kind = events.TextMessage if isinstance(data, str) else events.BytesMessage
+    flow.sock.sendall(flow._protocol.send(kind(data)))
