@@ -64,7 +64,8 @@ class Head:
     """A request's head.
 
     Attributes:
-        method: as sent (methods are case-sensitive).
+        method: in upper case, as it is judged and sent. Servers differ in what they take `get`
+            for (RFC 9110 §9.1: methods are case-sensitive); a rule for GET must not let it by.
         target: the request target as sent.
         http10: the client speaks HTTP/1.0.
         host: the Host field, None where an HTTP/1.0 client sent none.
@@ -323,7 +324,7 @@ def _head_from(event: h11.Request) -> Head:
     drop = _REFRAMED | nominated
     raw = event.headers.raw_items()
     return Head(
-        method=event.method.decode("ascii"),
+        method=event.method.decode("ascii").upper(),
         target=event.target,
         http10=http10,
         host=host,

@@ -71,6 +71,22 @@ def test_two_hundred_pipelined_requests_are_judged_in_order(tmp_path: Path) -> N
     run(story())
 
 
+def test_a_method_has_one_spelling_for_the_rule_and_for_the_origin(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            origin = await r.origin("api.test", 443, answer_each(OK), tls="api.test")
+            reader, writer = await r.open("api.test", 443, tls=True)
+            for method, wanted in ((b"get", 200), (b"dElete", 403), (b"Get", 200)):
+                writer.write(method + b" /x HTTP/1.1\r\nHost: api.test\r\n\r\n")
+                status, _, _ = await read_response(reader)
+                assert status == wanted
+            writer.close()
+            assert origin.bytes.count(b"GET /x HTTP/1.1\r\n") == 2
+            assert b"get" not in origin.bytes
+
+    run(story())
+
+
 GET = b"GET / HTTP/1.1\r\nHost: api.test\r\n"
 BAD_HEADS = [
     (GET + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
