@@ -39,8 +39,8 @@ class RoutingHistory:
         found = await self._journal.query(wanted) or ([held] if held else [])
         if not found:
             raise NotFound(
-                f"there is no record of a model call {request_id!r:.80}; of equal denials within "
-                f"ten seconds the first {MAX_IDS} are kept by their ids"
+                f"there is no record of a model call {request_id!r:.80}; of a sandbox's denials a "
+                f"hundred a second are kept by their ids, of equal ones {MAX_IDS} in ten seconds"
             )
         return found[0] | {"request_id": request_id}
 

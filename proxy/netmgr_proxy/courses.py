@@ -106,6 +106,11 @@ class Course:
         """Whether a routing file decides."""
         return self._way.by_file
 
+    @property
+    def decided(self) -> bool:
+        """Whether a generation has said where the call may go, or that it may not."""
+        return self._decided is not None
+
     # -- the head ----------------------------------------------------------------------------
 
     def turn(self, sandbox: SandboxView) -> None:
@@ -368,12 +373,8 @@ class Course:
 
     def story(self) -> dict[str, Any]:
         """How the plan came about, as the record's `inference` has it."""
-        admission, call, decided, context = (
-            self.admission,
-            self._call,
-            self._decided,
-            self._context,
-        )
+        admission, call = self.admission, self._call
+        decided, context = self._decided, self._context
         route = admission.admitted.route if admission else None
         told: dict[str, Any] = {"shadow": self.trial} if self.trial is not None else {}
         told |= {

@@ -222,8 +222,11 @@ class ModelCall(Exchange):
 
     def record_failure(self, refusal: Refusal) -> None:
         """A denial or failure of this call."""
-        # One that was sent is told by itself: its tokens are counted.
+        # One that was sent is told by itself: its tokens are counted. So is one of which a plan was
+        # decided: `route why` finds it by its id.
         single = self._attempts is not None
+        if not single and self._course is not None and self._course.decided:
+            single = self.room.recorder.tells_alone(self.account.sandbox_name)
         self.account.refused(
             Kind.INFERENCE, refusal, self._measures(), single=single, **self._parts()
         )

@@ -102,6 +102,13 @@ class Recorder:
         tally.add(measures)
         return True
 
+    def tells_alone(self, sandbox: str | None) -> bool:
+        """Whether a denial that somebody may ask for by its id is told by itself: of one sandbox
+        MAX_AT_ONCE are in one window; the daemon counts equal ones and keeps their ids."""
+        self._start_window()
+        self._told[sandbox] += 1
+        return self._told[sandbox] <= MAX_AT_ONCE
+
     def record(self, key: Key | None, record: Record) -> None:
         """Tell a decision.
 

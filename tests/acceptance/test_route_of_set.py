@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from acceptance.stage import POLICIES
@@ -23,29 +22,17 @@ endpoints:
 """
 
 
-def do(world: World, *words: str, status: int = 0, **more: Any) -> str:
-    done = world.netmgr(*words, **more)
-    assert done.returncode == status, (words, done.stdout, done.stderr)
-    return str(done.stdout if status == 0 else done.stderr)
-
-
-def show(world: World, *words: str, **more: Any) -> Any:
-    return json.loads(do(world, *words, "-o", "json", **more))
-
-
 @pytest.fixture(scope="module")
 def model(world: World) -> Iterator[Model]:
     """A provider, and the route to it."""
     made = world.internet.model("only.set.test")
-    words = ["--name", "only", "--type", "openai", "--credential", "OPENAI_API_KEY=-"]
-    words += ["--config", f"OPENAI_BASE_URL={made.base_url}"]
-    do(world, "provider", "create", *words, stdin="sk-only")
-    assert "neither" not in do(world, "route", "explain", status=3)
+    world.provider("only", made.base_url)
+    assert "neither" not in world.do("route", "explain", status=3)
     words = ["--provider", "only", "--model", "big-1", "--alias", "fast=small-1"]
-    do(world, "inference", "set", *words, "--no-verify")
+    world.do("inference", "set", *words, "--no-verify")
     yield made
-    do(world, "inference", "delete")
-    do(world, "provider", "delete", "only", "--force")
+    world.do("inference", "delete")
+    world.do("provider", "delete", "only", "--force")
 
 
 def call(box: Sandbox, asked: str) -> str:
@@ -65,10 +52,10 @@ def test_it_is_explained_recorded_and_replayed(
     box = make_sandbox(POLICIES["nothing"], tenant="acme")
     since = datetime.now(UTC).isoformat()
     for asked, expected in (("anything", "big-1"), ("fast", "small-1")):
-        told = show(world, "route", "explain", "--sandbox", box.name, "--model", asked)
+        told = world.show("route", "explain", "--sandbox", box.name, "--model", asked)
         (only,) = told["candidates"]
         assert (only["endpoint"], only["model"], only["place"]) == ("only", expected, 1)
-        why = show(world, "route", "why", call(box, asked))["inference"]
+        why = world.show("route", "why", call(box, asked))["inference"]
         assert (why["plan"], why["rejected"], why["generation"]) == (["only"], {}, 0)
         assert (why["endpoint"], why["model"]) == ("only", expected)
         (tried,) = why["tried"]
@@ -77,20 +64,20 @@ def test_it_is_explained_recorded_and_replayed(
         assert json.loads(model.requests[-1]["body"])["model"] == expected
     path = tmp_path / "other.yaml"
     path.write_text(FILE.format(model="big-1"))
-    told = show(world, "route", "replay", "--since", since, "--with", str(path))
+    told = world.show("route", "replay", "--since", since, "--with", str(path))
     assert (told["replayed"], told["changed"], told["skipped"]) == (2, 1, 0)
-    do(world, "inference", "update", "--model-mode", "reject", "--no-verify")
-    do(world, "route", "explain", "--model", "other", status=6)
-    do(world, "route", "explain", "--model", "fast")
-    do(world, "route", "explain", "--protocol", "anthropic_messages", status=6)
+    world.do("inference", "update", "--model-mode", "reject", "--no-verify")
+    world.do("route", "explain", "--model", "other", status=6)
+    world.do("route", "explain", "--model", "fast")
+    world.do("route", "explain", "--protocol", "anthropic_messages", status=6)
 
 
 def test_a_body_is_read_as_a_worker_reads_it(world: World, model: Model, tmp_path: Path) -> None:
     body = {"model": "fast", "tools": [], "max_tokens": 7, "messages": [{"content": "x" * 300}]}
     path = tmp_path / "body.json"
     path.write_text(json.dumps(body))
-    told = show(world, "route", "explain", "--body", str(path))
+    told = world.show("route", "explain", "--body", str(path))
     assert told["candidates"][0]["model"] == "small-1"
     file = tmp_path / "file.yaml"
     file.write_text(FILE.format(model="m"))
-    do(world, "route", "explain", "--file", str(file), "--body", str(path), status=6)
+    world.do("route", "explain", "--file", str(file), "--body", str(path), status=6)

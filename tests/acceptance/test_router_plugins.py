@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from world import World
@@ -63,30 +62,22 @@ def world(installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
                 route_scorers=["local"],
                 middleware_plug_ins=["example/shouting"],
             )
-            words = ["--name", "p", "--type", "openai", "--credential", "OPENAI_API_KEY=-"]
-            words += ["--config", "OPENAI_BASE_URL=https://p.route.test/v1"]
-            do(made, "provider", "create", *words, stdin="sk-p")
+            made.provider("p", "https://p.route.test/v1")
             yield made
     finally:
         program.unlink()
 
 
-def do(world: World, *words: str, status: int = 0, **more: Any) -> str:
-    done = world.netmgr(*words, **more)
-    assert done.returncode == status, (words, done.stdout, done.stderr)
-    return str(done.stdout if status == 0 else done.stderr)
-
-
 def order(world: World) -> tuple[list[str], list[str]]:
     """(the order that a worker decides on, its findings)."""
-    told = json.loads(do(world, "route", "explain", "-o", "json"))
+    told = world.show("route", "explain")
     return [each["endpoint"] for each in told["candidates"] if each["permitted"]], told["findings"]
 
 
 def put(world: World, tmp_path: Path, router: str, status: int = 0) -> str:
     path = tmp_path / "routing.yaml"
     path.write_text(FILE.format(router=router))
-    return do(world, "route", "set", str(path), "--accept-widening", status=status)
+    return world.do("route", "set", str(path), "--accept-widening", status=status)
 
 
 def eventually(world: World, expected: list[str]) -> None:

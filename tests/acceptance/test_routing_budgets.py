@@ -5,7 +5,6 @@ call can cost, shrinking or denying, settled at what it did cost, and kept over 
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from acceptance.stage import POLICIES
@@ -38,29 +37,14 @@ URL = "https://inference.local/v1/chat/completions"
 USED = {"usage": {"prompt_tokens": 5, "completion_tokens": 10}, "choices": []}
 
 
-def do(world: World, *words: str, status: int = 0, **more: Any) -> str:
-    done = world.netmgr(*words, **more)
-    assert done.returncode == status, (words, done.stdout, done.stderr)
-    return str(done.stdout if status == 0 else done.stderr)
-
-
 @pytest.fixture(scope="module")
-def models(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Model]]:
+def models(world: World) -> Iterator[dict[str, Model]]:
     """A paid and a free provider; a token of the paid one costs one unit."""
-    made = {}
-    for name in ("paid", "free"):
-        made[name] = model = world.internet.model(f"{name}.budget.test")
+    made = {name: world.internet.model(f"{name}.budget.test") for name in ("paid", "free")}
+    for model in made.values():
         model.script({"path": "/chat/completions", "reply": {"json": USED}})
-        words = ["--name", name, "--type", "openai", "--credential", "OPENAI_API_KEY=-"]
-        words += ["--config", f"OPENAI_BASE_URL={model.base_url}"]
-        do(world, "provider", "create", *words, stdin=f"sk-{name}")
-    path = tmp_path_factory.mktemp("routing") / "routing.yaml"
-    path.write_text(FILE)
-    do(world, "route", "set", str(path))
-    yield made
-    do(world, "route", "delete")
-    for name in made:
-        do(world, "provider", "delete", name, "--force")
+    with world.routed(FILE, {name: model.base_url for name, model in made.items()}):
+        yield made
 
 
 def call(box: Sandbox, most: int, model: str = "any") -> str:
@@ -105,4 +89,4 @@ def test_a_budget_is_reserved_shrinks_the_plan_and_denies(
 def test_a_file_with_budgets_needs_prices(world: World, tmp_path: Path) -> None:
     path = tmp_path / "routing.yaml"
     path.write_text(FILE.replace("    facts: {price: {in: 0, out: 0}}\n", ""))
-    assert "the file has budgets" in do(world, "route", "check", str(path), status=2)
+    assert "the file has budgets" in world.do("route", "check", str(path), status=2)

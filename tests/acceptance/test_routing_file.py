@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from acceptance.stage import POLICIES
@@ -39,16 +38,6 @@ tests:
 """
 
 
-def do(world: World, *words: str, status: int = 0, **more: Any) -> str:
-    done = world.netmgr(*words, **more)
-    assert done.returncode == status, (words, done.stdout, done.stderr)
-    return str(done.stdout if status == 0 else done.stderr)
-
-
-def show(world: World, *words: str, **more: Any) -> Any:
-    return json.loads(do(world, *words, "-o", "json", **more))
-
-
 def call(box: Sandbox) -> tuple[str, str]:
     """(the status line, the id of the request) of one model call, once it is on record."""
     body = json.dumps({"model": "any", "messages": [{"role": "user", "content": "hi"}]})
@@ -69,12 +58,10 @@ def models(world: World) -> Iterator[dict[str, Model]]:
     made = {}
     for name in ("near", "far"):
         made[name] = model = world.internet.model(f"{name}.route.test")
-        words = ["--name", name, "--type", "openai", "--credential", "OPENAI_API_KEY=-"]
-        words += ["--config", f"OPENAI_BASE_URL={model.base_url}"]
-        do(world, "provider", "create", *words, stdin=f"sk-{name}")
+        world.provider(name, model.base_url)
     yield made
     for name in made:
-        do(world, "provider", "delete", name, "--force")
+        world.do("provider", "delete", name, "--force")
 
 
 @pytest.fixture
@@ -84,12 +71,12 @@ def routed(world: World, models: dict[str, Model], tmp_path: Path) -> Iterator[C
     def put(*words: str, tenants: str = "acme-eu", status: int = 0) -> str:
         path = tmp_path / "routing.yaml"
         path.write_text(FILE.format(tenants=tenants))
-        return do(world, "route", "set", str(path), *words, status=status)
+        return world.do("route", "set", str(path), *words, status=status)
 
     for model in models.values():
         model.forget()
     yield put
-    do(world, "route", "delete")
+    world.do("route", "delete")
 
 
 def test_explain_says_what_happens(
@@ -97,39 +84,39 @@ def test_explain_says_what_happens(
 ) -> None:
     routed()
     box = make_sandbox(POLICIES["nothing"], tenant="acme-eu")
-    told = show(world, "route", "explain", "--sandbox", box.name)
+    told = world.show("route", "explain", "--sandbox", box.name)
     assert [each["rule"] for each in told["candidates"]] == [None, "eu-stays"]
     assert told["label"] == "public"
-    do(world, "route", "explain", "--sandbox", box.name, "--need", "vision", status=6)
-    near = do(world, "route", "explain", "--stage", "scan=failed", status=2)
+    world.do("route", "explain", "--sandbox", box.name, "--need", "vision", status=6)
+    near = world.do("route", "explain", "--stage", "scan=failed", status=2)
     assert "not in the file" in near
 
 
 def test_revisions_and_their_errors(
     world: World, routed: Callable[..., str], tmp_path: Path
 ) -> None:
-    assert "no routing file" in do(world, "route", "get", status=3)
+    assert "no routing file" in world.do("route", "get", status=3)
     routed()
-    first = show(world, "route", "get")["revision"]
+    first = world.show("route", "get")["revision"]
     refused = routed("--accept-widening", "--if-revision", "99999", status=4)
     assert f"routing revision {first} is in force" in refused
     wider = routed(tenants="somebody", status=2)  # its own test fails
     assert "test 'a tenant of ours stays near'" in wider
     routed(tenants="acme-eu, helvetia")
-    second = show(world, "route", "get")["revision"]
+    second = world.show("route", "get")["revision"]
     assert second == first + 1
     # Back to fewer tenants: what helvetia may not now, it could again.
-    assert "--accept-widening" in do(world, "route", "rollback", str(first), status=4)
-    do(world, "route", "rollback", str(first), "--accept-widening")
-    states = [each["state"] for each in show(world, "route", "history")["revisions"]]
+    assert "--accept-widening" in world.do("route", "rollback", str(first), status=4)
+    world.do("route", "rollback", str(first), "--accept-widening")
+    states = [each["state"] for each in world.show("route", "history")["revisions"]]
     assert states[:3] == ["live", "kept", "kept"]
     broken = tmp_path / "broken.yaml"
     broken.write_text(FILE.format(tenants="acme-eu").replace("provider: far", "provider: fra"))
-    message = do(world, "route", "set", str(broken), status=2)
+    message = world.do("route", "set", str(broken), status=2)
     assert "broken.yaml:" in message
     assert "did you mean 'far'?" in message
-    assert show(world, "route", "get")["revision"] == second + 1
-    assert "endpoint near" in do(world, "provider", "delete", "near", status=4)
+    assert world.show("route", "get")["revision"] == second + 1
+    assert "endpoint near" in world.do("provider", "delete", "near", status=4)
 
 
 def test_what_cannot_be_compared_counts_as_wider(
@@ -143,11 +130,11 @@ def test_what_cannot_be_compared_counts_as_wider(
     )
     path = tmp_path / "many.yaml"
     path.write_text(FILE.format(tenants="acme-eu").replace("prefer:\n", f"{rules}prefer:\n"))
-    refused = do(world, "route", "set", str(path), status=4)
+    refused = world.do("route", "set", str(path), status=4)
     assert "not compared: " in refused
     assert "--accept-widening" in refused
-    do(world, "route", "set", str(path), "--accept-widening")
-    do(world, "route", "set", str(path))  # the same again
+    world.do("route", "set", str(path), "--accept-widening")
+    world.do("route", "set", str(path))  # the same again
 
 
 def test_the_file_decides_where_a_call_goes(
@@ -163,7 +150,7 @@ def test_the_file_decides_where_a_call_goes(
     for box, expected in ((ours, "near"), (other, "far")):
         status, request_id = call(box)
         assert status.startswith("HTTP/1.1 200")
-        stories[expected] = show(world, "route", "why", request_id)["inference"]
+        stories[expected] = world.show("route", "why", request_id)["inference"]
     for name, model in models.items():
         (request,) = model.requests
         assert json.loads(request["body"])["model"] == f"{name}-1"
@@ -185,7 +172,7 @@ def test_past_calls_are_decided_anew_by_another_file(
     _, request_id = call(box)
     other = tmp_path / "other.yaml"
     other.write_text(FILE.format(tenants="acme-eu, globex"))
-    told = show(world, "route", "replay", "--since", since, "--with", str(other))
+    told = world.show("route", "replay", "--since", since, "--with", str(other))
     changed = {each["request_id"]: each for each in told["changes"]}
     assert changed[request_id]["was"] == ["far", "near"]
     assert changed[request_id]["would_be"] == ["near"]
@@ -217,18 +204,18 @@ def test_a_file_on_trial_is_asked_and_changes_nothing(
     trial = tmp_path / "trial.yaml"
     trial.write_text(FILE.format(tenants="acme-eu, globex") + "mode: shadow\n")
     routed()
-    do(world, "route", "set", str(trial))
+    world.do("route", "set", str(trial))
     box = make_sandbox(POLICIES["nothing"], tenant="globex")
     status, request_id = call(box)
     assert status.startswith("HTTP/1.1 200")
     assert len(models["far"].requests) == 1
-    told = show(world, "route", "why", request_id)["inference"]
+    told = world.show("route", "why", request_id)["inference"]
     assert told["plan"] == ["far", "near"]
     assert told["shadow"]["plan"] == ["near"]
     assert told["shadow"]["rejected"] == {"far": "eu-stays"}
-    do(world, "route", "delete", "--shadow")
+    world.do("route", "delete", "--shadow")
     _, request_id = call(box)
-    assert "shadow" not in show(world, "route", "why", request_id)["inference"]
+    assert "shadow" not in world.show("route", "why", request_id)["inference"]
 
 
 def test_an_endpoint_that_is_elsewhere_gets_no_byte(
@@ -245,12 +232,12 @@ def test_an_endpoint_that_is_elsewhere_gets_no_byte(
     path.write_text(named.format(tenants="acme-eu") + where)
     for model in models.values():
         model.forget()
-    do(world, "route", "set", str(path))
+    world.do("route", "set", str(path))
     try:
         status, request_id = call(make_sandbox(POLICIES["nothing"], tenant="globex"))
-        told = show(world, "route", "why", request_id)["inference"]
+        told = world.show("route", "why", request_id)["inference"]
     finally:
-        do(world, "route", "delete")
+        world.do("route", "delete")
     assert status.startswith("HTTP/1.1 200")
     assert models["far"].requests == []
     assert [each["endpoint"] for each in told["tried"]] == ["away", "near"]
@@ -262,30 +249,30 @@ def test_the_ledger_proves_where_calls_went(
     routed: Callable[..., str],
     make_sandbox: Callable[..., Sandbox],
 ) -> None:
-    do(world, "audit", "verify")
+    world.do("audit", "verify")
     since = datetime.now(UTC).isoformat()  # to the microsecond: other tests' calls are just before
     routed()
     call(make_sandbox(POLICIES["nothing"], tenant="acme-eu"))
     words = ["audit", "prove", "--label", "public", "--since", since]
-    proven = show(world, *words, "--operated-by", "third_party")
+    proven = world.show(*words, "--operated-by", "third_party")
     assert (proven["matching"], proven["found"], proven["unknown"]) == (1, 0, 0)
     assert proven["chain"]["ok"]
-    show(world, *words, "--residency", "eu")
+    world.show(*words, "--residency", "eu")
     _, request_id = call(make_sandbox(POLICIES["nothing"], tenant="globex"))
     done = world.netmgr(*words, "--operated-by", "third_party", "-o", "json")
     assert done.returncode == 1, done.stdout
     (exception,) = json.loads(done.stdout)["exceptions"]
     assert (exception["request_id"], exception["endpoint"]) == (request_id, "far")
-    assert show(world, "audit", "prove", "--label", "secret", *words[4:], "--residency", "eu")
+    assert world.show("audit", "prove", "--label", "secret", *words[4:], "--residency", "eu")
 
 
 def test_a_route_that_waits_behind_the_file_says_so(
     world: World, models: dict[str, Model], routed: Callable[..., str]
 ) -> None:
     words = ["inference", "set", "--provider", "far", "--model", "far-9", "--no-verify"]
-    assert "waits_behind" not in show(world, *words)
+    assert "waits_behind" not in world.show(*words)
     routed()
     try:
-        assert show(world, *words)["waits_behind"].startswith("routing revision ")
+        assert world.show(*words)["waits_behind"].startswith("routing revision ")
     finally:
-        do(world, "inference", "delete")
+        world.do("inference", "delete")

@@ -153,13 +153,10 @@ def stage(make_world: Callable[[], World], tmp_path: Path) -> tuple[World, dict[
     models = {}
     for name in ("near", "far"):
         models[name] = model = world.internet.model(f"{name}.turned.test")
-        words = ["--name", name, "--type", "openai", "--credential", "OPENAI_API_KEY=-"]
-        words += ["--config", f"OPENAI_BASE_URL={model.base_url}"]
-        assert world.netmgr("provider", "create", *words, stdin=f"sk-{name}").returncode == 0
+        world.provider(name, model.base_url)
     path = tmp_path / "routing.yaml"
     path.write_text(FILE)
-    done = world.netmgr("route", "set", str(path))
-    assert done.returncode == 0, done.stderr
+    world.do("route", "set", str(path))
     return world, models
 
 

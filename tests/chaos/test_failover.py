@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from acceptance.stage import POLICIES
@@ -100,23 +99,16 @@ FAILURES: dict[str, tuple[Behaviour, str]] = {
 
 
 @pytest.fixture(scope="module")
-def sites(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Site]]:
+def sites(world: World) -> Iterator[dict[str, Site]]:
     """Three endpoints, and the routing file that names them."""
-    made = {}
+    made, providers = {}, {}
     for name in NAMES:
         host = f"{name}.chaos.test"
         made[name] = world.internet.https(host, answers(name))
         world.internet.zone.set(host, made[name].server.address, ttl=0)
-        words = ["--name", name, "--type", "openai", "--credential", "OPENAI_API_KEY=-"]
-        words += ["--config", f"OPENAI_BASE_URL=https://{host}/v1"]
-        do(world, "provider", "create", *words, stdin=f"sk-{name}")
-    path = tmp_path_factory.mktemp("routing") / "routing.yaml"
-    path.write_text(FILE)
-    do(world, "route", "set", str(path))
-    yield made
-    do(world, "route", "delete")
-    for name in NAMES:
-        do(world, "provider", "delete", name, "--force")
+        providers[name] = f"https://{host}/v1"
+    with world.routed(FILE, providers):
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -139,12 +131,6 @@ def box(world: World, sites: dict[str, Site], shared: Sandbox) -> Iterator[Sandb
     yield shared
     assert sites["outside"].server.connections == []
     world.capture.assert_silent("inet", dst=sites["outside"].server.address, since=since)
-
-
-def do(world: World, *words: str, **more: Any) -> str:
-    done = world.netmgr(*words, **more)
-    assert done.returncode == 0, (words, done.stderr)
-    return str(done.stdout)
 
 
 def call(box: Sandbox, *, stream: bool = False) -> tuple[int, str, str]:
@@ -273,12 +259,14 @@ def test_all_workers_agree_on_a_broken_endpoint_and_one_call_finds_out(
 ) -> None:
     """Connections are spread over the workers; which of them has a call makes no difference."""
     path = tmp_path / "routing.yaml"
-    path.write_text(FILE.replace("breaker: {failures: 100", "breaker: {failures: 4"))
-    before = json.loads(do(world, "route", "get", "-o", "json"))["revision"]
+    few = FILE.replace("breaker: {failures: 100", "breaker: {failures: 4")
+    # By another name: what other tests did to `first` is remembered.
+    path.write_text(few.replace("  first: {", "  fresh: {"))
+    before = world.show("route", "get")["revision"]
     first, server = sites["first"].app, sites["first"].server
     trusted = server.tls
     server.tls = world.internet.authority.server_context("first.chaos.test", self_signed=True)
-    do(world, "route", "set", str(path))
+    world.do("route", "set", str(path), "--accept-widening")
     try:
         assert many(box, 12) == ["second"] * 12
         assert len(server.connections) == 4
@@ -290,7 +278,7 @@ def test_all_workers_agree_on_a_broken_endpoint_and_one_call_finds_out(
         assert many(box, 2) == ["first"] * 2
     finally:
         server.tls = trusted
-        do(world, "route", "rollback", str(before), "--accept-widening")
+        world.do("route", "rollback", str(before), "--accept-widening")
 
 
 def later(seconds: float, behaviour: Behaviour) -> Behaviour:
@@ -317,21 +305,22 @@ def test_what_nobody_may_answer_is_denied_by_rule(
 ) -> None:
     path = tmp_path / "narrow.yaml"
     path.write_text(FILE.replace("endpoints:\n", "routes: {default: [outside]}\nendpoints:\n"))
-    before = json.loads(do(world, "route", "get", "-o", "json"))["revision"]
-    do(world, "route", "set", str(path))
+    before = world.show("route", "get")["revision"]
+    world.do("route", "set", str(path))
     box = make_sandbox(POLICIES["nothing"])
     try:
         _, head, body = call(box)
         again = [json.loads(call(box)[2])["error"]["request_id"] for _ in range(2)]
     finally:
-        do(world, "route", "rollback", str(before), "--accept-widening")
+        world.do("route", "rollback", str(before), "--accept-widening")
     assert head.split()[1] == "403"
     error = json.loads(body)["error"]
     assert (error["code"], error["rule"]) == ("no_permitted_endpoint", "clearance")
     record = box.wait_record(lambda r: r["reason"] == "no_permitted_endpoint")
     assert record["rule"] == "clearance"
     assert record["verdict"] == "denied"
+    time.sleep(0.2)  # until a record has to be seen
     for number in (error["request_id"], *again):  # the later ones are counted in one record
-        why = json.loads(do(world, "route", "why", number, "-o", "json"))
+        why = world.show("route", "why", number)
         assert why["inference"]["rejected"] == {"outside": "clearance"}
-    assert "one of 2 equal ones" in do(world, "route", "why", again[0])
+    assert "one of 2 equal ones" in world.do("route", "why", again[0])

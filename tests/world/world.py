@@ -9,10 +9,12 @@ route, so whatever netmgr let slip would arrive at the internet and be captured 
 """
 
 import itertools
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -183,6 +185,36 @@ class World:
     def netmgr(self, *argv: str, **options: Any) -> Any:
         """Run `netmgr ARGV...`; a CompletedProcess."""
         return self.netmgrd.cli(*argv, **options)
+
+    def do(self, *words: str, status: int = 0, **options: Any) -> str:
+        """What a command prints that ends with that status: its data, or else its errors."""
+        done = self.netmgr(*words, **options)
+        assert done.returncode == status, (words, done.stdout, done.stderr)
+        return str(done.stdout if status == 0 else done.stderr)
+
+    def show(self, *words: str, **options: Any) -> Any:
+        """The same as JSON."""
+        return json.loads(self.do(*words, "-o", "json", **options))
+
+    def provider(self, name: str, base_url: str) -> None:
+        """A provider of the type `openai` with the key `sk-NAME`."""
+        words = ["--name", name, "--type", "openai", "--credential", "OPENAI_API_KEY=-"]
+        words += ["--config", f"OPENAI_BASE_URL={base_url}"]
+        self.do("provider", "create", *words, stdin=f"sk-{name}")
+
+    @contextmanager
+    def routed(self, text: str, providers: Mapping[str, str]) -> Iterator[None]:
+        """A routing file in force, and the providers (name -> base URL) that its endpoints name;
+        both are gone afterwards."""
+        path = self.directory / "routing.yaml"
+        path.write_text(text)
+        for name, base_url in providers.items():
+            self.provider(name, base_url)
+        self.do("route", "set", str(path))
+        yield
+        self.do("route", "delete")
+        for name in providers:
+            self.do("provider", "delete", name, "--force")
 
     def sandbox(
         self,
