@@ -163,6 +163,10 @@ class KernelDenials:
             return _denied(Reason.PROTOCOL_BLOCKED, said), name
         if self._is_peer(body["ip"]):
             return _denied(Reason.PEER_BLOCKED, f"{where} is another sandbox or the hub"), name
+        if name is None and IPv4Address(body["ip"]) in self._core.settings.name_pool:
+            # Kept by a program longer than it was valid; to allow the number would help nobody.
+            said = f"{where} stands for no name in this sandbox; the name has to be resolved again"
+            return _denied(Reason.RAW_IP, said), None
         policy, _ = self._core.effective(resident)
         target = Target(name, None if name else body["ip"], body["port"] or 0)
         if name == INFERENCE_NAME:
