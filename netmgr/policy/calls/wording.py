@@ -62,7 +62,7 @@ def rpc_rule(text: str) -> dict[str, Any]:
     if given.strip():
         try:
             doc["arguments"] = json.loads(given)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadInput(f"operation {text!r}: the arguments: {error}") from None
     return doc
 
