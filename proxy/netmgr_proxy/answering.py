@@ -153,7 +153,8 @@ class Answering:
             fields = [name + b": " + guard.value(value) for name, value in answer.headers]
             lines = b"\r\n".join([render_status_line(answer.status), *fields])
         judged = Judged(head, shape, answer, lines)
-        if upstream is not None:
+        # Others' heads are never recalled (HeadMemo), and a stream would hold this for nothing.
+        if upstream is not None and head.framing is Framing.LENGTH:
             upstream.judged = judged
         return judged
 
