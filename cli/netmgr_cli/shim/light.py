@@ -8,6 +8,11 @@ has had since 2.6; the property tests hold them against the modules.
 import _socket
 from _json import encode_basestring_ascii, make_scanner
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 Socket = _socket.socket
 _BLANK = " \t\n\r"  # RFC 8259, section 2
 
@@ -17,9 +22,11 @@ class _Context:
 
     strict = True
     object_hook = None
-    object_pairs_hook = None
     parse_float = float
     parse_int = int
+
+    def __init__(self, pairs: "Callable[[list[tuple[str, Any]]], Any] | None" = None) -> None:
+        self.object_pairs_hook = pairs
 
     @staticmethod
     def parse_constant(word: str) -> object:
@@ -29,16 +36,20 @@ class _Context:
 _scan = make_scanner(_Context())  # type: ignore[arg-type]  # it asks for no more than this
 
 
-def loads(data: bytes) -> object:
+def loads(data: bytes, pairs: "Callable[[list[tuple[str, Any]]], Any] | None" = None) -> object:
     """The JSON value in `data`.
+
+    Args:
+        pairs: makes an object of its pairs, in their order.
 
     Raises:
         ValueError: there is none, or more than one. RecursionError: it is nested too deeply.
     """
     text = data.decode()
     begin = len(text) - len(text.lstrip(_BLANK))
+    scan = _scan if pairs is None else make_scanner(_Context(pairs))  # type: ignore[arg-type]
     try:
-        value, end = _scan(text, begin)
+        value, end = scan(text, begin)
     except StopIteration as error:
         raise ValueError(f"no JSON value at character {error.value}") from None
     if text[end:].strip(_BLANK):
@@ -60,6 +71,8 @@ def dumps(value: object) -> str:
         return encode_basestring_ascii(value)
     if isinstance(value, int):
         return str(value)
+    if isinstance(value, float) and value - value == 0:  # no infinity, no NaN
+        return repr(value)
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(dumps, value))}]"
     if isinstance(value, dict):

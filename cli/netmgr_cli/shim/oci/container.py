@@ -2,10 +2,10 @@
 write the configuration anew; or, from a hook, do it from outside.
 """
 
-import json
 import os
 import sys
 
+from netmgr_cli.shim import light
 from netmgr_cli.shim.names import is_long_id
 from netmgr_cli.shim.oci import judge
 from netmgr_cli.shim.oci.dress import dress
@@ -174,7 +174,7 @@ def parse_object(raw: bytes, what: str) -> "dict[str, Any]":
     if len(raw) > MAX_CONFIG:
         raise Refused(f"{what}: longer than {MAX_CONFIG} bytes")
     try:
-        found = json.loads(raw, object_pairs_hook=unique)
+        found = light.loads(raw, unique)
     except (ValueError, RecursionError) as problem:
         raise Refused(f"{what}: no JSON: {problem}") from problem
     if not isinstance(found, dict):
@@ -193,7 +193,7 @@ def write_config(path: str, config: "dict[str, Any]") -> None:
     with open(aside, "w", encoding="utf-8") as file:
         os.fchmod(file.fileno(), facts.st_mode & 0o7777)
         os.fchown(file.fileno(), facts.st_uid, facts.st_gid)
-        json.dump(config, file)
+        file.write(light.dumps(config))
     os.replace(aside, path)
 
 

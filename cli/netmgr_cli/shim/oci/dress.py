@@ -5,10 +5,10 @@ What varies between containers of one sandbox is written beside the container's 
 its bundle, and goes with that.
 """
 
-import json
 import os
 import posixpath
 
+from netmgr_cli.shim import light
 from netmgr_cli.shim.oci.edit import Change, env_of
 from netmgr_cli.shim.oci.rootfs import Rootfs
 
@@ -97,7 +97,7 @@ def dress(
         if target is not None and target not in closed:
             change.mounts.setdefault(target, mount["source"])
     change.env = {name: path for name, path in sandbox["env"].items() if path not in closed}
-    _write(f"{own}/{ENV_FILE}", json.dumps(change.env).encode())
+    _write(f"{own}/{ENV_FILE}", light.dumps(change.env).encode())
     _place_bundles(change, view, files["ca_bundle"], env_of(config), own)
     change.mounts["/etc/hosts"] = _write(
         f"{own}/hosts",

@@ -2,9 +2,9 @@
 namespace, which hooks. Values in, a new value out; no I/O.
 """
 
-import json
 import posixpath
 
+from netmgr_cli.shim import light
 from netmgr_cli.shim.oci.judge import READ_ONLY
 from netmgr_cli.shim.oci.seccomp import without_vsock
 from netmgr_cli.shim.oci.shape import STAGES
@@ -58,7 +58,7 @@ def edit(config: "dict[str, Any]", change: Change) -> "dict[str, Any]":
         "env": [name for name in change.env if name not in given],
         "netns": change.netns is not None,
     }
-    edited["annotations"] = (config.get("annotations") or {}) | {NOTE: json.dumps(note)}
+    edited["annotations"] = (config.get("annotations") or {}) | {NOTE: light.dumps(note)}
     return edited
 
 
@@ -75,7 +75,7 @@ def unedited(config: "dict[str, Any]") -> "dict[str, Any]":
     plain = config | {"annotations": annotations}
     if not _has_our_hook(config.get("hooks") or {}):
         return plain
-    note = json.loads(written)
+    note: Any = light.loads(str(written).encode())
     plain["mounts"] = [
         m for m in config.get("mounts") or [] if m["destination"] not in note["mounts"]
     ]

@@ -3,9 +3,9 @@ the container's state on stdin; and podman at precreate, with its configuration 
 follows from what it reads, so it may stand at each stage.
 """
 
-import json
 import sys
 
+from netmgr_cli.shim import light
 from netmgr_cli.shim.oci.container import MAX_CONFIG, attach_starting, foresee, parse_object
 from netmgr_cli.shim.oci.lodge import Lodger, leave
 from netmgr_cli.shim.oci.words import Refused, Words, take_words
@@ -46,7 +46,7 @@ def _answer_precreate(config: "dict[str, Any]", words: Words) -> int:
         answer = foresee(config, words)
     except (Refused, Failure):
         answer = config
-    sys.stdout.write(json.dumps(answer))
+    sys.stdout.write(light.dumps(answer))
     sys.stdout.flush()
     return 0
 

@@ -5,13 +5,12 @@ The script that engines call (netmgr_cli/oci_program.py) leads here only what ma
 rest goes straight to the real runtime.
 """
 
-import json
 import os
 from fcntl import ioctl
 from select import select
-from signal import SIGKILL
 from time import gmtime, monotonic, strftime
 
+from netmgr_cli.shim import light
 from netmgr_cli.shim.oci import judge
 from netmgr_cli.shim.oci.command import Command, parse_command
 from netmgr_cli.shim.oci.container import parse_object, read_config, wrap, write_config
@@ -24,6 +23,7 @@ from netmgr_cli.shim.wire import Failure
 STATE_S = 10  # seconds for the real runtime to say where a container is; it reads one file
 MAX_STATE = 1024 * 1024  # bytes of its answer
 STDERR = 2
+SIGKILL = 9  # signal(7); the module `signal` takes a third of a start
 NS_GET_USERNS = 0xB701  # ioctl_ns(2): the user namespace that owns a namespace
 
 TYPE_CHECKING = False
@@ -195,5 +195,5 @@ def log_line(form: str, message: str) -> str:
     """A line as runc writes it: engines show the last error of its log to whoever asked."""
     time = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
     if form == "json":
-        return json.dumps({"level": "error", "msg": message, "time": time}) + "\n"
-    return f"time={json.dumps(time)} level=error msg={json.dumps(message)}\n"
+        return light.dumps({"level": "error", "msg": message, "time": time}) + "\n"
+    return f"time={light.dumps(time)} level=error msg={light.dumps(message)}\n"
