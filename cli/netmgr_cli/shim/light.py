@@ -12,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Pairs = Callable[[list[tuple[str, object]]], object]
+
 Socket = _socket.socket
 _BLANK = " \t\n\r"  # RFC 8259, section 2
 
@@ -24,7 +26,7 @@ class _Context:
     parse_float = float
     parse_int = int
 
-    def __init__(self, pairs: "Callable[[list[tuple[str, object]]], object] | None" = None) -> None:
+    def __init__(self, pairs: "Pairs | None" = None) -> None:
         self.object_pairs_hook = pairs
 
     @staticmethod
@@ -35,7 +37,9 @@ class _Context:
 _scan = make_scanner(_Context())  # type: ignore[arg-type]  # it asks for no more than this
 
 
-def loads(data: bytes, pairs: "Callable[[list[tuple[str, object]]], object] | None" = None) -> object:
+def loads(
+    data: bytes, pairs: "Callable[[list[tuple[str, object]]], object] | None" = None
+) -> object:
     """The JSON value in `data`.
 
     Args:
