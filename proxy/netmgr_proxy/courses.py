@@ -321,6 +321,8 @@ class Course:
             raise ModelRefused(model)
         try:
             self.pinned = pinned = outgoing_call(admitted, call, model)
+        except MalformedBody as fault:  # keys that some servers take for one
+            raise ModelRefused(fault.refusal(admitted.shape)) from None
         except NotPermitted as no:
             self.pinned = no.pinned
             raise ModelRefused(no.refusal) from None
