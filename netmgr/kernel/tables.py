@@ -9,11 +9,13 @@ python-iptables 1.2.0 read and tried; each one below has a test.
     parse state is process-wide      no second thread here, ever
     libxtables may call exit()       it is a process of its own; the daemon starts it anew
     no lock: a writer gives EAGAIN   read anew, build anew, try again, ATTEMPTS times
+    options of iptables >= 1.8.11    `_mend_lookup`: their entries are longer than it knows
     a commit may do less than said   everything is read back and compared (rules_helper.py)
 """
 
 import ctypes
 import ctypes.util
+import importlib
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -26,6 +28,7 @@ from netmgr.kernel.ruleset import NO_POLICY, Chain, Extension, Rule, RuleSet, Ta
 LIBRARIES: Final = ("ip4tc", "ip6tc", "xtables")
 ATTEMPTS: Final = 10  # writers hold a table for a millisecond
 RETRY_S: Final = 0.01
+_MAX_BASE: Final = 0xFFFF_FFFF  # an unsigned int
 _LISTS: Final = {"ip": "ip_tables_names", "ip6": "ip6_tables_names"}
 _ANYWHERE: Final = ("0.0.0.0/0.0.0.0", "0.0.0.0/0", "::/0", "::/::", None)
 _MODULES: Final = "xt_set xt_TPROXY xt_NFLOG xt_mark xt_tcpudp ipt_REJECT ip_set"
@@ -82,6 +85,38 @@ def _safe_reset(extension: Any) -> None:
     extension.reset = reset
 
 
+def _mend_lookup(xtables: Any) -> None:
+    """Let options of an extension be found whichever libxtables there is."""
+
+    def lookup(_: Any, entries: Any, name: bytes) -> Any:
+        return find_option(entries, name)
+
+    xtables.xtables._option_lookup = lookup
+
+
+def find_option(entries: Any, name: bytes) -> Any:
+    """An option of an extension by name, or None; what `_option_lookup` of python-iptables gives.
+
+    iptables 1.8.11 put a number, `base`, behind what python-iptables 1.2.0 knows of an entry
+    (include/xtables.h, struct xt_option_entry), without a new version of libxtables. Where the
+    next entry would begin by the old size is then that number instead of the pointer to a name,
+    and addresses of 64 bits are no small numbers. (An only entry has zeros there in both.)
+
+    Args:
+        entries: ctypes pointer to the first of them; the last has no name.
+    """
+    kind = entries._type_
+    start = ctypes.addressof(entries.contents)
+    size = ctypes.sizeof(kind)
+    if ctypes.c_uint64.from_address(start + size).value <= _MAX_BASE:
+        size += ctypes.sizeof(ctypes.c_uint64)  # the number, and what aligns the next entry
+    while (entry := kind.from_address(start)).name:
+        if entry.name == name:
+            return entry
+        start += size
+    return None
+
+
 class LegacyTables:
     """The legacy iptables backend of the namespace that the process is in.
 
@@ -93,6 +128,7 @@ class LegacyTables:
         self._iptc = _load()
         _safe_reset(self._iptc.Match)
         _safe_reset(self._iptc.Target)
+        _mend_lookup(importlib.import_module("iptc.xtables"))
 
     def install(self, wanted: RuleSet) -> None:
         """Make the tables be as wanted, each in one commit; tables that are so already are left.
