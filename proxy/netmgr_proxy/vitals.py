@@ -88,7 +88,9 @@ class Vitals:
         for view in (self._told, self._moves, self._turns, self._words, self._floats):
             view.release()
         self._memory.close()
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1  # a second close would end whatever has the number by then
 
     def _begin_anew(self) -> None:
         """The calls of the worker before this one have ended with it."""
