@@ -11,7 +11,7 @@ from netmgr_cli.main import cli
 
 PREFIXES = ("sudo", "pass show nim |")  # what may stand before `netmgr`
 OTHERS = ("podman ", "runc ")  # what examples go on with: tests/runtimes runs those
-CUT = ("|", ">", "||", "&&")  # where the shell's part begins
+CUT = ("|", ">", ">>", "||", "&&")  # where the shell's part begins
 
 
 def commands(
