@@ -176,7 +176,7 @@ def update(
     Examples:
       netmgr policy update demo --add-endpoint api.example.com:443:read-only
       netmgr policy update demo --add-allow api.example.com:443:POST:/v1/items/*
-      netmgr policy update demo --allow-operation 'mcp.example.com:443:tools/call read_*'
+      netmgr policy update demo --allow-operation 'm.example:443:tools/call *'
       netmgr policy update demo --add-endpoint b.example:443 --expires 2030-12-31
       netmgr policy update demo --remove-endpoint old.example.com:443 --dry-run
     """
