@@ -101,7 +101,8 @@ def _as_h11_reads(data: bytes, count: int) -> list[tuple[str, bytes, bytes]]:
         elif isinstance(event, h11.Data):
             body += bytes(event.data)
         elif isinstance(event, h11.EndOfMessage) and request is not None:
-            found.append((request.method.decode(), request.target, body))
+            # Ours is in upper case from the first moment: it is judged and sent so.
+            found.append((request.method.decode().upper(), request.target, body))
             if not _answer(connection):
                 return found
         else:
