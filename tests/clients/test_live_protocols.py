@@ -21,8 +21,9 @@ from world.namespaces import inside
 pytestmark = pytest.mark.root
 
 HERE = Path(__file__).parent
-# `NETMGR_TEST_SILENCE_S=1260` waits longer than the twenty minutes that an agent's connection may
-# be silent for; CI waits for what a limit of another kind (a request's, a read's) would end.
+# `NETMGR_TEST_SILENCE_S=1260` (with pytest's `-o faulthandler_timeout=0`) waits longer than the
+# twenty minutes that an agent's connection may be silent for; CI waits for what a limit of another
+# kind (a request's, a read's) would end.
 SILENCE_S = float(os.environ.get("NETMGR_TEST_SILENCE_S", "3"))
 START_S = 30.0  # for the servers' imports on a busy machine
 POLICY = """
