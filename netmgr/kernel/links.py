@@ -138,7 +138,7 @@ class HubLinks:
             HostFailed: the kernel refused; no link is left.
         """
         with netns.entered(netns_fd):
-            sysctls.pin(sysctls.SANDBOX)
+            sysctls.pin_alone(*sysctls.IPV6_OFF_AT_BIRTH)
             with kernel_errors(f"make link {lease.link}"):
                 inside = NetlinkSocket(rtnl.NETLINK_ROUTE)
                 try:

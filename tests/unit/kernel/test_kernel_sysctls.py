@@ -43,6 +43,20 @@ def test_a_value_that_does_not_stick_is_a_failure(tmp_path: Path) -> None:
         sysctls.pin(WANTED, tmp_path)
 
 
+def test_one_alone_is_written_and_read_back(tmp_path: Path) -> None:
+    key, value = sysctls.IPV6_OFF_AT_BIRTH
+    sysctls.pin_alone(key, value, tmp_path)  # no IPv6 at all is fine
+    plant(tmp_path, {key: "0"})
+    sysctls.pin_alone(key, value, tmp_path)
+    assert sysctls.read(key, tmp_path) == value
+    (tmp_path / key).unlink()
+    (tmp_path / key).symlink_to("/dev/null")
+    with pytest.raises(HostFailed, match="after 1 was written"):
+        sysctls.pin_alone(key, value, tmp_path)
+    with pytest.raises(HostFailed, match="ip_forward"):
+        sysctls.pin_alone("ipv4/ip_forward", "0", tmp_path)
+
+
 def test_src_valid_mark_is_pinned_everywhere() -> None:
     """One alone turns every flow into a time-out (measured)."""
     for scope in ("all", "default"):
