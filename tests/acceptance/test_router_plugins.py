@@ -5,6 +5,7 @@ that is a program of its own.
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -16,6 +17,10 @@ from world import World
 
 pytestmark = pytest.mark.root
 
+# Plug-ins are imported as nobody. In a checkout that is root's alone to read there are none, and
+# what is asked of them then is refused.
+PLACE = Path(sys.prefix).resolve()
+READABLE = all(each.stat().st_mode & stat.S_IXOTH for each in (PLACE, *PLACE.parents))
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PACKAGES = ("netmgr-cheapest-router", "netmgr-shouting")
 SCANNED = """\
@@ -89,6 +94,9 @@ def eventually(world: World, expected: list[str]) -> None:
 
 
 def test_an_installed_router_orders(world: World, tmp_path: Path) -> None:
+    if not READABLE:
+        assert "its program has ended" in put(world, tmp_path, "cheapest", status=2)
+        return
     put(world, tmp_path, "cheapest")
     eventually(world, ["cheap", "wide", "dear"])
     refused = put(world, tmp_path, "{name: cheapest, config: {bussy: 3}}", status=2)
@@ -114,6 +122,9 @@ def test_an_installed_middleware_looks(world: World) -> None:
     loud = json.dumps({"model": "m", "messages": [{"content": "DO IT NOW AND DO IT FAST " * 9}]})
     told = box.run(*words, loud).stdout
     assert "shouting" in told
+    if not READABLE:
+        assert "middleware_failed" in told
+        return
     assert "middleware_denied" in told
     assert "middleware_denied" not in box.run(*words, loud.lower()).stdout
 

@@ -14,7 +14,7 @@ CONFINED = ("dns", "proxy", "dialer", "watch")
 IN_HUB = ("dns", "proxy", "watch", "rules")
 # The last is memory that proxy workers count bytes in: no file, and its size is sealed.
 HARMLESS = re.compile(
-    r"(socket|pipe|anon_inode):.*|/dev/null|/dev/urandom|/memfd:netmgr-tally \(deleted\)"
+    r"(socket|pipe|anon_inode):.*|/dev/null|/dev/urandom|/memfd:netmgr-(tally|vitals) \(deleted\)"
 )
 
 

@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from dnslib import QTYPE, DNSRecord
@@ -118,8 +119,8 @@ def test_behaviours(bare: World) -> None:
     site.behave(web.events(["hello", "[DONE]"]))
     assert b"data: hello\n\n" in fetch(bare, "b.test", site.address)
     site.behave(web.cut(10))
-    with pytest.raises((ssl.SSLEOFError, ConnectionResetError)):
-        fetch(bare, "b.test", site.address)
+    with suppress(ssl.SSLEOFError, ConnectionResetError):  # some OpenSSLs take it for an end
+        assert fetch(bare, "b.test", site.address).count(b"x") <= 10
 
 
 def test_a_server_that_speaks_first(bare: World) -> None:
