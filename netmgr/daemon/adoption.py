@@ -37,6 +37,7 @@ from netmgr.store import Sandbox
 
 log = logging.getLogger(__name__)
 
+MAX_TOLD: Final = 20  # of orphans in one record, so that it stays readable; all are in the log
 NOBODY: Final = IPv4Address(0)  # a link that has no route has no address that we know
 
 
@@ -86,7 +87,25 @@ async def adopt(core: Core) -> Outcome:
             _tolerantly(outcome, f"files of {name}", partial(core.trust.remove, name))
     for name in outcome.repaired:
         core.record(Kind.LIFECYCLE, "sandbox rebuilt at start", resident=core.resident(name))
+    _tell_what_went(core, outcome)
     return outcome
+
+
+def _tell_what_went(core: Core, outcome: Outcome) -> None:
+    """A record of every sandbox that is no more, and a finding where the state knew nothing of what
+    stood: after a lost state somebody looks for their sandboxes."""
+    for name in outcome.given_up:
+        core.record(Kind.LIFECYCLE, f"sandbox {name} could not be adopted at start and was removed")
+    if outcome.orphans:
+        log.warning("orphans removed: %s", ", ".join(outcome.orphans))
+        more = len(outcome.orphans) - MAX_TOLD
+        told = ", ".join(outcome.orphans[:MAX_TOLD]) + (f" and {more} more" if more > 0 else "")
+        core.record(
+            Kind.FINDING,
+            f"removed at start, for the state does not know it: {told}",
+            remedy="nothing, if sandboxes were being made when the daemon ended; if state was "
+            "lost: stop the daemon, put a copy of it back, create them anew",
+        )
 
 
 def load_residents(core: Core) -> list[Resident]:

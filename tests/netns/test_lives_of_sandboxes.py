@@ -173,6 +173,8 @@ def test_an_orphan_is_removed_at_start(make_world: Callable[[], World]) -> None:
     daemon.start()
     assert not box.namespace.exists
     assert box.link not in daemon.hub.links()
+    told = world.netmgr("observe", "--kind", "finding").stdout
+    assert "the state does not know it: namespace of orphan" in " ".join(told.split())
 
 
 def test_ipv6_is_off_inside_but_on_the_loopback(make_sandbox: Callable[..., Sandbox]) -> None:
