@@ -6,9 +6,10 @@ fields are `headers`' business, the signature is `sigv4`'s.
 
 from netmgr_proxy.inference.admit import Admitted
 from netmgr_proxy.inference.errors import Refusal
-from netmgr_proxy.inference.permits import choose_model, judge_way_out
+from netmgr_proxy.inference.permits import choose_model, judge_choices, judge_way_out
 from netmgr_proxy.inference.reshape import shape_body
 from netmgr_proxy.inference.rewrite import CallBody, PinnedBody, read_call
+from netmgr_proxy.inference.steering import find_choices
 from netmgr_proxy.inference.url import join, join_target
 from netmgr_proxy.inference.way_out import find_way_out
 
@@ -46,12 +47,14 @@ def outgoing_call(admitted: Admitted, call: CallBody, model: str) -> PinnedBody:
     """A body that was read, as the provider of that route wants it, asking for `model`.
 
     Raises:
-        NotPermitted: it asks for deeds of the provider that are not allowed.
+        NotPermitted: it asks for choices or deeds of the provider that are not allowed.
     """
     route = admitted.route
     found = find_way_out(call.document)
     pinned = shape_body(call, route.dialect.call(admitted.pattern.operation), model)
-    refusal = judge_way_out(found, route.rules, admitted.shape)
+    choices = find_choices(call.document)
+    refusal = judge_choices(choices, route.rules, admitted.shape) if choices else None
+    refusal = refusal or judge_way_out(found, route.rules, admitted.shape)
     if refusal is not None:
         raise NotPermitted(refusal, pinned)
     return pinned._replace(references=tuple(found.references)) if found.references else pinned

@@ -1,11 +1,12 @@
-"""Owns: whether a route allows what a request asks: the model that it names, tools that the
-provider runs, URLs that it fetches.
+"""Owns: whether a route allows what a request asks: the model that it names, what the provider
+would choose in the route's place, tools that it runs, URLs that it fetches.
 
-Knows nothing of bytes: the body's findings come from way_out. Stored objects are judged elsewhere,
-since whose they are is known to the daemon.
+Knows nothing of bytes: the body's findings come from steering and way_out. Stored objects are
+judged elsewhere, since whose they are is known to the daemon.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from netmgr.inference.protocols import Shape
@@ -13,10 +14,12 @@ from netmgr.inference.route import InferenceRoute
 from netmgr.inference.rules import CallRules, ModelMode
 from netmgr.reasons import Reason
 from netmgr_proxy.inference.errors import Refusal
+from netmgr_proxy.inference.steering import MODEL, PLACE
 from netmgr_proxy.inference.way_out import Findings
 
 COMMAND: Final = "netmgr inference update"
 MAX_SHOWN: Final = 80  # characters of what a client wrote, in a message
+_CHOSEN: Final = {MODEL: "another model", PLACE: "who answers, or with whose key"}
 # Only what every parser of URLs reads in one way: no userinfo, no backslash, no control, no escape
 # in the host. All else is refused, whatever the list of hosts says.
 _URL: Final = re.compile(
@@ -48,6 +51,20 @@ def choose_model(
     why = f"model {requested[:MAX_SHOWN]!r} is not allowed here; allowed are {', '.join(known)}"
     remedy = f"{COMMAND} --model-mode passthrough --allow-model MODEL"
     return Refusal(403, Reason.NO_PERMITTED_ENDPOINT, why, remedy, close=False, shape=shape)
+
+
+def judge_choices(found: Mapping[str, str], rules: CallRules, shape: Shape) -> Refusal | None:
+    """Why the provider may not choose in the route's place; None where it may.
+
+    Args:
+        found: kind of choice -> the key that makes it.
+    """
+    for kind, key in found.items():
+        if kind not in rules.server_tools:
+            why = f"{key[:MAX_SHOWN]!r} of this request lets the provider choose {_CHOSEN[kind]}"
+            more = (*rules.server_tools, kind)
+            return _refuse(why, "--server-tool", more, shape, Reason.NO_PERMITTED_ENDPOINT)
+    return None
 
 
 def judge_way_out(found: Findings, rules: CallRules, shape: Shape) -> Refusal | None:
@@ -82,8 +99,12 @@ def _allowed(url: re.Match[str], hosts: tuple[str, ...]) -> bool:
     return False
 
 
-def _refuse(why: str, option: str, allowed: tuple[str, ...], shape: Shape) -> Refusal:
+def _refuse(
+    why: str,
+    option: str,
+    allowed: tuple[str, ...],
+    shape: Shape,
+    reason: Reason = Reason.TOOL_NOT_ALLOWED,
+) -> Refusal:
     words = " ".join(f"{option} {word}" for word in allowed)
-    return Refusal(
-        403, Reason.TOOL_NOT_ALLOWED, why, f"{COMMAND} {words}", close=False, shape=shape
-    )
+    return Refusal(403, reason, why, f"{COMMAND} {words}", close=False, shape=shape)

@@ -1,8 +1,10 @@
-"""What makes a provider act: found at every place and in every spelling, whatever surrounds it."""
+"""What makes a provider act or choose: found at every place and in every spelling, whatever
+surrounds it."""
 
 import json
 
 from netmgr_proxy.inference.document import MalformedBody, read_document
+from netmgr_proxy.inference.steering import MODEL, find_choices
 from netmgr_proxy.inference.way_out import find_way_out
 
 WORDS = (
@@ -20,15 +22,17 @@ WORDS = (
     b'"url":"data:image/png;base64,AA"',
     b'"URL\\u0000":"https://x.example"',
     b'"container":{"id":"c"}',
+    b'"extra_body":{"models":["x"],"provider":{"order":["x"]},"orq":{',
     b"}]}",
 )
 _KEY = "https://evil.example/found"
 
 
 def fuzz(data: bytes) -> None:
-    """A URL beside any readable body is found; nothing that was found is lost by it."""
+    """A URL and a model beside any readable body are found; nothing that was found is lost."""
     try:
-        before = find_way_out(read_document(data))
+        document = read_document(data)
+        before = find_way_out(document)
     except MalformedBody as fault:
         fault.message.encode()
         return
@@ -36,8 +40,10 @@ def fuzz(data: bytes) -> None:
     if any(name.strip("\0 ").casefold() == "video_url" for name in whole):
         return
     whole["video_url"] = {"url": _KEY}
+    whole["next_model"] = "x"
     try:
-        after = find_way_out(read_document(json.dumps(whole, ensure_ascii=False).encode()))
+        changed = read_document(json.dumps(whole, ensure_ascii=False).encode())
+        after = find_way_out(changed)
     except MalformedBody as fault:  # one URL too many
         fault.message.encode()
         return
@@ -45,3 +51,4 @@ def fuzz(data: bytes) -> None:
     assert set(before.tools) <= set(after.tools)
     assert len(after.urls) > len(before.urls)
     assert len(after.references) == len(before.references)
+    assert find_choices(document).keys() | {MODEL} == find_choices(changed).keys()
