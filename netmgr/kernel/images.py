@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from netmgr.kernel.facts import Ancestor, Content, NetnsId, Process, Wants
+from netmgr.kernel.population import is_in
 from netmgr.kernel.syscalls import open_in_root
 
 MAX_ANCESTORS: Final = 32  # beyond it nobody reads them; a loop cannot be, but a bound is free
@@ -95,20 +96,13 @@ class Images:
     def _ancestors(self, pid: int, netns: NetnsId) -> Iterator[tuple[int, _Image]]:
         for _ in range(MAX_ANCESTORS):
             parent = self._parent(pid)
-            if parent is None or parent <= 0 or not self._is_in(parent, netns):
+            if parent is None or parent <= 0 or not is_in(self._root, parent, netns):
                 return
             image = self._look(parent)
             if image is None:
                 return
             yield parent, image
             pid = parent
-
-    def _is_in(self, pid: int, netns: NetnsId) -> bool:
-        try:
-            found = os.stat(f"{self._root}/{pid}/ns/net")
-        except OSError:
-            return False
-        return (found.st_dev, found.st_ino) == (netns.dev, netns.inode)
 
     def _parent(self, pid: int) -> int | None:
         """From /proc/PID/stat; the command before it is in brackets and may contain any byte."""

@@ -187,10 +187,16 @@ class NetlinkSocket:
             OSError: the kernel answered with an error.
             TimeoutError: no answer within DEADLINE_S.
         """
-        (answer,) = self.ask_each([message])
-        if isinstance(answer, OSError):
-            raise answer
-        return answer
+        sequence = self._number(message, 0)
+        self._sock.send(message)
+        while True:
+            for kind, _, number, payload in iter_messages(self._receive(ANSWER_SIZE)):
+                if number != sequence:
+                    continue  # a late answer to an earlier, failed exchange
+                refusal = _error_in(payload) if kind == NLMSG_ERROR else None
+                if refusal is not None:
+                    raise refusal
+                return payload
 
     def ask_each(self, messages: Sequence[bytearray]) -> list[memoryview | OSError]:
         """Send a few questions (none of them a dump) at once and give each one's answer, or what

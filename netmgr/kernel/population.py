@@ -25,6 +25,7 @@ DEFAULT_PID_MAX: Final = 32_768
 # process under another. So numbers cannot have come round within pid_max / 2 of its inverse.
 MAX_BEGUN_PER_S: Final = 1_000_000
 _STAT: Final = 1 << 18  # bytes: a line for each CPU, and one with a number for each interrupt
+_COUNT: Final = b"\nprocesses "  # begins the line of /proc/stat that counts who began
 
 
 @dataclass(slots=True)
@@ -45,18 +46,19 @@ class Population:
         self._round = self._read_pid_max() // 2
         self._loadavg = _open(f"{root}/loadavg")
         self._stat = _open(f"{root}/stat")
+        # Kept: to have room made anew for each reading costs twice what the reading does.
+        self._stat_text = bytearray(_STAT)
 
     def of(self, netns: NetnsId) -> tuple[int, ...]:
         """Every process of a namespace, newest first; some may have ended or left it."""
         known, now, newest = self._known.get(netns), self._clock(), self._newest()
-        if known is not None and newest == known.newest and self._is_just_counted(known):
-            return known.pids  # nobody began
+        if known is not None and self._is_just_counted(known) and self._is_short(known, newest):
+            self._look_at_new(known, newest, netns)  # mostly none
+            return known.pids
         begun = self._begun()
         if known is not None and self._is_close(known, newest, begun):
-            new = [p for p in range(newest, known.newest, -1) if self.is_in(p, netns)]
-            if new:
-                known.pids = (*new, *(pid for pid in known.pids if pid not in new))
-            known.newest, known.begun, known.counted_at = newest, begun, now
+            self._look_at_new(known, newest, netns)
+            known.begun, known.counted_at = begun, now
             return known.pids
         pids = tuple(pid for pid in self._all() if self.is_in(pid, netns))
         if newest and begun:
@@ -68,11 +70,7 @@ class Population:
 
     def is_in(self, pid: int, netns: NetnsId) -> bool:
         """Whether a process is in a namespace now."""
-        try:
-            found = os.stat(f"{self._root}/{pid}/ns/net")
-        except OSError:
-            return False
-        return (found.st_dev, found.st_ino) == (netns.dev, netns.inode)
+        return is_in(self._root, pid, netns)
 
     def ended(self, netns: NetnsId, pid: int) -> None:
         """A process has ended: a later one of its number is found as any new one."""
@@ -91,6 +89,12 @@ class Population:
         """The namespace has ended."""
         self._known.pop(netns, None)
 
+    def _look_at_new(self, known: _Known, newest: int, netns: NetnsId) -> None:
+        new = [pid for pid in range(newest, known.newest, -1) if self.is_in(pid, netns)]
+        if new:
+            known.pids = (*new, *(pid for pid in known.pids if pid not in new))
+        known.newest = newest
+
     def _is_just_counted(self, known: _Known) -> bool:
         """Whether numbers cannot have come round since: then /proc/stat, which is long and dear,
         has nothing to add."""
@@ -98,9 +102,10 @@ class Population:
 
     def _is_close(self, known: _Known, newest: int, begun: int) -> bool:
         """Whether what is new is a short range of numbers."""
-        if not 0 <= newest - known.newest <= MAX_NEW or len(known.pids) > MAX_KNOWN:
-            return False
-        return 0 <= begun - known.begun < self._round
+        return self._is_short(known, newest) and 0 <= begun - known.begun < self._round
+
+    def _is_short(self, known: _Known, newest: int) -> bool:
+        return 0 <= newest - known.newest <= MAX_NEW and len(known.pids) <= MAX_KNOWN
 
     def _all(self) -> list[int]:
         names = os.listdir(self._root)
@@ -116,8 +121,10 @@ class Population:
     def _begun(self) -> int:
         """Processes and threads that ever began on the host; 0 where the kernel does not say."""
         try:
-            text = os.pread(self._stat, _STAT, 0) if self._stat else b""
-            return int(text.partition(b"\nprocesses ")[2].split(b"\n", 1)[0])
+            text = self._stat_text
+            size = os.preadv(self._stat, [text], 0) if self._stat else 0
+            start = text.index(_COUNT, 0, size) + len(_COUNT)
+            return int(text[start : text.index(b"\n", start, size)])
         except (OSError, ValueError):
             return 0
 
@@ -127,6 +134,18 @@ class Population:
                 return int(file.read())
         except (OSError, ValueError):
             return DEFAULT_PID_MAX
+
+
+def is_in(root: str, pid: int, netns: NetnsId) -> bool:
+    """Whether a process is in a namespace now.
+
+    By the text of the link: to follow it would have the kernel make an inode for each look, and
+    numbers of namespaces are given out once for the whole kernel (fs/nsfs.c: ns_get_name).
+    """
+    try:
+        return os.readlink(f"{root}/{pid}/ns/net") == f"net:[{netns.inode}]"
+    except OSError:
+        return False
 
 
 def _open(path: str) -> int | None:

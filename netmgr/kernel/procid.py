@@ -11,6 +11,7 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -26,13 +27,22 @@ BUDGET_S: Final = 0.250
 MAX_LAST: Final = 1024  # namespaces with a last owner, some kilobytes each
 
 
+@dataclass(slots=True)
+class _Place:
+    """Where a process had its socket, and how far from the one before: who connects time after
+    time closes one before (0), or collects them (1)."""
+
+    number: int
+    step: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class _Last:
     """Who held the socket that was asked for last, and what was asked about them."""
 
     processes: tuple[Process, ...]
     wants: Wants
-    numbers: dict[int, int] = field(default_factory=dict)
+    places: dict[int, _Place] = field(default_factory=dict)
     """By process: the descriptor that it was."""
 
 
@@ -55,15 +65,17 @@ class ProcessTable:
         All of them are searched for, within BUDGET_S: several may share it by fork or by passing
         it on. Where the same process as last time holds it, only what can have changed is read.
         """
-        holders, complete = self._holders(netns, f"socket:[{inode}]")
-        last = self._last.get(netns)
+        wanted, last = f"socket:[{inode}]", self._last.get(netns)
+        holders, complete = self._holders(netns, wanted, last)
         if complete and last is not None and self._is_as_last(last, holders, wants):
             return Owners(uid, last.processes)
         described = (self._images.describe(pid, netns, wants) for pid in holders)
         processes = tuple(each for each in described if each is not None)
         complete = complete and len(processes) == len(holders)
         if processes and complete:
-            self._remember(netns, _Last(processes, wants))
+            before = last.places if last is not None else {}
+            kept = {pid: before.get(pid) or self._place(pid, wanted) for pid in holders}
+            self._remember(netns, _Last(processes, wants, kept))
         return Owners(uid, processes, complete)
 
     def forget(self, netns: NetnsId) -> None:
@@ -77,55 +89,61 @@ class ProcessTable:
         self._population.close()
         self._sleepers.close()
 
-    def _holders(self, netns: NetnsId, wanted: str) -> tuple[list[int], bool]:
+    def _holders(self, netns: NetnsId, wanted: str, last: _Last | None) -> tuple[list[int], bool]:
         """(those that hold it, whether all were looked at), newest first."""
         deadline = self._clock() + BUDGET_S
         pids = self._population.of(netns)
-        last = self._last.get(netns)
-        first = [each.pid for each in last.processes if each.pid in pids] if last else []
+        places = last.places if last is not None else {}
         found, complete = [], True
-        for pid in (*first, *(pid for pid in pids if pid not in first)):
-            numbers = last.numbers if last is not None and pid in first else None
-            if self._has(pid, wanted, netns, numbers) and self._population.is_in(pid, netns):
+        for pid in sorted(pids, key=places.__contains__, reverse=True) if places else pids:
+            if self._has(pid, wanted, netns, places.get(pid)) and self._population.is_in(
+                pid, netns
+            ):
                 found.append(pid)
             if self._clock() > deadline:
                 complete = False
                 break
         return sorted(found, reverse=True), complete
 
-    def _has(self, pid: int, wanted: str, netns: NetnsId, numbers: dict[int, int] | None) -> bool:
+    def _has(self, pid: int, wanted: str, netns: NetnsId, place: _Place | None) -> bool:
         """Whether a process holds a socket.
 
         Args:
-            numbers: None for one that held none lately; those sleep, mostly.
+            place: None for one that held none lately; those sleep, mostly.
         """
         try:
-            if numbers is None:
+            if place is None:
                 return wanted in self._sleepers.held(pid, self._held)
-            return self._holds_again(pid, wanted, numbers)
+            return self._holds_again(pid, wanted, place)
         except FileNotFoundError:
             self._population.ended(netns, pid)
         except OSError:  # it may not be looked at
             pass
         return False
 
-    def _holds_again(self, pid: int, wanted: str, numbers: dict[int, int]) -> bool:
-        """Looks first where it had the last one, and next to it: who connects time after time
-        closes one before, or collects them."""
+    def _holds_again(self, pid: int, wanted: str, place: _Place) -> bool:
+        """Looks first where it had the last one, and next to it."""
         directory = f"{self._root}/{pid}/fd"
-        before = numbers.get(pid, 0)
-        for number in (before, before + 1):
+        for step in (place.step, 1 - place.step):
             try:
-                if os.readlink(f"{directory}/{number}") == wanted:
-                    numbers[pid] = number
+                if os.readlink(f"{directory}/{place.number + step}") == wanted:
+                    place.number, place.step = place.number + step, step
                     return True
             except OSError:  # not open
                 continue
         for name, target in self._descriptors(pid):
             if target == wanted:
-                numbers[pid] = int(name)
+                place.number = int(name)
                 return True
         return False
+
+    def _place(self, pid: int, wanted: str) -> _Place:
+        """Where a process that was just found has its socket."""
+        with suppress(OSError):  # it has ended meanwhile
+            for name, target in self._descriptors(pid):
+                if target == wanted:
+                    return _Place(int(name))
+        return _Place(0)
 
     def _is_as_last(self, last: _Last, holders: list[int], wants: Wants) -> bool:
         # What an interpreter runs is read anew: it may have been started again under its number.

@@ -20,19 +20,16 @@ class Host:
         self.now = 0.0
         (root / "sys/kernel").mkdir(parents=True)
         (root / "sys/kernel/pid_max").write_text(f"{PID_MAX}\n")
-        self._namespace = root / "namespace"
-        self._namespace.touch()
         self.tell(newest=0, begun=0)
 
     @property
     def netns(self) -> NetnsId:
-        found = self._namespace.stat()
-        return NetnsId(found.st_dev, found.st_ino)
+        return NetnsId(4, 4_026_531_840)
 
     def begin(self, pid: int) -> None:
         """A process in the namespace."""
         (self.root / f"{pid}/ns").mkdir(parents=True)
-        os.link(self._namespace, self.root / f"{pid}/ns/net")
+        os.symlink(f"net:[{self.netns.inode}]", self.root / f"{pid}/ns/net")
 
     def tell(self, *, newest: int, begun: int) -> None:
         """What the kernel says of numbers."""
@@ -90,4 +87,28 @@ def test_an_answer_without_a_count_does_not_put_the_next_count_off(
     host.begin(99)
     host.tell(newest=100, begun=100 + PID_MAX)
     host.now = 1.2
+    assert of() == (100, 99)
+
+
+def test_who_begins_just_after_a_count_is_found_without_another(
+    host: Host, of: Callable[[], tuple[int, ...]]
+) -> None:
+    assert of() == (100,)
+    host.begin(102)
+    (host.root / "stat").write_text("no count")
+    (host.root / "loadavg").write_text("0.00 0.00 0.00 1/1 102\n")
+    host.now = 0.99
+    assert of() == (102, 100)
+
+
+def test_a_count_reaches_back_to_the_one_before_whatever_was_looked_at_between(
+    host: Host, of: Callable[[], tuple[int, ...]]
+) -> None:
+    assert of() == (100,)
+    host.now = 0.99
+    host.tell(newest=110, begun=110)
+    of()
+    host.begin(99)  # its number had come round
+    host.tell(newest=110, begun=110 + PID_MAX)
+    host.now = 1.01
     assert of() == (100, 99)
