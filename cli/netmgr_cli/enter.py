@@ -198,14 +198,15 @@ def _await_ready(report: socket.socket, interactive: bool) -> int | None:
 @contextlib.contextmanager
 def _signals() -> Iterator[socket.socket]:
     """Take signals as bytes on a socket, so that one loop can wait for everything. What was
-    ignored (nohup) stays ignored, here and in the command."""
+    ignored (nohup) stays ignored, here and in the command; not SIGCHLD: without it nobody would
+    learn of the command's end."""
     wake, sink = socket.socketpair()
     wake.setblocking(False)
     sink.setblocking(False)
     before = {
         number: signal.signal(number, lambda *_: None)
         for number in (*FORWARDED, signal.SIGCHLD, signal.SIGWINCH)
-        if signal.getsignal(number) is not signal.SIG_IGN
+        if number == signal.SIGCHLD or signal.getsignal(number) is not signal.SIG_IGN
     }
     old = signal.set_wakeup_fd(sink.fileno(), warn_on_full_buffer=False)
     try:

@@ -139,25 +139,40 @@ def _attend_command(
 ) -> int:
     from netmgr_cli.enter import FORWARDED
 
-    # A signal that comes between fork and handler waits; process 1 would lose it otherwise.
-    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+    # Waited for, not handled: Python runs a handler when a system call returns, so a signal that
+    # comes just before it blocks is heard when the next child ends, or never. Blocked, process 1
+    # keeps even those that it would lose by default, and none is lost around the fork.
+    waited = {number for number in FORWARDED if signal.getsignal(number) is not signal.SIG_IGN}
+    waited.add(signal.SIGCHLD)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, there would be no status to wait for
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD})
     # Said before the fork: where netmgr is gone already this fails, and nothing is started.
     socket.send_fds(report, [b"{}"], [terminals[0]] if terminals else [])
     command = os.fork()
     if command == 0:
         _become_command(errand, terminals[1] if terminals else None)
-    for number in FORWARDED:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda got, _frame: _pass_on(command, got))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
     os.closerange(0, 3)
     for fd in terminals or ():
         os.close(fd)
+    status = None
+    while status is None:
+        number = signal.sigwait(waited)
+        if number == signal.SIGCHLD:
+            status = _reap(command)
+        else:
+            _pass_on(command, number)
+    return status
+
+
+def _reap(command: int) -> int | None:
+    """Reap every child that has ended; the command's exit status once it is among them."""
     while True:
-        pid, status = os.waitpid(-1, 0)
+        pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == command:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
+        if pid == 0:
+            return None
 
 
 def _pass_on(command: int, number: int) -> None:
@@ -188,7 +203,7 @@ def _become_command(errand: "Errand", terminal: int | None) -> NoReturn:
         for number in (*PYTHON_IGNORES, *FORWARDED):
             if number in PYTHON_IGNORES or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {*FORWARDED, signal.SIGCHLD})
         _close_all_but({0, 1, 2})
         status = _execute(errand) if errand.work is None else errand.work()
     finally:

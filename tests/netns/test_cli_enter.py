@@ -561,10 +561,35 @@ def test_signals_reach_the_command(box: Box, number: signal.Signals) -> None:
     script = f"trap 'echo caught; exit 9' {name}; echo ready; while :; do sleep 0.05; done"
     with subprocess.Popen(box.argv("sh", "-c", script), stdout=subprocess.PIPE, text=True) as outer:
         assert outer.stdout is not None
-        assert outer.stdout.readline() == "ready\n"
-        outer.send_signal(number)
-        assert outer.stdout.read() == "caught\n"
-        assert outer.wait(DEADLINE_S) == 9
+        try:
+            assert outer.stdout.readline() == "ready\n"
+            outer.send_signal(number)
+            assert outer.stdout.read() == "caught\n"
+            assert outer.wait(DEADLINE_S) == 9
+        finally:
+            outer.kill()
+
+
+def test_signals_that_come_one_upon_the_other_are_all_passed_on(box: Box) -> None:
+    """Each while process 1 may be on its way from handling the one before to its next wait."""
+    script = "trap 'echo caught' USR1; echo ready; while :; do sleep 0.01; done"
+    with subprocess.Popen(box.argv("sh", "-c", script), stdout=subprocess.PIPE, text=True) as outer:
+        assert outer.stdout is not None
+        try:
+            assert outer.stdout.readline() == "ready\n"
+            for _ in range(100):
+                outer.send_signal(signal.SIGUSR1)
+                assert outer.stdout.readline() == "caught\n"
+        finally:
+            outer.kill()
+
+
+def test_a_caller_that_ignores_its_childrens_end_learns_the_status(box: Box) -> None:
+    done = subprocess.run(
+        box.argv("sh", "-c", "sh -c 'exit 4'; exit $?"), timeout=60, check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+    )  # fmt: skip
+    assert done.returncode == 4
 
 
 def test_broken_pipes_are_the_commands_business(box: Box) -> None:
