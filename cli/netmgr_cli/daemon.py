@@ -5,7 +5,6 @@ below it the machine is changed. What was begun is ended in the reverse order, w
 """
 
 import asyncio
-import fcntl
 import gc
 import logging
 import os
@@ -44,9 +43,10 @@ from netmgr.daemon.rules_watch import RulesWatch
 from netmgr.daemon.status import Status
 from netmgr.daemon.usage_series import UsageSeries
 from netmgr.daemon.vault_desk import VaultDesk, reseal
-from netmgr.errors import Conflict, HostFailed, NetmgrError
+from netmgr.errors import HostFailed, NetmgrError
 from netmgr.inference.catalogue import load_catalogue
 from netmgr.journal import Journal, Retention
+from netmgr.kernel.claim import hold_alone
 from netmgr.kernel.facts import HubSpec
 from netmgr.kernel.linux import LinuxKernel
 from netmgr.keys.source import open_vault
@@ -384,14 +384,7 @@ def locked_directories(settings: Settings) -> Iterator[None]:
         raise HostFailed(f"{problem.filename}: expected a directory, found a file") from problem
     except OSError as problem:
         raise HostFailed(f"{problem.filename}: {problem.strerror}") from problem
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        raise Conflict(
-            f"another daemon of instance {settings.instance!r} runs; "
-            "stop it, or choose another --instance"
-        ) from None
+    hold_alone(lock, settings.instance)
     try:
         yield
     finally:

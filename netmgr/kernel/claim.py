@@ -42,14 +42,7 @@ class Claim:
         if self._held is not None and self._held[1] == found:
             os.close(fd)
             return
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(fd)
-            raise Conflict(
-                f"another daemon of instance {self._instance!r} runs; "
-                "stop it, or choose another --instance"
-            ) from None
+        hold_alone(fd, self._instance)
         self.release()
         self._held = fd, found
 
@@ -58,3 +51,18 @@ class Claim:
         if self._held is not None:
             os.close(self._held[0])
             self._held = None
+
+
+def hold_alone(fd: int, instance: str) -> None:
+    """Lock a file that one daemon of an instance holds at a time, until `fd` is closed.
+
+    Raises:
+        Conflict: another one holds it; `fd` is closed.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise Conflict(
+            f"another daemon of instance {instance!r} runs; stop it, or choose another --instance"
+        ) from None

@@ -5,7 +5,6 @@ that is a program of its own.
 import json
 import os
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -14,13 +13,12 @@ from pathlib import Path
 
 import pytest
 from world import World
+from world.environment import READABLE
 
 pytestmark = pytest.mark.root
 
-# Plug-ins are imported as nobody. In a checkout that is root's alone to read there are none, and
-# what is asked of them then is refused.
-PLACE = Path(sys.prefix).resolve()
-READABLE = all(each.stat().st_mode & stat.S_IXOTH for each in (PLACE, *PLACE.parents))
+# Plug-ins are imported as nobody. Where the checkout is not READABLE there are none, and what is
+# asked of them then is refused.
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PACKAGES = ("netmgr-cheapest-router", "netmgr-shouting")
 SCANNED = """\

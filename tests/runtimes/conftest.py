@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from runtimes.containerd import Containerd
 from runtimes.machine import NEWER, Machine
+from runtimes.podman import Podman
 from runtimes.site import Site
 from world import World
 
@@ -40,3 +41,19 @@ def containerd(site: Site) -> Iterator[Containerd]:
     """containerd on the site's machine."""
     with Containerd(site.machine) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def podman(site: Site) -> Iterator[Podman]:
+    """podman on the site's machine, with the runtime that Debian gives it."""
+    made = Podman(site.machine)
+    yield made
+    made.remove_all()
+
+
+@pytest.fixture
+def emptied(site: Site, podman: Podman) -> Iterator[None]:
+    """No test leaves a container, nor anything of one."""
+    yield
+    podman.remove_all()
+    site.assert_nothing_is_left()

@@ -12,6 +12,15 @@ TOOLS: Final = ("cat", "env", "id", "ip", "ls", "nc", "nslookup", "sh", "sleep",
 IMAGE: Final = "localhost/box"
 BACKEND: Final = "netavark" if NEWER else "cni"
 
+# Options of a container that could reach past its door, and what it is told.
+REACHING: Final = (
+    (("--privileged",), "CAP_NET_ADMIN in the host's user namespace"),
+    (("--cap-add", "NET_ADMIN"), "CAP_NET_ADMIN in the host's user namespace"),
+    (("--cap-add", "SYS_ADMIN"), "CAP_SYS_ADMIN in the host's user namespace"),
+    (("--pid", "host"), "--pid=host"),
+    (("--security-opt", "unmask=/proc/sys"), "/proc/sys"),
+)
+
 # What this kind of machine needs (no CAP_SYS_RESOURCE, cgroups v1): nothing of it is netmgr's.
 _CONTAINERS: Final = """\
 [containers]
@@ -57,6 +66,14 @@ class Podman:
     def inspect(self, container: str) -> dict[str, Any]:
         """What podman knows of a container."""
         return dict(json.loads(self.must("inspect", container))[0])
+
+    def refuses(self, network: str, flags: tuple[str, ...], told: str) -> None:
+        """A container with these options is not created on a network of ours, whoever reads
+        stderr is told why, and on no network it is nobody's business."""
+        done = self.run("--rm", *flags, "--network", network, IMAGE, "touch", "/tmp/ran")
+        assert done.returncode != 0
+        assert told in done.stderr
+        assert self.run("--rm", *flags, "--network", "none", IMAGE, "id").returncode == 0
 
     def remove_all(self) -> None:
         """No container is left."""

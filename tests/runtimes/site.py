@@ -1,14 +1,14 @@
 """Owns: what OCI engines are tested in: a machine with netmgr's runtime and hook installed, a
-policy, an internet with an allowed name and a model provider; and what must be gone in the end.
+policy, an internet with an allowed name and a model provider.
 """
 
 import json
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from runtimes import leftovers
 from runtimes.machine import Machine
 from world.web import fixed
 
@@ -23,7 +23,6 @@ PROGRAMS: Final = tuple(
 # What its containers may choose: `absent` is no policy, and not refused for being chosen.
 SELECTABLE: Final = ("policy=agent", "policy=absent", "tenant=*", "label=*")
 SDK: Final = ("sdk", "denied", "nested")  # for a network whose own tests have the allowed name
-GONE_S: Final = 10.0  # an engine cleans up after it has answered
 POLICY: Final = """\
 version: 1
 network_policies:
@@ -51,7 +50,7 @@ class Site:
 
     def sandboxes(self) -> list[dict[str, Any]]:
         """Every sandbox that the daemon knows."""
-        return list(self.daemon.api("GET", "/v1/sandboxes")[1]["sandboxes"])
+        return leftovers.sandboxes(self.machine)
 
     def the_sandbox(self) -> dict[str, Any]:
         """The only one."""
@@ -60,7 +59,7 @@ class Site:
 
     def checks_out(self, name: str) -> bool:
         """Whether the record of a sandbox and the kernel agree."""
-        return bool(self.daemon.api("GET", f"/v1/sandboxes/{name}/check")[1]["ok"])
+        return leftovers.checks_out(self.machine, name)
 
     def judge(self, output: str) -> None:
         """What `inside.py` said of a container with the policy `agent`."""
@@ -71,26 +70,9 @@ class Site:
         assert denied is None or (denied["error"] and denied["seconds"] < 2), denied
         assert said.get("nested", '{"').startswith('{"'), said["nested"]
 
-    def remains(self) -> list[str]:
-        """What is there of any sandbox: records, namespaces, links, set entries, files, leases."""
-        hub, run = self.daemon.hub, self.daemon.run_dir
-        found = [f"record {one['name']}" for one in self.sandboxes()]
-        prefix = f"{self.daemon.instance}-"
-        pins = [path.name for path in Path("/run/netns").iterdir()]
-        found += [pin for pin in pins if pin.startswith(prefix) and pin != hub.name]
-        found += [f"link {link}" for link in hub.links() if link.startswith("nm")]
-        saved = hub.run("ipset", "save").stdout.splitlines()
-        found += [line for line in saved if line.startswith("add ") and "10.77." in line]
-        found += [f"files {path}" for path in (run / "sandboxes").iterdir()]
-        trust = self.daemon.state_dir / "trust"
-        return found + [f"bundle {path}" for path in trust.glob("[!.]*.pem")]
-
     def assert_nothing_is_left(self) -> None:
         """Nothing, or soon nothing."""
-        end = time.monotonic() + GONE_S
-        while found := self.remains():
-            assert time.monotonic() < end, found
-            time.sleep(0.1)
+        leftovers.assert_nothing_is_left(self.machine)
 
 
 def volumes(flag: str = "--volume") -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from runtimes.leftovers import names
 from runtimes.machine import Machine
 
 pytestmark = pytest.mark.root
@@ -62,12 +63,6 @@ def runtime(machine: Machine) -> Iterator[Runtime]:
         made.call("DEL", container)
         machine.run("ip", "netns", "delete", os.path.basename(made.netns(container)))
     assert names(machine) == []
-
-
-def names(machine: Machine) -> list[str]:
-    return [
-        box["name"] for box in machine.world.netmgrd.api("GET", "/v1/sandboxes")[1]["sandboxes"]
-    ]
 
 
 def test_check_says_what_is_not_as_it_was(runtime: Runtime, machine: Machine) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 import grpc
 import pytest
 import yaml
+from runtimes import leftovers
 from runtimes.containerd import Containerd, load_image
+from runtimes.leftovers import names, sandboxes
 from runtimes.machine import Machine
 from runtimes.podman import Podman
 from world.web import fixed
@@ -55,20 +57,12 @@ def containerd(machine: Machine) -> Iterator[Containerd]:
         made.remove_all()
 
 
-def names(machine: Machine) -> list[str]:
-    return [
-        box["name"] for box in machine.world.netmgrd.api("GET", "/v1/sandboxes")[1]["sandboxes"]
-    ]
-
-
 def assert_nothing_is_left(machine: Machine) -> None:
-    assert names(machine) == []
-    hub = machine.world.netmgrd.hub
-    assert [link for link in hub.links() if link.startswith("nm")] == []
+    """Of ours, and of the plugin before us."""
+    leftovers.assert_nothing_is_left(machine)
     leases = machine.own / "var/lib/cni/networks/pods"
     addresses = [path.name for path in leases.glob("10.*")] if leases.exists() else []
     assert addresses == [], "the earlier plugin's addresses are not freed"
-    assert list(Path(machine.world.netmgrd.run_dir, "sandboxes").iterdir()) == []
 
 
 FETCH = "wget -q -O - http://{}/ || echo refused"
@@ -82,7 +76,7 @@ def test_a_pod_is_a_sandbox_behind_an_earlier_plugin(
     assert pod.shell("ip -o link | grep -c -v lo:") == (0, "1\n")
     assert pod.shell(FETCH.format("api.example.com")) == (0, "hello from agents\n")
     assert "refused" in pod.shell(FETCH.format("registry.example.com"))[1]
-    [box] = machine.world.netmgrd.api("GET", "/v1/sandboxes")[1]["sandboxes"]
+    [box] = sandboxes(machine)
     assert box["labels"]["pod.namespace"] == "team"
     assert box["labels"]["cni.container"] == pod.id
     pod.remove()

@@ -4,11 +4,11 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import grpc
 import pytest
 from runtimes.containerd import Containerd, Pod, load_image
+from runtimes.leftovers import assert_nothing_is_left, sandboxes
 from runtimes.machine import Machine
 from runtimes.podman import Podman
 
@@ -28,25 +28,6 @@ def containerd(machine: Machine) -> Iterator[Containerd]:
         load_image(machine)
         yield made
         made.remove_all()
-
-
-def listed(machine: Machine) -> list[dict[str, object]]:
-    return list(machine.world.netmgrd.api("GET", "/v1/sandboxes")[1]["sandboxes"])
-
-
-def assert_nothing_is_left(machine: Machine) -> None:
-    daemon = machine.world.netmgrd
-    assert listed(machine) == []
-    assert [link for link in daemon.hub.links() if link.startswith("nm")] == []
-    saved = daemon.hub.run("ipset", "save").stdout
-    assert [
-        line for line in saved.splitlines() if line.startswith("add ") and "10.77." in line
-    ] == []
-    assert list(Path(daemon.run_dir, "sandboxes").iterdir()) == []
-    pins = [
-        p.name for p in Path("/run/netns").iterdir() if p.name.startswith(f"{daemon.instance}-")
-    ]
-    assert pins == [f"{daemon.instance}-hub"]
 
 
 def start(containerd: Containerd, number: int) -> Pod | grpc.RpcError:
@@ -72,7 +53,7 @@ def test_the_daemon_and_the_engine_die_among_fifty_pods(
     daemon = machine.world.netmgrd
     with ThreadPoolExecutor(1) as aside:
         starting = aside.submit(start_many, containerd, range(MANY))
-        while not starting.done() and len(listed(machine)) < MANY // 5:
+        while not starting.done() and len(sandboxes(machine)) < MANY // 5:
             time.sleep(0.02)
         daemon.kill()
         daemon.start()
@@ -88,9 +69,9 @@ def test_the_daemon_and_the_engine_die_among_fifty_pods(
     status, answer = daemon.api("POST", "/v1/sandboxes/gc", {"keep": alive, "by": "cni.container"})
     assert status == 200, answer
     assert [pod for pod in start_many(containerd, failed) if not isinstance(pod, Pod)] == []
-    boxes = listed(machine)
+    boxes = sandboxes(machine)
     assert len({box["address"] for box in boxes}) == MANY
-    owners = {box["labels"]["cni.container"] for box in boxes}  # type: ignore[index]
+    owners = {box["labels"]["cni.container"] for box in boxes}
     assert owners <= set(containerd.pods())
     for box in boxes:
         status, report = daemon.api("GET", f"/v1/sandboxes/{box['name']}/check")

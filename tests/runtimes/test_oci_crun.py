@@ -2,13 +2,12 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 from runtimes.podman import IMAGE, Podman, box_tree
 from runtimes.site import HOOK, SELECTABLE, Site, probe, volumes
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("emptied")]
 
 CRUN = "/usr/bin/crun"
 RUNTIME = "/opt/crun/netmgr-runc"
@@ -16,21 +15,12 @@ OVER = ("--runtime", RUNTIME)
 POLICY = ("--annotation", "netmgr.policy=agent")
 
 
-@pytest.fixture(scope="module")
-def podman(site: Site) -> Iterator[Podman]:
+@pytest.fixture(scope="module", autouse=True)
+def runtime(site: Site) -> None:
+    """A pair for crun, in a directory of its own."""
     lets = [word for one in SELECTABLE for word in ("--selectable", one)]
     (site.machine.own / "opt/crun").mkdir()
     site.machine.must("netmgr", "oci", "install", "--runtime", CRUN, *lets, "/opt/crun")
-    made = Podman(site.machine)
-    yield made
-    made.remove_all()
-
-
-@pytest.fixture(autouse=True)
-def clean(site: Site, podman: Podman) -> Iterator[None]:
-    yield
-    podman.remove_all()
-    site.assert_nothing_is_left()
 
 
 def run(podman: Podman, *argv: str) -> subprocess.CompletedProcess[str]:

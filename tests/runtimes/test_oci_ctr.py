@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from runtimes.containerd import Containerd, load_image
 from runtimes.docker import kill
+from runtimes.leftovers import assert_nothing_is_left, sandboxes
 from runtimes.machine import Machine
 from runtimes.podman import Podman, box_tree
 from runtimes.site import PROGRAMS, RUNTIME, Site, probe
@@ -114,7 +115,7 @@ def test_a_class_of_pods_joins_what_the_cni_plugin_made(machine: Machine) -> Non
             assert status == 0
             assert "inference.local" in hosts
             assert "SSL_CERT_FILE=/" in hosts
-            assert len(machine.world.netmgrd.api("GET", "/v1/sandboxes")[1]["sandboxes"]) == 1
+            assert len(sandboxes(machine)) == 1
         finally:
             pod.remove()
-    assert machine.world.netmgrd.api("GET", "/v1/sandboxes")[1]["sandboxes"] == []
+    assert_nothing_is_left(machine)

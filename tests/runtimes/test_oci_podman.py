@@ -5,30 +5,15 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 
 import pytest
 from runtimes.podman import IMAGE, Podman
 from runtimes.site import HOOK, RUNTIME, Site, probe, volumes
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("emptied")]
 
 OURS = ("--runtime", RUNTIME, "--network", "none")
 POLICY = ("--annotation", "netmgr.policy=agent")
-
-
-@pytest.fixture(scope="module")
-def podman(site: Site) -> Iterator[Podman]:
-    made = Podman(site.machine)
-    yield made
-    made.remove_all()
-
-
-@pytest.fixture(autouse=True)
-def clean(site: Site, podman: Podman) -> Iterator[None]:
-    yield
-    podman.remove_all()
-    site.assert_nothing_is_left()
 
 
 def run(podman: Podman, *argv: str) -> subprocess.CompletedProcess[str]:

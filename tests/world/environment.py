@@ -1,4 +1,5 @@
-"""Owns: which of the machine's environment variables a test's programs may see.
+"""Owns: which of the machine's environment variables a test's programs may see, and whether all
+users may run the tests' interpreter.
 
 A proxy or a certificate bundle of the machine, seen inside a world, would make a test pass or fail
 for a reason that is not in the test.
@@ -6,6 +7,9 @@ for a reason that is not in the test.
 
 import os
 import re
+import stat
+import sys
+from pathlib import Path
 from typing import Final
 
 # Proxies, trust, pip and netmgr settings of the machine, in either case of letters.
@@ -15,6 +19,11 @@ _FOREIGN: Final = re.compile(
     r"|PYTHONPATH|PYTHONHOME|.*_(TOKEN|API_KEY|SECRET)",
     re.IGNORECASE,
 )
+
+# Whether others than root can read the tests' interpreter and its packages: what runs them as an
+# ordinary user cannot where the checkout is root's alone.
+_PLACE: Final = Path(sys.prefix).resolve()
+READABLE: Final = all(each.stat().st_mode & stat.S_IXOTH for each in (_PLACE, *_PLACE.parents))
 
 
 def is_foreign(name: str) -> bool:
