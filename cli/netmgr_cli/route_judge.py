@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 FAILED: Final = 1
 INVALID: Final = 2
 DENIED: Final = 6
+MISTYPED: Final = 0.8  # how near a router's name is to one of ours that is misspelt
 OF_THE_REQUEST: Final = ("tokens", "protocol", "stream")  # told apart with --all only
 
 
@@ -65,6 +66,8 @@ def check(path: str, output: Format) -> int:
 
 
 def _judged(path: str) -> dict[str, Any]:
+    from difflib import get_close_matches
+
     from netmgr.policy.problems import PolicyError, Problem
     from netmgr.routing.cases import run_cases
     from netmgr.routing.plugins import NO_PLUGINS, judge_router
@@ -78,6 +81,9 @@ def _judged(path: str) -> dict[str, Any]:
         problems = [Problem(0, d.key, d.message) for d in judge_router(file, NO_PLUGINS)]
         if problems:
             raise PolicyError(problems, path)
+    elif meant := get_close_matches(file.router, ROUTERS, n=1, cutoff=MISTYPED):
+        why = f"unknown {file.router!r}; did you mean {meant[0]!r}? No plug-in is called so nearly"
+        raise PolicyError([Problem(0, "router", why)], path)
     else:
         warnings.append(f"router: {file.router!r} is a plug-in; the daemon judges its config")
     tests = [

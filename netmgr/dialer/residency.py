@@ -6,11 +6,13 @@ that can be seen. What is found elsewhere is not dialled, whoever answers for th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Any
 
+from netmgr.policy.hosts import ExactHost, LiteralHost, WildcardHost, parse_host
+
 Ip = IPv4Address | IPv6Address
+Declared = ExactHost | LiteralHost | WildcardHost
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +20,18 @@ class Residency:
     """Where one endpoint has to be; what is empty is not asked.
 
     Attributes:
-        hosts: names, `*` for any characters.
+        hosts: names and wildcards, as a policy writes them.
     """
 
-    hosts: tuple[str, ...] = ()
+    hosts: tuple[Declared, ...] = ()
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
 
     def objection_to_name(self, host: str) -> str | None:
         """Why that host is none of the endpoint's; None where it is."""
-        if not self.hosts or any(fnmatchcase(host, pattern) for pattern in self.hosts):
+        if not self.hosts or any(_names(each, host) for each in self.hosts):
             return None
-        return f"{host} is none of the hosts where it is declared to be ({', '.join(self.hosts)})"
+        declared = ", ".join(each.text for each in self.hosts)
+        return f"{host} is none of the hosts where it is declared to be ({declared})"
 
     def within(self, addresses: Sequence[Ip]) -> tuple[Ip, ...]:
         """Those of the addresses that are where they should be."""
@@ -43,6 +46,12 @@ class Residency:
         return f"{found} is outside of the networks where it is declared to be ({declared})"
 
 
+def _names(declared: Declared, host: str) -> bool:
+    if isinstance(declared, WildcardHost):
+        return declared.matches(host)
+    return declared.text == host
+
+
 def parse_residency(doc: Any) -> Residency | None:
     """What the `dial` of a route says: {hosts, cidrs} or None.
 
@@ -51,5 +60,5 @@ def parse_residency(doc: Any) -> Residency | None:
     """
     if doc is None:
         return None
-    hosts = tuple(str(host).lower() for host in doc["hosts"])
+    hosts = tuple(parse_host(host) for host in doc["hosts"])
     return Residency(hosts, tuple(ip_network(text) for text in doc["cidrs"]))

@@ -149,7 +149,9 @@ class CaseReader:
             facts["stream"] = stream
         if "needs" in fields:
             place, line = fields.where("needs"), fields.line_of("needs")
-            facts["needs"] = frozenset(self._words.list(fields.node("needs"), place, line))
+            facts["needs"] = frozenset(
+                self._words.list(fields.node("needs"), place, line, self._known.needs)
+            )
         return facts
 
     def _said(self, given: Fields) -> tuple[StageResult, ...]:

@@ -10,6 +10,8 @@ from typing import Final
 from netmgr.accounts.limits import parse_money
 from netmgr.errors import BadInput
 from netmgr.policy.fields import Fields, describe
+from netmgr.policy.hosts import parse_host
+from netmgr.policy.match import BadPattern
 from netmgr.policy.problems import Report
 from netmgr.policy.tree import Node, Scalar
 from netmgr.routing.contract import EndpointId
@@ -194,7 +196,7 @@ def read_dial(
         if not fields.given(("hosts", "cidrs")):
             fields.missing("expected 'hosts', 'cidrs' or both")
         found[name] = Dial(
-            _listed(fields, "hosts", words),
+            tuple(filter(None, (_host(fields, h) for h in _listed(fields, "hosts", words)))),
             tuple(filter(None, (_network(fields, c) for c in _listed(fields, "cidrs", words)))),
         )
     return found
@@ -204,6 +206,14 @@ def _listed(fields: Fields, key: str, words: Words) -> tuple[str, ...]:
     if key not in fields:
         return ()
     return words.list(fields.node(key), fields.where(key), fields.line_of(key))
+
+
+def _host(fields: Fields, text: str) -> str | None:
+    try:
+        return parse_host(text).text
+    except BadPattern as problem:
+        fields.problem("hosts", str(problem))
+        return None
 
 
 def _network(fields: Fields, text: str) -> str | None:

@@ -11,6 +11,8 @@ from netmgr.middleware.contract import Finding, Level, StageResult, Status
 from netmgr.routing.contract import NO_HEALTH, HealthBoard, Plan, Request, RouteContext
 from netmgr.routing.generation import Generation
 from netmgr.routing.language import CONFIDENCES, RoutingFile
+from netmgr.routing.needs import NEEDS
+from netmgr.routing.rule_schema import PROTOCOLS
 
 MAX_SAID: Final = 64  # findings, stages and metadata of one question
 _FACTS: Final = (
@@ -40,6 +42,7 @@ def explain(
         BadInput: a word that the file does not know.
     """
     request = request_of(asked.get("request") or {})
+    _judge_words(generation.file, request)
     stages = stages_of(generation.file, asked)
     ctx = generation.context(request, stages, at_least=asked.get("at_least"))
     plan = generation.decide(ctx, health)
@@ -95,6 +98,22 @@ def request_of(facts: Mapping[str, Any]) -> Request:
     if "needs" in given:
         given["needs"] = frozenset(given["needs"])
     return Request(**given)
+
+
+def _judge_words(file: RoutingFile, request: Request) -> None:
+    """Refuse words that no call can bring: a mistyped one would look like a denial.
+
+    Raises:
+        BadInput: an unknown protocol or capability.
+    """
+    if request.protocol not in PROTOCOLS:
+        hint = did_you_mean(request.protocol, PROTOCOLS)
+        known = ", ".join(sorted(PROTOCOLS))
+        raise BadInput(f"protocol {request.protocol!r} is unknown{hint or f'; known: {known}'}")
+    able = NEEDS.union(*(each.facts.capabilities for each in file.endpoints))
+    for need in sorted(request.needs - able):
+        hint = did_you_mean(need, able) or f"; known: {', '.join(sorted(able))}"
+        raise BadInput(f"need {need!r}: no request needs that and no endpoint has it{hint}")
 
 
 def stages_of(file: RoutingFile, asked: Mapping[str, Any]) -> tuple[StageResult, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from netmgr.inference.protocols import Protocol
 from netmgr.policy.fields import Fields
 from netmgr.policy.problems import Report
 from netmgr.policy.tree import Mapping as Table
@@ -23,6 +24,7 @@ from netmgr.routing.language import (
     Sensitivity,
     StageRule,
 )
+from netmgr.routing.needs import NEEDS
 from netmgr.routing.words import Words, is_id, read_amount, read_count, read_duration
 
 MAX_RULES: Final = 1000
@@ -41,6 +43,7 @@ REQUEST_FACTS: Final = (
     "tokens",
     "sensitivity",
 )
+PROTOCOLS: Final = frozenset(each.value for each in Protocol)
 _REQUIREMENTS: Final = (
     "residency",
     "operated_by",
@@ -73,6 +76,11 @@ class Vocabulary:
     residencies: frozenset[str]
     capabilities: frozenset[str]
     routes: frozenset[str]
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What a request may be said to need: what is read off bodies, and what endpoints have."""
+        return NEEDS | self.capabilities
 
     @classmethod
     def of(
@@ -123,7 +131,7 @@ class RuleReader:
             if not is_id(name):
                 fields.problem("id", "expected an id of letters, digits, '_', '.', '-'")
             elif name in ids:
-                what = "is netmgr's own" if name in reserved else "stands twice"
+                what = "is netmgr's own or a budget's" if name in reserved else "stands twice"
                 fields.problem("id", f"{name!r} {what}; every rule has an id of its own")
             ids.add(name)
             found.append(Rule(name, self.when(fields), self.require(fields)))
@@ -162,8 +170,10 @@ class RuleReader:
     def _condition(self, fields: Fields, name: str) -> list[Condition]:
         known = self._known
         match name:
-            case "tenant" | "sandbox" | "protocol":
+            case "tenant" | "sandbox":
                 return self._membership(fields, name, None)
+            case "protocol":
+                return self._membership(fields, name, PROTOCOLS)
             case "route":
                 return self._membership(fields, name, known.routes)
             case "workload":
@@ -224,7 +234,7 @@ class RuleReader:
 
     def _amount(self, fields: Fields, name: str) -> list[Condition]:
         """`needs` and promoted sets: {any: [...]} or {all: [...]}; a bare list is `any`."""
-        options = self._known.capabilities if name == "needs" else None
+        options = self._known.needs if name == "needs" else None
         node, kind, place = fields.node(name), "any", fields.where(name)
         if isinstance(node, Table):
             section = Fields(node, place, ("any", "all"), self._report)

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from functools import reduce
 from operator import or_
 
+from netmgr.errors import did_you_mean
 from netmgr.routing.cells import axes
 from netmgr.routing.contract import Diagnostic
 from netmgr.routing.generation import Generation
 from netmgr.routing.language import Criterion, Endpoint, RoutingFile
+from netmgr.routing.needs import NEEDS
 from netmgr.routing.sweep import Sweep
 
 _FACT_OF = {
@@ -22,7 +24,12 @@ _FACT_OF = {
 
 def survey(generation: Generation) -> list[Diagnostic]:
     """Warnings about a file, in the order of its sections."""
-    return [*_unreached(generation), *_idle_rules(generation), *_unknown_facts(generation)]
+    return [
+        *_unreached(generation),
+        *_idle_rules(generation),
+        *_unknown_facts(generation),
+        *_odd_capabilities(generation.file),
+    ]
 
 
 def _unreached(generation: Generation) -> Iterator[Diagnostic]:
@@ -64,6 +71,21 @@ def _unknown_facts(generation: Generation) -> Iterator[Diagnostic]:
 def _lacks(endpoint: Endpoint, criterion: Criterion) -> bool:
     get = _FACT_OF.get(criterion.kind)
     return get is not None and get(endpoint.facts) is None
+
+
+def _odd_capabilities(file: RoutingFile) -> Iterator[Diagnostic]:
+    """A capability that nothing asks for, and that is nearly one that requests are read for."""
+    asked = {c.value for each in file.prefer for c in each.by if c.kind == "capability"}
+    conditions = [c for each in file.rules for c in each.when]
+    conditions += [c for each in file.prefer for c in each.when]
+    asked |= {word for c in conditions if c.fact == "needs" for word in c.values}
+    wanted = [r for each in file.rules for r in each.require]
+    asked |= {word for r in wanted if r.fact == "capabilities" for word in r.values}
+    for each in file.endpoints:
+        for name in sorted(each.facts.capabilities - NEEDS - asked):
+            if hint := did_you_mean(name, NEEDS):
+                why = f"nothing asks for {name!r}{hint}"
+                yield Diagnostic("warning", f"endpoints.{each.id}.facts.capabilities", why)
 
 
 def tenants_of(file: RoutingFile) -> dict[str, str]:

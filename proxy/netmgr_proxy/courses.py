@@ -7,10 +7,9 @@ planned it. Knows nothing of attempts.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from netmgr.inference.protocols import Protocol, Shape
 from netmgr.middleware.contract import StageResult
@@ -35,15 +34,11 @@ from netmgr_proxy.routing.facts import request_of
 from netmgr_proxy.routing.plan import CallPlan, Endpoint, Ready
 from netmgr_proxy.routing.trial import on_trial
 from netmgr_proxy.spending import cost_of, most_that_it_costs, price, reserve, settle, tokens_of
+from netmgr_proxy.story import tell_decision, tell_story
 from netmgr_proxy.ways import Way, way_of
 from netmgr_proxy.wire.request import Head
 
 log = logging.getLogger(__name__)
-
-# Of a call that has not come to a plan.
-NO_STORY: Final[Mapping[str, Any]] = MappingProxyType(
-    dict.fromkeys(("protocol", "requested_model", "model", "provider", "route"))
-)
 
 
 class Asked(NamedTuple):
@@ -89,6 +84,7 @@ class Course:
         self.alerts: tuple[str, ...] = ()
         self.trial: dict[str, Any] | None = None
         self._way: Way = self._choose(sandbox)
+        self._chosen: Admission | None = None  # by the endpoint that was made ready last
         self._call: CallBody | None = None
         self._context: RouteContext | None = None
         self._decided: Plan | None = None
@@ -292,7 +288,7 @@ class Course:
         asked = self.asked
         admission = asked.admissions.admit(asked.head, endpoint.live, asked.scheme)
         refuse_expired(admission)
-        self.admission = admission
+        self.admission = self._chosen = admission
         pinned = self._pin(admission)
         sandbox = asked.room.view.get(asked.address)
         if sandbox is not None:
@@ -375,25 +371,12 @@ class Course:
 
     def story(self) -> dict[str, Any]:
         """How the plan came about, as the record's `inference` has it."""
-        admission, call = self.admission, self._call
-        decided, context = self._decided, self._context
-        route = admission.admitted.route if admission else None
-        told: dict[str, Any] = {"shadow": self.trial} if self.trial is not None else {}
-        told |= {
-            "protocol": admission.admitted.pattern.protocol.value if admission else None,
-            "requested_model": call.requested_model if call else None,
-            "model": self.pinned.model if self.pinned else route.model if route else None,
-            "provider": route.provider if route else None,
-            "route": route.id if route else None,
-        }
-        if decided is not None and context is not None:
-            told |= {
-                "route": decided.route if self.by_file else told["route"],
-                "label": decided.label,
-                "generation": decided.generation,
-                "plan": list(decided.endpoints),
-                "rejected": self._way.generation.told(context),
-                "unscanned": list(context.unscanned),
-                "facts": context.to_doc(),
-            }
-        return told
+        chosen = self._chosen if self.by_file else self.admission
+        story = tell_story(self.admission, chosen, self._call, self.pinned)
+        if self.trial is not None:
+            story["shadow"] = self.trial
+        if self._decided is not None and self._context is not None:
+            story |= tell_decision(self._decided, self._context, self._way.generation)
+            if self.by_file:
+                story["route"] = self._decided.route
+        return story

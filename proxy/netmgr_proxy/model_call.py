@@ -16,7 +16,7 @@ from netmgr_proxy.admission import Admissions, ModelRefused
 from netmgr_proxy.answering import REFUSED_FROM
 from netmgr_proxy.attempts import Attempts
 from netmgr_proxy.client import ClientConnection
-from netmgr_proxy.courses import NO_STORY, Asked, Course
+from netmgr_proxy.courses import Asked, Course
 from netmgr_proxy.examination import Examination, stage_request
 from netmgr_proxy.exchange import Exchange
 from netmgr_proxy.inference import errors
@@ -28,6 +28,7 @@ from netmgr_proxy.recorder import Measures
 from netmgr_proxy.room import Room
 from netmgr_proxy.routes import LiveRoute
 from netmgr_proxy.routing.plan import CallPlan
+from netmgr_proxy.story import NO_STORY
 from netmgr_proxy.wire.face import Refusal, render_status_line
 from netmgr_proxy.wire.request import Head
 

@@ -98,3 +98,8 @@ def test_an_endpoint_that_leads_elsewhere_is_another_one() -> None:
 def test_a_new_label_permits_nothing_that_was_permitted_before() -> None:
     more = TEXT.replace("[public, internal,", "[open, public, internal,")
     assert any("label open" in str(each.cell) for each in widened(read(), read(more)))
+
+
+def test_a_capability_that_is_nearly_one_that_requests_need_is_told() -> None:
+    text = TEXT.replace("capabilities: [vision]", "capabilities: [visoin]")
+    assert any("'visoin'; did you mean 'vision'?" in each for each in warnings(text))
