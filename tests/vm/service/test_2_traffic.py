@@ -1,5 +1,6 @@
 """The main job on this kernel: a model call, an allowed endpoint, a denied one."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -48,8 +49,6 @@ def test_what_is_not_allowed_is_refused_at_once_with_a_reason(model: str) -> Non
 
 def shown_records(sandbox: str) -> list[dict[str, str]]:
     """What was denied to a sandbox."""
-    import json
-
     lines = netmgr("observe", "--sandbox", sandbox, "--verdict", "denied", "-o", "json").stdout
     return [json.loads(line) for line in lines.splitlines()]
 

@@ -42,7 +42,7 @@ def runtime() -> Iterator[None]:
     POLICY.parent.mkdir(exist_ok=True)
     rule = "  a:\n    endpoints: [{host: host.openshell.internal, port: 9100}]\n"
     POLICY.write_text(f'version: 1\nnetwork_policies:\n{rule}    binaries: [{{path: "/**"}}]\n')
-    netmgr("oci", "install")
+    netmgr("oci", "install", "--selectable", "policy=agent")
     with model_server():
         yield
     netmgr("oci", "uninstall")
