@@ -53,7 +53,7 @@ from netmgr.keys.source import open_vault
 from netmgr.keys.trust import TrustFiles, system_bundle
 from netmgr.process.confine import held_capabilities, keep_capabilities, no_core_dumps
 from netmgr.process.ipc import PeerClosed, PeerRefused
-from netmgr.process.supervise import Patience, Supervisor, Worker
+from netmgr.process.supervise import LOAD_S, START_S, Patience, Supervisor, Worker
 from netmgr.process.tasks import TaskSet
 from netmgr.reasons import Kind
 from netmgr.settings.file import load_settings
@@ -67,7 +67,8 @@ log = logging.getLogger("netmgr")
 
 API_STOP_S: Final = 5.0  # requests that are under way when the daemon stops
 ANSWER_FIRST_S: Final = 0.1  # a shutdown's answer leaves before the socket closes
-RULES_S: Final = 20.0  # installing and reading back the rule set on a busy machine
+RULES_UP_S: Final = LOAD_S + START_S  # the helper's own deadlines: one whole attempt
+RULES_S: Final = 60.0  # installing and reading back the rule set; emulated it takes twenty
 EMPTY_DIRECTORY: Final = "empty"  # workers are chrooted into it
 NEEDED_CAPABILITIES: Final = (
     "CHOWN",
@@ -346,7 +347,7 @@ async def install_rules(worker: Worker) -> None:
     Raises:
         HostFailed: what the kernel lacks or refused, in the helper's words.
     """
-    died = asyncio.get_running_loop().time() + RULES_S
+    died = asyncio.get_running_loop().time() + RULES_UP_S
     while not worker.ready.is_set():
         if asyncio.get_running_loop().time() > died:
             raise HostFailed(

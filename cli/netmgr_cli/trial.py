@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 
 from netmgr.errors import NetmgrError
 
-TRIAL_S: Final = 30  # loading a dozen kernel modules from a cold disk takes seconds
+TRIAL_S: Final = 120  # a dozen kernel modules from a cold disk; on an emulated machine half of it
 MAX_REPORT: Final = 64 * 1024
 SETS: Final = "ipset types"
 RULES: Final = "iptables rule set (legacy)"
