@@ -13,7 +13,6 @@ then followers see the ring, and a kill at that moment loses what they saw of it
 """
 
 import asyncio
-import json
 import logging
 import time
 from collections import deque
@@ -28,6 +27,7 @@ from netmgr.journal.chain import ChainReport
 from netmgr.journal.disk import JournalFile, Numbered, format_time
 from netmgr.journal.filter import DEFAULT_LIMIT, MAX_LIMIT, Filter
 from netmgr.journal.repeats import RecordBody, Repeats
+from netmgr.journal.text import text_of
 from netmgr.journal.writer import RING_ROWS, Progress, Retention, Writer
 from netmgr.model import Record
 from netmgr.reasons import Kind, Reason, Verdict
@@ -63,6 +63,7 @@ _FIELDS: Final = (
     "message",
     "remedy",
 )
+_BLANK: Final[RecordBody] = dict.fromkeys(_FIELDS)
 
 
 class Journal:
@@ -249,7 +250,7 @@ class Journal:
         number = self._last + 1
         at = float(record["time"])
         full = _full(number, record)
-        item = Numbered(number, at, full, json.dumps(full))
+        item = Numbered(number, at, full, text_of(full))
         if self._writer.put(item):
             self._last = number
             self._unpublished.append(item)
@@ -359,8 +360,9 @@ def _epoch(text: str) -> float:
 
 
 def _full(seq: int, record: RecordBody) -> RecordBody:
-    at = format_time(float(record["time"]))
-    return dict.fromkeys(_FIELDS) | record | {"seq": seq, "time": at}
+    full = {**_BLANK, **record}
+    full["seq"], full["time"] = seq, format_time(float(record["time"]))
+    return full
 
 
 def _missed(after: int, last: int) -> RecordBody:

@@ -80,9 +80,28 @@ class FrameReader:
             os.close(self._fds.popleft())
 
 
+def encode_body(body: dict[str, Any]) -> str:
+    """JSON as it stands in a frame: ASCII, half a surrogate too."""
+    return _ENCODE(body)
+
+
 def encode_frame(message: dict[str, Any], fd_count: int) -> bytes:
     """One frame as bytes."""
-    payload = _ENCODE(message).encode("ascii")  # half a surrogate too
+    return _frame(_ENCODE(message), fd_count)
+
+
+def encode_tell(what: str, body: str) -> bytes:
+    """A tell's frame.
+
+    Args:
+        what: a word of ours.
+        body: of `encode_body`.
+    """
+    return _frame(f'{{"tell":"{what}","body":{body}}}', 0)
+
+
+def _frame(text: str, fd_count: int) -> bytes:
+    payload = text.encode("ascii")
     return _HEAD.pack(len(payload), fd_count) + payload
 
 

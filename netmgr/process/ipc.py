@@ -30,6 +30,7 @@ from netmgr.process.frames import (
     FrameReader,
     PeerClosed,
     encode_frame,
+    encode_tell,
     parse_message,
 )
 from netmgr.process.tasks import TaskSet
@@ -151,6 +152,14 @@ class Peer:
         """
         self._send({"tell": what, "body": body or {}}, fds)
 
+    def tell_text(self, what: str, body: str) -> None:
+        """The same for a body that is JSON already (`encode_body`).
+
+        Raises:
+            PeerClosed: the channel has ended.
+        """
+        self._send_frame(encode_tell(what, body), ())
+
     async def ask(
         self,
         what: str,
@@ -202,9 +211,11 @@ class Peer:
     # -- sending ---------------------------------------------------------------------------
 
     def _send(self, message: Body, fds: Sequence[int]) -> None:
+        self._send_frame(encode_frame(message, len(fds)), fds)
+
+    def _send_frame(self, frame: bytes, fds: Sequence[int]) -> None:
         if self.closed:
             raise PeerClosed("the channel is closed")
-        frame = encode_frame(message, len(fds))
         kept = tuple(os.dup(fd) for fd in fds)
         self._queued += len(frame)
         if self._queued > MAX_QUEUED:

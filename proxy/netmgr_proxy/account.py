@@ -5,7 +5,8 @@ nothing of protocols; does no I/O but asking which process it was.
 """
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from netmgr.model import Destination, Record
@@ -14,6 +15,7 @@ from netmgr.policy.owner import UNKNOWN, Owner, parse_owner
 from netmgr.process.ipc import Peer, PeerClosed, PeerRefused
 from netmgr.process.view import SandboxView
 from netmgr.reasons import Kind, Reason, Verdict
+from netmgr_proxy.forms import CALL_HOLES, Form, Like, form_of
 from netmgr_proxy.peer import Caller
 from netmgr_proxy.recorder import Key, Measures, Recorder, measures_of
 from netmgr_proxy.wire.face import Refusal
@@ -68,7 +70,16 @@ class Account:
         owner: the programs that hold it; UNKNOWN until `identified`.
     """
 
-    __slots__ = ("_destination", "_found", "_recorder", "_sandbox", "caller", "owner", "target")
+    __slots__ = (
+        "_destination",
+        "_found",
+        "_last",
+        "_recorder",
+        "_sandbox",
+        "caller",
+        "owner",
+        "target",
+    )
 
     def __init__(
         self,
@@ -81,6 +92,7 @@ class Account:
         self._recorder = recorder
         self._sandbox = sandbox
         self._found = found
+        self._last: _Last | None = None
         self.owner = UNKNOWN
         self._destination = Destination(target.name, caller.ip, caller.port, "tcp")
         self.caller = caller
@@ -123,6 +135,33 @@ class Account:
             message, remedy = decision.message, decision.remedy(self.scope)
         what = _What(decision.verdict, decision.reason, decision.rule, message, remedy)
         self._write(kind, what, measures, parts, single=single)
+
+    def answered(
+        self, call: Like | None, measures: Measures, parts: Callable[[], dict[str, Any]]
+    ) -> None:
+        """A model call was answered. Where it is like the connection's last one, its record is the
+        text of that one's with other numbers.
+
+        Args:
+            call: what the record depends on; None where that is not known.
+            parts: makes the record's parts.
+        """
+        last, self._last = self._last, None
+        if call is None or last is None or not self._is_like(call, last):
+            if call is not None:
+                self._last = _Last(self._sandbox, call)
+            self.permitted(Kind.INFERENCE, ALLOWED, measures, single=True, **parts())
+            return
+        if last.form is None:
+            record = self._record(Kind.INFERENCE, _WELL, measures, parts())
+            self._add_process(record)
+            last.form = form_of(record.to_wire(), CALL_HOLES)
+        self._last = last
+        self._recorder.tell_text(last.form.fill((self._recorder.now(), *call.numbers)))
+
+    def _is_like(self, call: Like, last: "_Last") -> bool:
+        same = last.sandbox is self._sandbox and self._found.done()
+        return same and call.is_like(last.call)
 
     def found(
         self,
@@ -174,18 +213,27 @@ class Account:
         *,
         single: bool = False,
     ) -> None:
-        sandbox = self._sandbox
-        revision = sandbox.revision if sandbox else None
         key: Key | None = None
         if not single:
             http = parts.get("http", _NO_HTTP)
             asked: tuple[Hashable, ...] = (http["method"], http["path"], http["status"])
             if "middleware" in parts:
                 asked += (repr(parts["middleware"]),)
+            revision = self._sandbox.revision if self._sandbox else None
             key = (self.sandbox_name, kind, what, revision, self._destination, asked)
             if self._recorder.is_repeat(key, measures):
                 return
-        record = Record(
+        record = self._record(kind, what, measures, parts)
+        if self._found.done():
+            self._write_with_process(key, record)
+        else:
+            self._found.add_done_callback(lambda _: self._write_with_process(key, record))
+
+    def _record(
+        self, kind: Kind, what: "_What", measures: Measures | None, parts: dict[str, Any]
+    ) -> Record:
+        sandbox = self._sandbox
+        return Record(
             time=self._recorder.now(),
             sandbox=self.sandbox_name,
             kind=kind,
@@ -194,19 +242,18 @@ class Account:
             destination=self._destination,
             tenant=sandbox.tenant if sandbox else None,
             rule=what.rule,
-            policy_revision=revision,
+            policy_revision=sandbox.revision if sandbox else None,
             message=what.message,
             remedy=what.remedy,
             extra={**parts, **(measures or {})},
         )
-        if self._found.done():
-            self._write_with_process(key, record)
-        else:
-            self._found.add_done_callback(lambda _: self._write_with_process(key, record))
 
-    def _write_with_process(self, key: Key | None, record: Record) -> None:
+    def _add_process(self, record: Record) -> None:
         if not self._found.cancelled():
             record.extra["process"] = self._found.result().process
+
+    def _write_with_process(self, key: Key | None, record: Record) -> None:
+        self._add_process(record)
         if key is not None and self._recorder.is_repeat(key, measures_of(record)):
             return  # another of its kind was told while we waited for the process
         self._recorder.record(key, record)
@@ -222,5 +269,19 @@ class _What(NamedTuple):
     remedy: str | None
 
 
+@dataclass(slots=True)
+class _Last:
+    """A connection's last model call that was answered.
+
+    Attributes:
+        form: of its record; None until a second one is like it.
+    """
+
+    sandbox: SandboxView | None
+    call: Like
+    form: Form | None = None
+
+
+_WELL: Final = _What(Verdict.ALLOWED, Reason.ALLOWED, None, "", None)
 _NO_HTTP: Final = {"method": None, "path": None, "status": None}
 ALLOWED: Final = Decision(Verdict.ALLOWED, Reason.ALLOWED)  # where no policy has a say

@@ -34,7 +34,7 @@ from netmgr_proxy.routing.facts import request_of
 from netmgr_proxy.routing.plan import CallPlan, Endpoint, Ready
 from netmgr_proxy.routing.trial import on_trial
 from netmgr_proxy.spending import cost_of, most_that_it_costs, price, reserve, settle, tokens_of
-from netmgr_proxy.story import tell_decision, tell_story
+from netmgr_proxy.story import Story
 from netmgr_proxy.ways import Way, way_of
 from netmgr_proxy.wire.request import Head
 
@@ -369,14 +369,17 @@ class Course:
         if finding := self._way.generation.observe(outcome):
             log.warning("%s", finding)
 
-    def story(self) -> dict[str, Any]:
-        """How the plan came about, as the record's `inference` has it."""
-        chosen = self._chosen if self.by_file else self.admission
-        story = tell_story(self.admission, chosen, self._call, self.pinned)
-        if self.trial is not None:
-            story["shadow"] = self.trial
-        if self._decided is not None and self._context is not None:
-            story |= tell_decision(self._decided, self._context, self._way.generation)
-            if self.by_file:
-                story["route"] = self._decided.route
-        return story
+    @property
+    def story(self) -> Story:
+        """How the plan came about."""
+        return Story(
+            self.admission,
+            self._chosen if self.by_file else self.admission,
+            self._call,
+            self.pinned,
+            self.trial,
+            self.by_file,
+            self._way.generation if self._decided is not None else None,
+            self._decided,
+            self._context,
+        )

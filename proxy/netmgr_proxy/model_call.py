@@ -11,7 +11,7 @@ from netmgr.inference.protocols import Shape
 from netmgr.middleware.request import Phase, changed
 from netmgr.process.view import SandboxView
 from netmgr.reasons import Kind, Reason, Verdict
-from netmgr_proxy.account import ALLOWED, Account
+from netmgr_proxy.account import Account
 from netmgr_proxy.admission import Admissions, ModelRefused
 from netmgr_proxy.answering import REFUSED_FROM
 from netmgr_proxy.attempts import Attempts
@@ -19,6 +19,7 @@ from netmgr_proxy.client import ClientConnection
 from netmgr_proxy.courses import Asked, Course
 from netmgr_proxy.examination import Examination, stage_request
 from netmgr_proxy.exchange import Exchange
+from netmgr_proxy.forms import Like
 from netmgr_proxy.inference import errors
 from netmgr_proxy.inference.answer_here import Made
 from netmgr_proxy.inference.coding import plain_body
@@ -217,9 +218,35 @@ class ModelCall(Exchange):
             why = f"the provider refused the operator's credential (HTTP {status})"
             self.record_failure(Refusal(Reason.UPSTREAM_AUTH, why))
             return
-        self.account.permitted(
-            Kind.INFERENCE, ALLOWED, self._measures(), single=True, **self._parts()
+        measures = self._measures()
+        self.account.answered(self._like(measures), measures, self._parts)
+
+    def _like(self, measures: Measures) -> Like | None:
+        """What the record depends on; None where it is not an ordinary one."""
+        attempts, meter = self._attempts, self._meter
+        story = self._course.story if self._course is not None else None
+        same = story.same if story is not None else None
+        if same is None or story is None or attempts is None or self._examination is not None:
+            return None
+        made, present = attempts.tries[0], attempts.present
+        if present is None or len(attempts.tries) != 1 or made.reason is not None:
+            return None
+        numbers = (
+            self.request_id,
+            story.tokens_in,
+            attempts.clock.ttfb_ms,
+            meter.tokens_in,
+            meter.tokens_out,
+            meter.cache_read,
+            meter.cache_write,
+            made.ms,
+            made.cost,
+            measures["bytes_in"],
+            measures["bytes_out"],
+            measures["duration_ms"],
         )
+        asked = (self.progress.status, made.status, made.endpoint, made.provider)
+        return Like(same, (*asked, present.endpoint.id, *story.equal), numbers)
 
     def record_failure(self, refusal: Refusal) -> None:
         """A denial or failure of this call."""
@@ -242,7 +269,7 @@ class ModelCall(Exchange):
 
     def _parts(self) -> dict[str, Any]:
         """The record's parts that a model call has."""
-        story = self._course.story() if self._course else NO_STORY
+        story = self._course.story.told() if self._course else NO_STORY
         attempts, meter = self._attempts, self._meter
         call = {
             "request_id": self.request_id,

@@ -10,9 +10,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import replace
-from typing import Any, Final, TypedDict
+from typing import Final, TypedDict
 
 from netmgr.model import RECORDS_PER_MESSAGE, Record
+from netmgr.process.frames import encode_body
 from netmgr.process.ipc import Peer
 
 WINDOW_S: Final = 1.0  # repeats of one second become one message
@@ -86,7 +87,7 @@ class Recorder:
         self._tallies: dict[Key, _Tally] = {}
         self._told: Counter[str | None] = Counter()
         self._timer: asyncio.TimerHandle | None = None
-        self._gathered: list[dict[str, Any]] = []
+        self._gathered: list[str] = []
         self._telling: asyncio.TimerHandle | None = None
         self.sent = 0
 
@@ -158,14 +159,19 @@ class Recorder:
             self._timer = asyncio.get_running_loop().call_later(WINDOW_S, self._end_window)
 
     def _tell(self, record: Record) -> None:
-        if not self._daemon.closed:  # closed: this process is about to end
-            self.sent += 1
-            self._gathered.append(record.to_wire())
-            if len(self._gathered) >= RECORDS_PER_MESSAGE:
-                self._tell_gathered()
-            elif self._telling is None:
-                loop = asyncio.get_running_loop()
-                self._telling = loop.call_later(GATHER_S, self._tell_gathered)
+        self.tell_text(encode_body(record.to_wire()))
+
+    def tell_text(self, text: str) -> None:
+        """Tell a record that is JSON already (`Record.to_wire`), and that nothing repeats."""
+        if self._daemon.closed:  # this process is about to end
+            return
+        self.sent += 1
+        self._gathered.append(text)
+        if len(self._gathered) >= RECORDS_PER_MESSAGE:
+            self._tell_gathered()
+        elif self._telling is None:
+            loop = asyncio.get_running_loop()
+            self._telling = loop.call_later(GATHER_S, self._tell_gathered)
 
     def _tell_gathered(self) -> None:
         if self._telling is not None:
@@ -173,4 +179,4 @@ class Recorder:
             self._telling = None
         records, self._gathered = self._gathered, []
         if records and not self._daemon.closed:
-            self._daemon.tell("records", {"records": records})
+            self._daemon.tell_text("records", f'{{"records":[{",".join(records)}]}}')
