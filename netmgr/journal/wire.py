@@ -130,13 +130,19 @@ def _is_optional_part(value: Any) -> bool:
 
 
 def _is_tree(value: Any, depth: int) -> bool:
-    if _is_leaf(value):
-        return True
+    kind = type(value)
+    if kind is dict:
+        items = value.values()
+    elif kind is list:
+        items = value
+    else:
+        return _is_leaf(value)
     if depth == 0:
         return False
-    if isinstance(value, list):
-        return all(_is_tree(item, depth - 1) for item in value)
-    return isinstance(value, dict) and all(_is_tree(item, depth - 1) for item in value.values())
+    for item in items:
+        if type(item) not in _WORDLIKE and not _is_tree(item, depth - 1):
+            return False
+    return True
 
 
 def _is_list(value: Any) -> bool:

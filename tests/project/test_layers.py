@@ -24,6 +24,8 @@ FENCES = {
     "stdnum": ("proxy/netmgr_proxy/scan/",),
     "fastapi": ("netmgr/control/",),
     "uvicorn": ("netmgr/control/",),
+    "pydantic": ("netmgr/control/",),
+    "pydantic_core": ("netmgr/journal/",),
     "sqlite3": ("netmgr/",),
     "subprocess": ("netmgr/", "cli/netmgr_cli/"),
 }
