@@ -10,6 +10,8 @@ and must not have. Without a rule the model answers as in model_answers.
 Keys of a reply: status, headers; the body as one of json, text, base64 or events (a list of
 strings sent as they are and of objects sent as `data:` events, or a number of chat chunks), or
 frames (a list of [event type, object]: Amazon's event stream);
+raw (a text or a list of texts: the whole answer, its head too, byte for byte; the connection
+closes well behind it, unless it is cut);
 gzip (code the body); delay_s (before the head), gap_s (before each event but the first), repeat
 (the events for ever); cut_after and stall_after (so many bytes of the body, then the connection
 closes, or falls silent); drop (the connection closes instead of an answer).
@@ -28,7 +30,7 @@ from netmgr.testing.model_answers import chat_events, render_event
 
 MAX_CHUNKS: Final = 100_000  # of a stream that is given by its length; `repeat` has no end
 
-_BODIES: Final = ("json", "text", "base64", "events", "frames")
+_BODIES: Final = ("json", "text", "base64", "events", "frames", "raw")
 _RULE_KEYS: Final = ("method", "path", "contains", "lacks", "times", "reply")
 _TEXT_KEYS: Final = ("method", "path", "contains", "lacks")
 _REPLY_TYPES: Final[dict[str, tuple[type, ...]]] = {
@@ -39,6 +41,7 @@ _REPLY_TYPES: Final[dict[str, tuple[type, ...]]] = {
     "base64": (str,),
     "events": (list, int),
     "frames": (list,),
+    "raw": (str, list),
     "gzip": (bool,),
     "delay_s": (int, float),
     "gap_s": (int, float),
@@ -63,6 +66,7 @@ class Reply:
     cut_after: int | None = None
     stall_after: int | None = None
     drop: bool = False
+    raw: bool = False
 
     @property
     def limit(self) -> int | None:
@@ -168,7 +172,7 @@ def parse_reply(reply: dict[str, Any], where: str) -> Reply:
     if sum(key in reply for key in _BODIES) > 1:
         raise BadInput(f"{where}: reply: expected one of {', '.join(_BODIES)}")
     kind, pieces = _body_of(reply, where)
-    headers = {"content-type": kind} if pieces else {}
+    headers = {"content-type": kind} if kind else {}
     if reply.get("gzip"):
         pieces = (gzip.compress(b"".join(pieces), mtime=0),)
         headers["content-encoding"] = "gzip"
@@ -184,6 +188,7 @@ def parse_reply(reply: dict[str, Any], where: str) -> Reply:
         cut_after=reply.get("cut_after"),
         stall_after=reply.get("stall_after"),
         drop=reply.get("drop", False),
+        raw="raw" in reply,
     )
 
 
@@ -200,6 +205,8 @@ def _body_of(reply: dict[str, Any], where: str) -> tuple[str, tuple[bytes, ...]]
         return "text/event-stream", tuple(_encoded(text) for text in texts)
     if "frames" in reply:
         return event_frames.CONTENT_TYPE, tuple(_frame(frame, where) for frame in reply["frames"])
+    if "raw" in reply:
+        return "", tuple(_raw(reply["raw"], where))
     if "text" in reply:
         return "text/plain; charset=utf-8", (_encoded(reply["text"]),)
     if "base64" in reply:
@@ -210,6 +217,17 @@ def _body_of(reply: dict[str, Any], where: str) -> tuple[str, tuple[bytes, ...]]
     if "json" in reply:
         return "application/json", (json.dumps(reply["json"], separators=(",", ":")).encode(),)
     return "", ()
+
+
+def _raw(given: str | list[object], where: str) -> Iterator[bytes]:
+    for piece in [given] if isinstance(given, str) else given:
+        try:
+            if isinstance(piece, str):
+                yield piece.encode("latin-1")
+                continue
+        except UnicodeEncodeError:
+            pass
+        raise BadInput(f"{where}: reply.raw: expected texts of Latin-1: a character is a byte")
 
 
 def _frame(frame: object, where: str) -> bytes:

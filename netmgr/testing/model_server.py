@@ -38,6 +38,8 @@ MAX_EVENTS: Final = 10_000  # kept in memory; the record file has all
 IDLE_S: Final = 600.0  # a kept connection without a request ends
 READ: Final = 64 * 1024  # bytes per read
 
+_ANSWERED: Final = "answered"
+_CLOSED: Final = "closed"
 _CONTROL: Final = ("/_recorded", "/_script")
 
 
@@ -114,8 +116,10 @@ class _Connection:
         try:
             while (request := await self._next_request()) is not None:
                 watch = tasks.start(self._watch_end(), name="model-server watch")
-                answered = await self._answer(request)
-                if not answered:
+                outcome = await self._answer(request)
+                if outcome == _CLOSED:
+                    return
+                if outcome != _ANSWERED:
                     self._writer.transport.abort()
                     return
                 watch.cancel()
@@ -169,11 +173,10 @@ class _Connection:
             self._h11.receive_data(data)
         self._closed.set()
 
-    async def _answer(self, request: _Request) -> bool:
-        """Whether the answer was given whole."""
+    async def _answer(self, request: _Request) -> str:
+        """How it ended: see `_play`."""
         if request.path in _CONTROL:
-            await self._write(_control(self._server, request))
-            return True
+            return await self._write(_control(self._server, request))
         number = self._server.number()
         self._server.note(request.event(number))
         reply = self._server.script.choose(request.method, request.path, request.body)
@@ -191,18 +194,26 @@ class _Connection:
                 "seconds": round(time.monotonic() - begun, 4),
             }
         )
-        return outcome == "answered"
+        return outcome
 
     async def _play(self, reply: Reply) -> str:
-        """How it ended: answered, cut (by the script) or client_closed."""
+        """How it ended: answered, closed (well), cut (by the script) or client_closed."""
         if not await self._pause(reply.delay_s):
             return "client_closed"
         if reply.drop:
             return "cut"
         try:
-            return await self._write(reply)
+            return await (self._write_raw(reply) if reply.raw else self._write(reply))
         except ConnectionError:
             return "client_closed"
+
+    async def _write_raw(self, reply: Reply) -> str:
+        for piece in reply.body():
+            self._writer.write(piece)
+            await self._writer.drain()
+            if not await self._pause(reply.gap_s):
+                return "client_closed"
+        return _CLOSED if reply.cut_after is None else "cut"
 
     async def _write(self, reply: Reply) -> str:
         length = [] if reply.streaming else [("content-length", str(sum(map(len, reply.pieces))))]
@@ -222,7 +233,7 @@ class _Connection:
             await self._pause(IDLE_S)
             return "client_closed" if self._closed.is_set() else "cut"
         await self._send(h11.EndOfMessage())
-        return "answered"
+        return _ANSWERED
 
     async def _pause(self, seconds: float) -> bool:
         """Wait; False where the client went away meanwhile."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from netmgr.inference.protocols import Shape
+from netmgr.reasons import Reason
 from netmgr_proxy.call_clock import CallClock
 from netmgr_proxy.exchange import Exchange
 from netmgr_proxy.inference import errors
@@ -72,6 +73,7 @@ class Answering:
         "_clock",
         "_declines",
         "_exchange",
+        "_framed_here",
         "_guard",
         "_head_at",
         "_holds",
@@ -106,6 +108,7 @@ class Answering:
         self._address = exchange.account.caller.address
         self._answer: AnswerHead | None = None
         self._chunked = False
+        self._framed_here = False  # the body has no length that is the provider's word
         self._pending = b""
         self._tracker = SseTracker(self._shape)
         self._ids: ObjectIds | None = None
@@ -175,8 +178,10 @@ class Answering:
         if _OK <= head.status < REFUSED_FROM:
             protocol = self._admission.admitted.pattern.protocol
             self._ids = ObjectIds(protocol, stream=answer.streaming and not answer.frames)
-        http10 = exchange.head.http10
-        self._chunked = head.framing in (Framing.CHUNKED, Framing.CLOSE) and not http10
+        # A stream's length would leave no room for the words that a broken one ends with.
+        open_ended = answer.streaming and head.framing is Framing.LENGTH
+        self._framed_here = open_ended or head.framing in (Framing.CHUNKED, Framing.CLOSE)
+        self._chunked = self._framed_here and not exchange.head.http10
         self._pending = self._render_head(head, lines)
         exchange.client.deadline = self._clock.head(streaming=answer.streaming)
 
@@ -184,7 +189,7 @@ class Answering:
         lines = [own, *self._said]
         if self._chunked:
             lines.append(b"transfer-encoding: chunked")
-        elif head.framing is Framing.LENGTH:
+        elif head.framing is Framing.LENGTH and not self._framed_here:
             lines.append(b"content-length: %d" % head.length)
         elif head.framing is Framing.NONE and head.status not in (204, 304):
             lines.append(b"content-length: 0")
@@ -218,7 +223,10 @@ class Answering:
             return
         if self._answer is not None and self._answer.streaming and not self._answer.frames:
             self._tracker.feed(data)
-        self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        self._send(self._framed(data))
+
+    def _framed(self, data: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
 
     def _note_objects(self, data: bytes, *, last: bool) -> None:
         """Told before the client can have the ids: it may ask another worker with them."""
@@ -234,15 +242,53 @@ class Answering:
 
     def finish(self) -> None:
         """See ResponseSink."""
+        torn = self._torn()
+        if torn is not None:
+            self._exchange.fail(Refusal(Reason.UPSTREAM_UNREACHABLE, torn))
+            return
+        self._complete()
+
+    def _complete(self) -> None:
         self._settle()  # before the client can have all of the answer, and ask again elsewhere
         if self._answer is not None:
             self._hand_on(self._guard.rest())
             self._send(b"0\r\n\r\n" if self._chunked else b"")
         self._exchange.finish()
 
+    def _torn(self) -> str | None:
+        """Why a body that the connection's end ended is not whole; None where it may be.
+
+        Nothing else tells: without a look, half an answer would get a terminator of ours.
+        """
+        head, answer, upstream = self.head, self._answer, self._exchange.upstream
+        if head is None or answer is None or head.framing is not Framing.CLOSE:
+            return None
+        plain = answer.takes_error_event and not answer.frames
+        if plain and self._tracker.finished:
+            return None
+        if upstream is not None and upstream.torn:
+            return "it closed the connection without TLS's own end, which its answer ends with"
+        ends = self._tracker.may_end if plain else True
+        if isinstance(self.meter, FrameMeter):
+            ends = self.meter.at_boundary
+        return None if ends else "it closed the connection in the middle of its stream"
+
     def fail(self, refusal: Refusal) -> None:
         """See ResponseSink."""
-        self._exchange.fail(refusal)
+        if not self.end_whole():
+            self._exchange.fail(refusal)
+
+    def end_whole(self) -> bool:
+        """End the answer well if the protocol's last event has come and only the end of the
+        connection, or of its framing, is wanting: who has it all need not hear of that."""
+        answer, exchange = self._answer, self._exchange
+        if answer is None or answer.frames or not answer.takes_error_event or exchange.over:
+            return False
+        if not (self._framed_here and self._tracker.finished):
+            return False
+        exchange.keep_upstream = False
+        self._complete()
+        return True
 
     def upstream_writable(self) -> None:
         """See ResponseSink."""
@@ -260,7 +306,7 @@ class Answering:
         """A comment keeps a silent stream alive where the route wants that; between events only."""
         answer, exchange = self._answer, self._exchange
         every = self._admission.admitted.route.rules.heartbeat_s
-        if answer is None or every is None or not self._chunked:
+        if answer is None or every is None or not self._framed_here:
             return
         if answer.frames or not answer.takes_error_event:
             return
@@ -269,14 +315,18 @@ class Answering:
         quiet = now - max(self._sent_at, self._head_at) >= every
         if quiet and self._tracker.at_boundary and not (exchange.over or exchange.client.blocked):
             self._sent_at = now
-            self._send(b"%x\r\n%b\r\n" % (len(HEARTBEAT), HEARTBEAT))
+            self._send(self._framed(HEARTBEAT))
 
-    def end_stream(self, refusal: Refusal) -> None:
-        """Tell a client in the middle of an event stream why it ends, in its protocol's words."""
+    def end_stream(self, refusal: Refusal) -> bool:
+        """Tell a client in the middle of an event stream why it ends, in its protocol's words.
+
+        Returns:
+            whether it could be told.
+        """
         if isinstance(self.meter, FrameMeter) and not self.meter.at_boundary:
-            return  # half a frame cannot be ended: nothing behind it would be read
-        if self._answer is not None and self._answer.takes_error_event and self._chunked:
-            told = outward_message(refusal.reason, refusal.message)
+            return False  # half a frame cannot be ended: nothing behind it would be read
+        if self._answer is not None and self._answer.takes_error_event and self._framed_here:
+            told = outward_message(refusal.reason, refusal.message, begun=True)
             event = render_stream_error(
                 self._shape,
                 refusal.reason,
@@ -284,4 +334,6 @@ class Answering:
                 half=self._tracker.half,
                 sequence_number=self._tracker.next_number,
             )
-            self._send(b"%x\r\n%b\r\n" % (len(event), event))
+            self._send(self._framed(event))
+            return True
+        return False

@@ -230,6 +230,8 @@ class Attempts:
                 raise _NoAnswer(answering.refused)
             await exchange.until_over()
         except DeadlinePassed:
+            if answering.end_whole():
+                return
             exchange.failure = late = self.clock.explain()
             made.reason = late.reason.value
             raise (CutShort if exchange.progress.answered else Refused)(late) from None

@@ -205,10 +205,14 @@ class ModelCall(Exchange):
         if self._attempts is not None and self._attempts.answering is not None:
             self._attempts.answering.beat(now)
 
-    def end_stream(self, refusal: Refusal) -> None:
-        """Tell a client in the middle of an event stream why it ends, in its protocol's words."""
-        if self._attempts is not None and self._attempts.answering is not None:
-            self._attempts.answering.end_stream(refusal)
+    def end_stream(self, refusal: Refusal) -> bool:
+        """Tell a client in the middle of an event stream why it ends, in its protocol's words.
+
+        Returns:
+            whether it could be told.
+        """
+        answering = self._attempts.answering if self._attempts is not None else None
+        return answering is not None and answering.end_stream(refusal)
 
     # -- records -----------------------------------------------------------------------------
 

@@ -260,11 +260,11 @@ class HttpFlow:
 
     def _cut_short(self, exchange: Exchange, refusal: Refusal) -> None:
         """The client must not take what it has for the whole."""
-        if isinstance(exchange, ModelCall):
-            exchange.end_stream(refusal)
-            self._client.close()  # the event is sent first; no terminator follows it
+        told = isinstance(exchange, ModelCall) and exchange.end_stream(refusal)
+        if told or (isinstance(exchange, ModelCall) and not exchange.head.http10):
+            self._client.close()  # what was said is sent first; no terminator follows it
         else:
-            self._client.abort()
+            self._client.abort()  # to HTTP/1.0 a good end of the connection is the terminator
 
     # -- faces -----------------------------------------------------------------------------
 

@@ -55,6 +55,7 @@ class UpstreamConnection(Inbox):
         self.on_idle_loss: Callable[[], None] | None = None
         self._paused = False
         self.closed = False
+        self.torn = False  # it ended without the end that its protocol has (TLS's close_notify)
         self.blocked = False
         self.heard = False  # whether any byte of the present response has come
         self.used = 0  # exchanges before the present one
@@ -162,6 +163,7 @@ class UpstreamConnection(Inbox):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._sink is not None and not self.closed:
             if exc is None:
+                self.torn = True
                 self.eof_received()
             else:
                 self._fail(f"{self._name} reset the connection")

@@ -53,6 +53,7 @@ _OUTWARD: Final = {
     Reason.NAME_NOT_RESOLVED: "the model provider's name does not resolve",
     Reason.ADDRESS_BLOCKED: "the model provider is at an address that is not dialled",
 }
+_BROKE_OFF: Final = "the model provider broke its answer off"
 
 _OPENAI_TYPES: Final = {
     401: "authentication_error",
@@ -78,9 +79,15 @@ _BEDROCK_TYPES: Final = {
 }
 
 
-def outward_message(reason: Reason, message: str) -> str:
-    """What a client inside may read of a failure: nothing of the provider's host or address."""
+def outward_message(reason: Reason, message: str, *, begun: bool = False) -> str:
+    """What a client inside may read of a failure: nothing of the provider's host or address.
+
+    Args:
+        begun: whether the answer had begun.
+    """
     general = _OUTWARD.get(reason)
+    if begun and reason is Reason.UPSTREAM_UNREACHABLE:
+        general = _BROKE_OFF
     return f"{general}; `netmgr observe` tells the operator why" if general else message
 
 

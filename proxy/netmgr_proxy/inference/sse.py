@@ -39,6 +39,7 @@ _TERMINAL: Final = {
     ),
     Shape.BEDROCK: re.compile(rb"(?!)"),
 }
+_DONE: Final = re.compile(rb"data: ?\[DONE\][\r\n]*")  # some end with it and not with a blank line
 
 
 class SseTracker:
@@ -49,6 +50,7 @@ class SseTracker:
         "_markers",
         "_number",
         "_numbered",
+        "_strict",
         "_tail",
         "_terminal",
         "_terminal_seen",
@@ -58,6 +60,7 @@ class SseTracker:
         self._markers = _MARKERS[shape]
         self._terminal = _TERMINAL[shape]
         self._terminal_seen = False
+        self._strict = shape in (Shape.RESPONSES, Shape.ANTHROPIC)  # every server has their last
         self._half = b""  # since the last chunk that ended an event; longer than MAX_HALF: unknown
         self._numbered = shape is Shape.RESPONSES
         self._number = b""
@@ -96,6 +99,13 @@ class SseTracker:
         """One more than the last `sequence_number` of a Responses stream."""
         found = _NUMBER.match(self._number)
         return int(found[1]) + 1 if found else 0
+
+    @property
+    def may_end(self) -> bool:
+        """Whether a stream may be whole that ends here. Of `[DONE]` alone not all servers know."""
+        if self.finished or _DONE.fullmatch(self.half or b""):
+            return True
+        return self.at_boundary and not self._strict
 
     @property
     def finished(self) -> bool:

@@ -21,7 +21,9 @@ from acceptance.inference.talk import Talker
 from world import Sandbox, World
 from world.internet import Site
 
-TABLE: Final[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "cases.yaml").read_text())
+HERE: Final = Path(__file__).parent
+TABLE: Final[dict[str, Any]] = yaml.safe_load((HERE / "cases.yaml").read_text())
+TABLE["cases"] += yaml.safe_load((HERE / "neighbours.yaml").read_text())["cases"]
 
 ORIGIN: Final = "model.test"
 WRONG: Final = "wrong.test"  # leads to the same server, whose certificate is not for it

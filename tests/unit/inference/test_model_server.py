@@ -246,3 +246,26 @@ def test_a_rule_may_look_into_the_body() -> None:
     assert script.choose("POST", "/v1/messages", b"a tool") is None, "it is used up"
     with pytest.raises(BadInput, match="contains: expected str"):
         parse_script([{"contains": 5, "reply": {}}])
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_raw_answer_goes_out_as_it_is(cut: bool) -> None:
+    raw = ["HTTP/1.0 200 Odd\r\nx-a: \xe9\r\n", "\r\nbody"]
+    reply = {"raw": raw} | ({"cut_after": 30} if cut else {})
+
+    async def work(server: ModelServer, client: httpx.AsyncClient) -> None:
+        server.script = parse_script([{"reply": reply}])
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        whole = "".join(raw).encode("latin-1")
+        assert await reader.read() == (whole[:30] if cut else whole)
+        writer.close()
+        assert (await wait_for_end(server))["outcome"] == ("cut" if cut else "closed")
+
+    talk(work)
+
+
+@pytest.mark.parametrize("raw", ["\u20ac", ["a", 1], [["a"]]])
+def test_a_raw_answer_is_bytes(raw: object) -> None:
+    with pytest.raises(BadInput, match=r"reply\.raw: expected texts of Latin-1"):
+        parse_script([{"reply": {"raw": raw}}])

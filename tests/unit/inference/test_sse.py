@@ -37,3 +37,28 @@ def test_what_only_looks_like_the_end(text: bytes) -> None:
     tracker = SseTracker(Shape.OPENAI)
     tracker.feed(text)
     assert not tracker.finished
+
+
+@pytest.mark.parametrize(
+    ("shape", "text", "whole"),
+    [
+        (Shape.OPENAI, b"data: {}\n\n", True),  # not all servers send [DONE]
+        (Shape.OPENAI, b"data: {}\n\ndata: [DONE]\n\n", True),
+        (Shape.OPENAI, b"data: {}\n\ndata: [DONE]\n", True),
+        (Shape.OPENAI, b"data: {}\r\n\r\ndata:[DONE]", True),
+        (Shape.OPENAI, b"data: {}\n\ndata: [DON", False),
+        (Shape.OPENAI, b"data: {}\n", False),
+        (Shape.OPENAI, b"data: {}\n\nda", False),
+        (Shape.OPENAI, b"data: " + b"x" * 70_000, False),
+        (Shape.ANTHROPIC, b"event: ping\ndata: {}\n\n", False),
+        (Shape.ANTHROPIC, b"event: message_stop\ndata: {}\n\n", True),
+        (Shape.RESPONSES, b"event: response.created\ndata: {}\n\n", False),
+        (Shape.RESPONSES, b"event: response.failed\ndata: {}\n\n", True),
+    ],
+)
+def test_where_a_stream_may_end(shape: Shape, text: bytes, whole: bool) -> None:
+    for cut in (len(text), 1, 7):
+        tracker = SseTracker(shape)
+        for at in range(0, len(text), cut):
+            tracker.feed(text[at : at + cut])
+        assert tracker.may_end is whole
