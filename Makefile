@@ -57,7 +57,7 @@ vm: ## root: tests in machines of their own (Vagrant): the unit, reboot, disks, 
 test-newer: setup-test ## root: the tests of container engines with Debian 13's engines
 	@packaging/newer.sh $(ARGS)
 
-nightly: ## root: a real model engine (llama.cpp, built once) asked from a sandbox
+nightly: ## root: a real model engine (llama.cpp, built once) and browsers, in sandboxes
 	@packaging/setup.sh nightly
 	NETMGR_TEST_STRICT=1 $(BIN)/pytest -q tests/nightly $(ARGS)
 

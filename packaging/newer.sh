@@ -23,4 +23,4 @@ if [ ! -e "$tree/.whole" ]; then
   mmdebstrap --quiet --variant=minbase --include="$packages,$more" "$suite" "$tree"
   touch "$tree/.whole"
 fi
-NETMGR_TEST_ROOT=$tree exec .venv/bin/pytest -q tests/runtimes "$@"
+NETMGR_TEST_ROOT=$tree exec .venv/bin/pytest -q "${@:-tests/runtimes}"

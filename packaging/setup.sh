@@ -6,7 +6,7 @@
 #   packaging/setup.sh run     the same, and netmgr itself in .venv
 #   packaging/setup.sh test    the same, and what the tests use besides
 #   packaging/setup.sh bench   the same, and what the benchmarks compare with
-#   packaging/setup.sh nightly what the tests use, and llama.cpp's server, compiled: half an hour
+#   packaging/setup.sh nightly what the tests use, browsers, and llama.cpp's server, compiled: half an hour
 #   packaging/setup.sh vm      what builds and runs the machines of the VM tests
 #
 # May be run again: what is there is looked at, not installed anew. PYTHON selects the interpreter.
@@ -88,7 +88,10 @@ dnsperf                      command:dnsperf
 wrk                          command:wrk'
 
 readonly needed_for_nightly='
+chromium                     command:chromium
 cmake                        command:cmake
+firefox-esr                  command:firefox-esr
+fonts-dejavu-core            file:/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 g++                          command:g++'
 
 readonly needed_for_vm='

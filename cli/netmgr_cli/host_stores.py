@@ -38,7 +38,7 @@ def _missing(files: Mapping[str, Any], identity: Identity) -> list[calls.TrustSt
     found: list[calls.TrustStore] = []
     if files["java_truststore"] is None and (_is_any(JAVA_TARGETS) or shutil.which("java")):
         found.append("java")
-    databases = (*NSS_TARGETS, Path(identity.home, USER_NSS))
+    databases = (*NSS_TARGETS, *(Path(identity.home, name) for name in USER_NSS))
     if files["nss_database"] is None and _is_any(databases) and shutil.which(CERTUTIL):
         found.append("nss")
     return found

@@ -9,6 +9,7 @@ and network namespaces, before any privilege is given up.
 import grp
 import os
 import re
+import shutil
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -62,7 +63,9 @@ CERTIFI_PATTERNS: Final = (
     "usr/local/lib/python3*/*-packages/certifi/cacert.pem",
     "usr/local/lib/python3*/*-packages/pip/_vendor/certifi/cacert.pem",
 )
-USER_NSS: Final = ".pki/nssdb"  # below HOME: Chromium's and others'
+# Below HOME, where Chromium and others look: the first that is there.
+USER_NSS: Final = (".pki/nssdb", ".local/share/pki/nssdb")
+DATABASE_OPTIONS: Final = "mode=0700,size=4m,nr_inodes=64"  # a database and its journal: 0.2 MiB
 
 # Files that uid 0 may write, or read secrets from, without any capability. As in the OCI runtime
 # specification's default configuration (maskedPaths, readonlyPaths).
@@ -134,23 +137,25 @@ def build(scene: Scene) -> None:
         _bind(fd, scene.run_dir / name, roots)
     _bind(files["resolv.conf"], Path("/etc/resolv.conf"), roots)
     _bind(files["hosts"], Path("/etc/hosts"), roots)
-    for name, targets in _stores(scene.home).items():
+    for name, targets in _stores().items():
         for target in targets if name in files else ():
             if target.exists() or _is_below(Path(os.path.realpath(target)), roots):
                 _bind(files[name], target, roots)
+    if NSS_STORE in files:
+        _place_databases(files[NSS_STORE], scene.home)
     if name_service is not None:
         _place_name_service(name_service, roots)
     for fd in files.values():
         os.close(fd)
 
 
-def _stores(home: Path) -> dict[str, tuple[Path, ...]]:
+def _stores() -> dict[str, tuple[Path, ...]]:
     """Where the sandbox's stores of certificates lie over the host's."""
     certifi = (path for pattern in CERTIFI_PATTERNS for path in Path("/").glob(pattern))
     return {
         "ca-bundle.pem": (*BUNDLE_TARGETS, *certifi),
         JAVA_STORE: JAVA_TARGETS,
-        NSS_STORE: (*NSS_TARGETS, home / USER_NSS),
+        NSS_STORE: NSS_TARGETS,
     }
 
 
@@ -300,6 +305,24 @@ def _bind(fd: int, target: Path, roots: tuple[Path, ...]) -> None:
             place.touch()
     mount(place, MS_BIND, source=f"/proc/self/fd/{fd}")
     mount(place, MS_REMOUNT | MS_BIND | MS_RDONLY | PLAIN)
+
+
+def _place_databases(store: int, home: Path) -> None:
+    """Copies of the sandbox's NSS database over the user's own, for the command alone and writable:
+    Chromium opens its database for writing, and goes without one where it cannot."""
+    inside = Path(os.path.realpath(home))
+    for name in USER_NSS:
+        place = Path(os.path.realpath(inside / name))
+        if inside not in place.parents or not place.is_dir():
+            continue
+        owner = place.stat()
+        who = f",uid={owner.st_uid},gid={owner.st_gid}"
+        mount(place, PLAIN, kind="tmpfs", data=DATABASE_OPTIONS + who)
+        for file in Path(f"/proc/self/fd/{store}").iterdir():
+            copy = place / file.name
+            shutil.copyfile(file, copy)
+            copy.chmod(0o600)
+            os.chown(copy, owner.st_uid, owner.st_gid)
 
 
 def _place_name_service(text: str, roots: tuple[Path, ...]) -> None:

@@ -17,7 +17,7 @@ from netmgr.keys.injection import NSS_TARGETS
 from netmgr_cli.container import Inhabitant, find_inhabitants, work_inside
 from netmgr_cli.enter import Errand, enter
 from netmgr_cli.scenery import USER_NSS
-from netmgr_cli.trust_probe import PROGRAM_S, probe_all
+from netmgr_cli.trust_probe import PROGRAM_S, Databases, probe_all
 from netmgr_cli.trust_programs import PROGRAMS, Verdict, judge, remedy
 
 MAX_REPORT: Final = 4 * 1024 * 1024  # bytes: each program's is bounded, and their number
@@ -90,11 +90,11 @@ def _place(who: Inhabitant | None, errand: Errand) -> str:
     return f"the host's files, as user {errand.identity.name}"
 
 
-def _databases(sandbox: Mapping[str, Any], env: Mapping[str, str]) -> tuple[str, ...]:
+def _databases(sandbox: Mapping[str, Any], env: Mapping[str, str]) -> Databases:
     """Where NSS programs of the sandbox look, and what was made for it."""
     own = sandbox["files"]["nss_database"]
-    places = [f"{env.get('HOME', '/')}/{USER_NSS}", *map(str, NSS_TARGETS)]
-    return (*places, own) if own else tuple(places)
+    users = tuple(f"{env.get('HOME', '/')}/{name}" for name in USER_NSS)
+    return Databases(users, (*map(str, NSS_TARGETS), *([own] if own else [])))
 
 
 def _output_of(act: Callable[[], int]) -> bytes:

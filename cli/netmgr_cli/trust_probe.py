@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,13 +36,26 @@ PLACES: Final = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "
 DIRECTORIES: Final = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - any that may be written
 
 
-def probe_all(env: Mapping[str, str], databases: tuple[str, ...]) -> int:
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """Directories of NSS databases, each kind in the order in which it is looked for.
+
+    Attributes:
+        users: a user's own: all that browsers read.
+        others: the system's, and the sandbox's where it was made: for programs that are told.
+    """
+
+    users: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def probe_all(env: Mapping[str, str], databases: Databases) -> int:
     """Ask every program that is there; one JSON object per line on stdout: name, path, status,
     output.
 
     Args:
         env: the environment that the programs have.
-        databases: directories of NSS databases: the first that is there is the one.
+        databases: the first that is there is the one.
     """
     found = [(program, path) for program in PROGRAMS if (path := find(program, env)) is not None]
     with _directory() as temporary, ThreadPoolExecutor(AT_ONCE) as pool:
@@ -83,17 +97,17 @@ def _ask(
     path: str,
     env: Mapping[str, str],
     temporary: str | None,
-    databases: tuple[str, ...],
+    databases: Databases,
 ) -> dict[str, Any]:
     answer: dict[str, Any] = {"name": program.name, "path": path}
     if program.needs_directory and temporary is None:
         return answer | {"status": 1, "output": "no directory may be written: it cannot be asked"}
     words = [path, *program.words]
     if DATABASE in " ".join(words):
-        database = next((d for d in databases if Path(d, "cert9.db").exists()), None)
+        database, said = choose_database(
+            databases, [name for name in NSS_READERS if shutil.which(name, path=_search(env))]
+        )
         if database is None:
-            readers = [name for name in NSS_READERS if shutil.which(name, path=_search(env))]
-            said = f"{', '.join(readers)}: no database, unknown CA" if readers else ABSENT
             return answer | {"status": 1, "output": said}
         answer["path"] = database
         words = [word.replace(DATABASE, database) for word in words]
@@ -105,6 +119,22 @@ def _ask(
         more = {key: value.replace(TEMPORARY, temporary) for key, value in more.items()}
     status, output = run(words, {**env, **more})
     return answer | {"status": status, "output": output}
+
+
+def choose_database(databases: Databases, browsers: list[str]) -> tuple[str | None, str]:
+    """The database to ask with, or (None) what there is to say without asking.
+
+    Args:
+        browsers: those that are there. They read no database but the user's, and Chromium none that
+            it cannot write.
+    """
+    places = databases.users if browsers else (*databases.users, *databases.others)
+    found = next((place for place in places if Path(place, "cert9.db").exists()), None)
+    if found is None:
+        return None, f"{', '.join(browsers)}: no database, unknown CA" if browsers else ABSENT
+    if browsers and not os.access(Path(found, "cert9.db"), os.W_OK):
+        return None, f"{', '.join(browsers)}: {found} cannot be written, unknown CA"
+    return found, ""
 
 
 def run(words: list[str], env: Mapping[str, str]) -> tuple[int | None, str]:

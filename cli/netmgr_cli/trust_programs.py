@@ -236,7 +236,7 @@ def remedy(program: Program, sandbox: Mapping[str, Any], output: str) -> list[st
     if program.name == "nss":
         if files["nss_database"] is None:
             return [f"netmgr trust stores {name} nss"]
-        return [f"mount {files['nss_database']} at $HOME/.pki/nssdb"]
+        return [f"copy {files['nss_database']} to $HOME/.pki/nssdb, writable"]
     if program.name == "python certifi":
         place = output.partition("\n")[0]
         return [f"mount {files['ca_bundle']} over {place}"] if place.startswith("/") else []

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from runtimes.machine import Machine
+from runtimes.machine import NEWER, Machine
 from runtimes.podman import IMAGE, box_image
 
 READY_S: Final = 40.0
@@ -23,6 +23,7 @@ _NEEDS: Final = (
     *("--ip6tables=false", "--live-restore", "--storage-driver", "vfs"),
     *("--default-ulimit", "nofile=1024:1024"),
 )
+_FEATURES: Final = {"features": {"cdi": True}} if NEWER else {}  # Docker 25 and later
 
 
 class Docker:
@@ -32,7 +33,7 @@ class Docker:
         self.machine = machine
         self._log = machine.own / "dockerd.log"
         self._process: subprocess.Popen[bytes] | None = None
-        machine.write("etc/docker/daemon.json", json.dumps({"runtimes": runtimes}))
+        machine.write("etc/docker/daemon.json", json.dumps({"runtimes": runtimes} | _FEATURES))
 
     def __enter__(self) -> Self:
         self.start()

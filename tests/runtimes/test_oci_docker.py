@@ -119,6 +119,17 @@ def test_steps_of_a_build_have_a_sandbox_unless_it_is_buildkits(
     assert ("SSL_CERT_FILE=/" in said and "inference.local" in said) is sandboxed
 
 
+@pytest.mark.newer
+def test_a_device_brings_trust_to_who_joins_a_sandbox(site: Site, docker: Docker) -> None:
+    """CDI came with Docker 25. docs/runtimes/cdi.md: Docker's own runtime, and the device."""
+    start(docker, *AGENT, "--name", "door")
+    name = site.the_sandbox()["name"]
+    docker.machine.must("netmgr", "cdi", "generate", name)
+    join = ("--network", "container:door", "--device", f"netmgr.dev/sandbox={name}")
+    site.judge(docker.must("run", "--rm", *join, *volumes(), IMAGE, *probe()))
+    docker.machine.must("netmgr", "cdi", "remove", "--all")
+
+
 def test_a_restart_and_a_new_dockerd(site: Site, docker: Docker) -> None:
     start(docker, *AGENT, *volumes(), "--name", "kept")
     docker.must("restart", "-t", "0", "kept")

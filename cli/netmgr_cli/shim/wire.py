@@ -11,6 +11,7 @@ CONNECT_S = 5.0  # a unix socket answers at once, or its backlog is full
 READ_S = 15.0  # an answer from memory and the kernel
 CHANGE_S = 60.0  # a change waits for every worker (netmgr.calls has the same)
 MAX_ANSWER = 16 * 1024 * 1024  # bytes; a list of 4,000 sandboxes has 6 MiB
+UNREACHABLE = "daemon_unreachable"
 _UNRESERVED = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
 
 
@@ -18,7 +19,7 @@ class Failure(Exception):
     """What the daemon answered instead, or why it did not.
 
     Attributes:
-        code: as in the API's error body; `daemon_unreachable` where nobody answered.
+        code: as in the API's error body; UNREACHABLE where nobody answered.
         details: further facts of the daemon's.
     """
 
@@ -47,14 +48,14 @@ def ask(
     try:
         sock = light.connect(path, CONNECT_S)
     except OSError as error:
-        raise Failure("daemon_unreachable", f"no netmgr daemon at {path}: {error}") from error
+        raise Failure(UNREACHABLE, f"no netmgr daemon at {path}: {error}") from error
     try:
         sock.settimeout(deadline_s)
         sock.sendall(request)
         answer = _read_all(sock)
     except OSError as error:
         raise Failure(
-            "daemon_unreachable", f"the netmgr daemon at {path} did not answer: {error}"
+            UNREACHABLE, f"the netmgr daemon at {path} did not answer: {error}"
         ) from error
     finally:
         sock.close()
@@ -99,11 +100,11 @@ def parse_answer(answer: bytes) -> dict[str, object]:
     lines = head.decode("latin-1").split("\r\n")
     status = lines[0].split(" ")[1] if lines[0].startswith("HTTP/1.1 ") else ""
     if not end or not status.isascii() or not status.isdigit():
-        raise Failure("daemon_unreachable", "the daemon's answer broke off")
+        raise Failure(UNREACHABLE, "the daemon's answer broke off")
     for line in lines[1:]:
         name, _, value = line.partition(":")
         if name.lower() == "content-length" and value.strip() != str(len(content)):
-            raise Failure("daemon_unreachable", "the daemon's answer broke off")
+            raise Failure(UNREACHABLE, "the daemon's answer broke off")
     try:
         found = light.loads(content) if content else {}
     except (ValueError, RecursionError) as error:

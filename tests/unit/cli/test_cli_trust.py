@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from netmgr_cli import render, trust_doctor, trust_java
 from netmgr_cli.container import inner_id
 from netmgr_cli.trust import _examination
-from netmgr_cli.trust_probe import MAX_OUTPUT, find, run
+from netmgr_cli.trust_probe import MAX_OUTPUT, Databases, choose_database, find, run
 from netmgr_cli.trust_programs import ABSENT, HOST, MARK, PROGRAMS, Program, Verdict, judge, remedy
 
 BY_NAME = {program.name: program for program in PROGRAMS}
@@ -163,3 +163,36 @@ def test_javas_class_is_its_source(tmp_path: Path) -> None:
         said.append(subprocess.run(ask, capture_output=True, text=True, check=False).stderr)
     assert "UnknownHostException: inference.local" in said[0]
     assert said[0] == said[1]
+
+
+@pytest.mark.parametrize(
+    ("made", "browsers", "found", "says"),
+    [
+        (("home", "own"), [], "home", ""),
+        (("own",), [], "own", ""),
+        ((), [], None, ABSENT),
+        (("own",), ["chromium"], None, "no database, unknown CA"),  # where no browser looks
+        (("home", "own"), ["chromium"], "home", ""),
+    ],
+)
+def test_which_database_is_asked(
+    tmp_path: Path, made: tuple[str, ...], browsers: list[str], found: str | None, says: str
+) -> None:
+    for name in made:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cert9.db").touch()
+    databases = Databases((str(tmp_path / "home"),), (str(tmp_path / "own"),))
+    place, said = choose_database(databases, browsers)
+    assert place == (None if found is None else str(tmp_path / found))
+    assert said.endswith(says)
+
+
+def test_a_database_that_cannot_be_written_is_none_to_a_browser(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cert9.db").touch()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anything
+    databases = Databases((str(tmp_path),), ())
+    assert choose_database(databases, []) == (str(tmp_path), "")
+    place, said = choose_database(databases, ["chromium"])
+    assert (place, "cannot be written" in said) == (None, True)

@@ -178,3 +178,26 @@ def test_what_is_no_json_is_a_decoding_failure(
 ) -> None:
     assert run(monkeypatch, ENV, "{") == 1
     assert json.loads(capsys.readouterr().out)["code"] == faults.DECODING_FAILURE
+
+
+@pytest.mark.parametrize(
+    ("version", "result", "files", "status"),
+    [
+        ("1.0.0", None, False, 0),  # ADD has made nothing
+        ("1.0.0", None, True, 1),  # it has, and died before it could say so
+        ("1.0.0", {"ips": []}, False, 1),
+        ("0.3.1", None, False, 1),  # a runtime that keeps no results
+    ],
+)
+def test_without_a_daemon_a_del_is_done_where_nothing_was_made(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    version: str,
+    result: object,
+    files: bool,
+    status: int,
+) -> None:
+    if files:
+        (tmp_path / "sandboxes" / ID[:12]).mkdir(parents=True)
+    asked = config(cniVersion=version, prevResult=result, socket=str(tmp_path / "api.sock"))
+    assert run(monkeypatch, ENV | {"CNI_COMMAND": "DEL"}, json.dumps(asked)) == status

@@ -72,7 +72,7 @@ def perform(request: Request) -> Json | None:
         case "ADD":
             return _add(request)
         case "DEL":
-            attach.detach(request.socket, request.owner)
+            _delete(request)
         case "CHECK":
             _check(request)
         case "GC":
@@ -108,6 +108,28 @@ def wanted(request: Request) -> Json:
     if "allow" in request.config:
         body["allow"] = request.config["allow"]
     return body
+
+
+def _delete(request: Request) -> None:
+    """An error where something may be left: a runtime that is told so tries again."""
+    try:
+        attach.detach(request.socket, request.owner)
+    except wire.Failure as failure:
+        if failure.code != wire.UNREACHABLE or not _was_never_made(request):
+            raise
+
+
+def _was_never_made(request: Request) -> bool:
+    """Whether ADD has made nothing, as far as that is known without a daemon: the runtime has no
+    result of it to give us (as it would from 0.4.0 on), and a sandbox would have files.
+
+    Plugins before us are called after us, and only if we succeed; containerd 1.7 asks once. Where
+    we would fail for a container that was never ours, each attempt of a kubelet to start a pod
+    without the daemon would cost the earlier plugin an address.
+    """
+    if VERSIONS.index(request.version) < VERSIONS.index("0.4.0") or request.has_result:
+        return False
+    return not os.path.isdir(f"{os.path.dirname(request.socket)}/sandboxes/{request.sandbox}")
 
 
 def _check(request: Request) -> None:

@@ -95,6 +95,11 @@ class Request:
         return str(self.config.get("socket", DEFAULT_SOCKET))
 
     @property
+    def has_result(self) -> bool:
+        """Whether the runtime has kept what ADD answered."""
+        return self.config.get("prevResult") is not None
+
+    @property
     def policy_dir(self) -> str:
         """Where policies are named after their files."""
         return str(self.config.get("policyDir", DIRECTORY))
