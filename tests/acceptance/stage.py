@@ -18,7 +18,10 @@ from world.streams import Server
 HERE: Final = Path(__file__).parent
 SOON: Final = timedelta(seconds=9)  # time enough for the steps before, under load too
 LONG: Final = "x" * 5000  # longer than the 4096 bytes that a path may have
-_VARIABLE = re.compile(r"\{(it|sandbox|self|other|long|soon|(?:address|real|sha256):[^}]+)\}")
+FIELDS: Final = "".join(f"X-{number}: y\r\n" for number in range(100))  # with Host, one too many
+_VARIABLE = re.compile(
+    r"\{(it|sandbox|self|other|long|fields|soon|(?:address|real|sha256):[^}]+)\}"
+)
 
 POLICIES: Final[dict[str, str]] = yaml.safe_load((HERE / "policies.yaml").read_text())
 
@@ -32,7 +35,10 @@ class Stage:
         self._addresses: dict[str, str] = {}
 
     def raise_servers(self, entries: list[str]) -> None:
-        """Make the servers of a case; `entries` as in the tables: kind, name, port, flavour."""
+        """Make the servers of a case; `entries` as in the tables: kind, name, port, flavour.
+
+        `@ADDRESS` among them says where, which is a public address of its own otherwise.
+        """
         for entry in entries:
             kind, _, rest = entry.partition(" ")
             if rest not in self._servers:
@@ -48,6 +54,16 @@ class Stage:
         """Its real address."""
         return self.server(key).address
 
+    def addresses(self, turns: list[list[str]]) -> list[list[str]]:
+        """What a name answers, turn by turn, with `{address:SERVER}` filled in."""
+        return [
+            [
+                _VARIABLE.sub(lambda found: self.address(found[1].partition(":")[2]), each)
+                for each in turn
+            ]
+            for turn in turns
+        ]
+
     def _whole(self, key: str) -> str:
         fits = [known for known in self._servers if (known + " ").startswith(key + " ")]
         assert fits, f"no server {key!r}; there are {sorted(self._servers)}"
@@ -55,12 +71,13 @@ class Stage:
 
     def _raise(self, kind: str, words: list[str]) -> Site | Server:
         internet = self.world.internet
-        name, options = words[0], words[1:]
+        name, options = words[0], [word for word in words[1:] if word[0] != "@"]
         port = int(options.pop(0)) if options and options[0].isdigit() else None
         if kind == "host":
             host = self.world.host
             return internet.listen_in(host, name, port or 0, web.Web(web.echo).handler)
-        address = self._addresses.setdefault(name, internet.address())
+        told = next((word[1:] for word in words if word[0] == "@"), None)
+        address = self._addresses.setdefault(name, told or internet.address())
         if kind == "tcp":
             handler = web.banner(b"220 " + name.encode() + b"\r\n") if "banner" in options else None
             return internet.tcp(name, port or 0, handler or web.echo_bytes, address=address)
@@ -128,6 +145,8 @@ class Scene:
                 return soon.isoformat(timespec="milliseconds").replace("+00:00", "Z")
             case "long":
                 return LONG
+            case "fields":
+                return FIELDS
         kind, _, rest = name.partition(":")
         match kind:
             case "real":

@@ -45,7 +45,7 @@ def test_case(
 ) -> None:
     stage.raise_servers(case.get("internet", []))
     for name, turns in case.get("names", {}).items():
-        world.internet.zone.set_turns(name, turns)
+        world.internet.zone.set_turns(name, stage.addresses(turns))
     for name, alias in case.get("aliases", {}).items():
         world.internet.zone.set(name, alias=alias)
     world.internet.zone.forget_queries()

@@ -40,6 +40,7 @@ _MAX_DIGITS: Final = 12
 # the short body that it then sees would be its next request, which nobody has judged.
 MAX_LENGTH: Final = 10**15
 _LENGTH_FIELD = re.compile(rb"\r\nContent-Length: ([0-9]{1,12})\r\n", re.IGNORECASE)
+_LENGTHS = re.compile(rb"\r\nContent-Length:([^\r]*)", re.IGNORECASE)
 _MEMO_BYTES: Final = 2048  # a longer head is not kept: every idle connection would hold it
 # h11 starts with room for a head; chunk sizes and trailers stay below this as well.
 _H11_BUFFER: Final = 16 * 1024
@@ -229,7 +230,7 @@ class RequestReader:
         elif not lengths:
             self._memo = (raw, b"", head)
 
-    def _is_bad_already(self, buffer: bytearray) -> bool:
+    def _is_bad_already(self, buffer: bytearray | bytes) -> bool:
         """Whether an unfinished head is lost: no client waits for a deadline to learn it."""
         known = len(buffer) - buffer.endswith(b"\r")  # what follows this CR is not known yet
         return BAD_HEAD.search(buffer, max(self._searched - 1, 0), known) is not None
@@ -240,6 +241,7 @@ class RequestReader:
         if raw.count(b"\r\n") - 2 > self._max_fields:
             why = f"the request has more than {self._max_fields} header fields"
             raise BadRequest(431, why, Reason.LIMIT_EXCEEDED)
+        _check_lengths(_LENGTHS.findall(raw))
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_H11_BUFFER)
         connection.receive_data(raw)
         try:
@@ -283,12 +285,20 @@ class RequestReader:
             self._buffer += connection.trailing_data[0]
             self._h11 = None
             return _END  # trailers are dropped: they are hop by hop for our re-framed request
+        if self._is_bad_already(
+            connection.trailing_data[0]
+        ):  # a line of framing: bodies are not kept
+            raise BadRequest(400, _BAD_CHUNK_WHY)
         return NEED_DATA
 
 
 _BAD_HEAD_WHY: Final = (
     "the request's head holds a control byte, a bare CR or LF, or a folded line"
     " (RFC 9112 §2.2, §5.2)"
+)
+_BAD_CHUNK_WHY: Final = (
+    "the request's chunked body: a control byte, or a bare CR or LF, where a chunk's size or a"
+    " trailer stands (RFC 9112 §2.2, §7.1)"
 )
 
 
@@ -341,6 +351,13 @@ def _check_nominated(nominated: set[bytes], upgrade: bytes | None) -> None:
         raise BadRequest(400, "the Connection field nominates a framing field (RFC 9110 §7.6.1)")
     if upgrade == _WEBSOCKET and _UPGRADE not in nominated:
         raise BadRequest(400, "Upgrade without 'Connection: Upgrade' (RFC 9110 §7.8)")
+
+
+def _check_lengths(values: list[bytes]) -> None:
+    """h11 makes one of several that are equal; whoever reads the first and whoever reads the last
+    agree here, but not on `3, 3`."""
+    if len(values) > 1 or any(b"," in value for value in values):
+        raise BadRequest(400, "more than one Content-Length (RFC 9112 §6.3)")
 
 
 def _check_framing(chunked: bool, length: int | None, http10: bool) -> None:
