@@ -21,6 +21,26 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is known of the host that is dialled from.
+
+    Attributes:
+        host_addresses: every address that is local to it; each counts as loopback.
+        control_plane_ports: never dialled for a sandbox.
+        treat_as_public: internal ranges that the operator declared public. They lift nothing
+            that is always blocked.
+    """
+
+    host_addresses: frozenset[Address] = frozenset()
+    control_plane_ports: frozenset[int] = frozenset()
+    treat_as_public: tuple[Network, ...] = ()
+
+
+NOWHERE: Final = Surroundings()
+"""Nothing is known of the host: only what no host may dial is blocked."""
+
+
 class Reach(IntEnum):
     """How far an address is trusted; the greater, the less."""
 
@@ -105,6 +125,7 @@ ALWAYS_BLOCKED: Final[tuple[SpecialRange, ...]] = tuple(
     for special in (*METADATA, *_IPV4, *_IPV6[:-1])  # ::/0 is the remainder, not a range
     if special.reach is Reach.NEVER
 )
+_CONTROL_PLANES: Final = "port {} is for control planes"
 HOST_LOOPBACK: Final[tuple[Address, ...]] = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 
 _BY_VERSION: Final = {
@@ -179,6 +200,27 @@ def judge_address(
         case PlanKind.EXACT | PlanKind.LITERAL:
             permitted = True
     return None if permitted else Reason.ADDRESS_BLOCKED
+
+
+def objection(ip: Address, port: int, plan: DestinationPlan, around: Surroundings) -> str | None:
+    """Why `ip` may not be dialled on `port`, as words for an error; None where it may."""
+    here = around.host_addresses
+    if judge_address(ip, plan, here, around.treat_as_public) is not None:
+        return describe_address(ip, here)
+    return f"{ip} ({_CONTROL_PLANES.format(port)})" if port in around.control_plane_ports else None
+
+
+def objection_beforehand(
+    ip: Address | None, port: int, plan: DestinationPlan, around: Surroundings
+) -> str | None:
+    """`objection`, as far as it is known before a name is resolved.
+
+    Args:
+        ip: a literal address; None for a name.
+    """
+    if ip is not None:
+        return objection(ip, port, plan, around)
+    return _CONTROL_PLANES.format(port) if port in around.control_plane_ports else None
 
 
 def may_stay(ip: Address, before: DestinationPlan | None, now: DestinationPlan | None) -> bool:

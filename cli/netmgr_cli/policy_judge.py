@@ -169,12 +169,16 @@ def _explain_live(session: Session, name: str, target: str, asked: dict[str, Any
 
 
 def _explain_file(path: str, target: str, asked: dict[str, Any]) -> Any:
+    from netmgr.guard import Surroundings
     from netmgr.policy.explain import explain as ask
     from netmgr.policy.policy import parse_policy
+    from netmgr.settings.table import Settings
 
     found = read_policy(path)
     policy = parse_policy(found["text"], found["source"])
-    answer = ask(policy, target, **asked).to_doc(None)
+    # No daemon is asked, so its settings are those that every daemon begins with.
+    around = Surroundings(control_plane_ports=frozenset(Settings().control_plane_ports))
+    answer = ask(policy, target, **asked, around=around).to_doc(None)
     if str(answer.get("remedy") or "").startswith("--"):  # flags alone: no sandbox was named
         answer["remedy"] = f"netmgr policy update NAME {answer['remedy']}"
     return answer

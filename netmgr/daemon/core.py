@@ -18,6 +18,7 @@ from netmgr.daemon.fence import Side, allow_entries
 from netmgr.daemon.residents import Resident, Residents
 from netmgr.daemon.roster import Member, Op, Roster, ops_for
 from netmgr.errors import BadInput, NotFound, did_you_mean
+from netmgr.guard import Surroundings, parse_addresses
 from netmgr.inference.catalogue import Catalogue, built_in
 from netmgr.journal import Journal
 from netmgr.kernel.facts import AllowEntry
@@ -89,6 +90,13 @@ class Core:
         """Run a store call on the store's thread."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._store_thread, lambda: call(*args, **kwargs))
+
+    async def surroundings(self) -> Surroundings:
+        """This host, as the dialer judges destinations by it."""
+        here = parse_addresses(await self.on_kernel(self.kernel.host_addresses))
+        settings = self.settings
+        ports = frozenset(settings.control_plane_ports)
+        return Surroundings(here, ports, tuple(settings.treat_as_public))
 
     def close(self) -> None:
         """End the threads; calls that are under way finish first."""

@@ -83,7 +83,8 @@ class PolicyDesk:
         """
         resident = self._core.resident(sandbox)
         policy, revision = self._core.effective(resident)
-        told = explain(policy, target, method, binaries, operation)
+        around = await self._core.surroundings()
+        told = explain(policy, target, method, binaries, operation, around)
         return told.to_doc(self._core.scope(resident), revision) | {"sandbox": sandbox}
 
     async def propose(self, sandbox: str, since: float | None) -> JsonObject:

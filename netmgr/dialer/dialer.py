@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from netmgr.dialer.errand import parse_errand
 from netmgr.dialer.gate import DialGate
-from netmgr.dialer.reach import Dialer, DialRefused, Surroundings, Way
+from netmgr.dialer.reach import Dialer, DialRefused, Way
 from netmgr.dialer.residency import parse_residency
 from netmgr.dialer.resolution import (
     SERVER_DEADLINE_S,
@@ -23,7 +23,7 @@ from netmgr.dialer.resolution import (
     Resolver,
 )
 from netmgr.errors import BadInput, LimitExceeded
-from netmgr.guard import parse_addresses
+from netmgr.guard import Surroundings, parse_addresses
 from netmgr.inference.base_url import MOCK, parse_base_url
 from netmgr.process.ipc import Answer, Body, Peer, PeerRefused
 from netmgr.process.view import VIEW_OPS, View

@@ -7,7 +7,7 @@ no second resolution (DNS rebinding finds nothing to rebind).
 import asyncio
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
@@ -17,10 +17,11 @@ from netmgr.dialer.residency import Residency
 from netmgr.dialer.resolution import NameNotResolved, Resolver, Unresolved
 from netmgr.guard import (
     HOST_LOOPBACK,
-    Network,
+    NOWHERE,
+    Surroundings,
     describe_address,
-    judge_address,
     judge_configured_address,
+    objection,
 )
 from netmgr.inference.base_url import BaseUrl
 from netmgr.inference.scope import endpoint_of, narrowest_first
@@ -57,21 +58,6 @@ class DialRefused(Exception):
         self.details = details
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What the dialer knows of the host that it stands in.
-
-    Attributes:
-        host_addresses: every address that is local to the host, as the daemon last read them.
-        control_plane_ports: never dialled for a sandbox.
-        treat_as_public: internal ranges that the operator declared public.
-    """
-
-    host_addresses: frozenset[Ip] = frozenset()
-    control_plane_ports: frozenset[int] = frozenset()
-    treat_as_public: tuple[Network, ...] = ()
-
-
 class Way(NamedTuple):
     """Where a route's calls go.
 
@@ -104,7 +90,7 @@ class Dialer:
 
     view: View
     resolver: Resolver
-    surroundings: Surroundings = Surroundings()
+    surroundings: Surroundings = NOWHERE
     routes: dict[str | None, Way] = field(default_factory=dict)
     retired: dict[str, tuple[Way, float]] = field(default_factory=dict)
 
@@ -188,15 +174,14 @@ class Dialer:
         around = self.surroundings
         permitted, blocked = [], []
         for ip in found:
-            here = around.host_addresses
+            near = around
             if plan.kind is not PlanKind.HOST and is_local(ip):
-                here = here | {ip}
-            if judge_address(ip, plan, here, around.treat_as_public) is not None:
-                blocked.append(describe_address(ip, here))
-            elif target.port in around.control_plane_ports:
-                blocked.append(f"{ip} (port {target.port} is for control planes)")
-            else:
+                near = replace(around, host_addresses=around.host_addresses | {ip})
+            why = objection(ip, target.port, plan, near)
+            if why is None:
                 permitted.append(ip)
+            else:
+                blocked.append(why)
         if not permitted:
             message = f"{target} may not be dialled at {', '.join(blocked)}"
             raise DialRefused(Reason.ADDRESS_BLOCKED, message)

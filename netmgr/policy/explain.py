@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from netmgr.errors import BadInput
+from netmgr.guard import NOWHERE, Surroundings, objection_beforehand
 from netmgr.model import INFERENCE_NAME, parse_dns_name
 from netmgr.policy.calls.call import (
     GRAPHQL_FORM,
@@ -53,7 +54,8 @@ class Explanation:
 
     Attributes:
         asked: the target as it was understood.
-        stage: `name`, `connection`, `request`, or `inference` for what no policy decides.
+        stage: `name`, `connection`, `address`, `request`, or, for what no policy decides,
+            `inference`.
         hint: what the policy tells whoever is denied; None where it is not.
         source: where the deciding entry came from, as its author noted.
         expires: when the entry that decided ends, or has ended.
@@ -99,6 +101,7 @@ def explain(
     method: str | None = None,
     binaries: Sequence[str] = (),
     operation: str | None = None,
+    around: Surroundings = NOWHERE,
 ) -> Explanation:
     """Why a target is allowed or denied.
 
@@ -110,6 +113,7 @@ def explain(
             none: whatever program the policy would let through.
         operation: what the request asks for inside (netmgr.policy.calls.call), where the policy
             judges that.
+        around: the host that would dial, as far as it is known.
 
     Raises:
         BadInput: the target has none of these forms, or the operation is none that is judged.
@@ -117,7 +121,7 @@ def explain(
     if method is None:
         method = "POST" if operation else "GET"
     question = parse_question(target_text, method)
-    told = _explain(policy, question, _owner(binaries), operation)
+    told = _explain(policy, question, _owner(binaries), operation, around)
     hint, rule = None if told.decision.permits else policy.hint, told.decision.rule
     expiry = policy.expiry_of(rule)
     return replace(
@@ -132,7 +136,11 @@ def explain(
 
 
 def _explain(
-    policy: "Policy", question: Question, owner: Owner, operation: str | None
+    policy: "Policy",
+    question: Question,
+    owner: Owner,
+    operation: str | None,
+    around: Surroundings,
 ) -> Explanation:
     target = question.target
     asked = str(target)
@@ -145,6 +153,9 @@ def _explain(
     connection = policy.judge_connection(target, owner)
     if owner.anyone and policy.asks_who(target):
         connection = _for_some(policy, connection)
+    blocked = _blocked(policy, target, owner, connection, around)
+    if blocked is not None:
+        return Explanation(asked, "address", blocked)
     if (
         question.target_text is None
         or not connection.permits
@@ -155,6 +166,21 @@ def _explain(
     doing = f", {operation}" if operation else ""
     asked = f"{question.method} {asked}{question.target_text}{doing}"
     return Explanation(asked, "request", request)
+
+
+def _blocked(
+    policy: "Policy", target: Target, owner: Owner, connection: Decision, around: Surroundings
+) -> Decision | None:
+    """What the dialer would say of an allowed destination, where it is known before it dials."""
+    plan = policy.destination_plan(target, owner) if connection.permits else None
+    if plan is None:
+        return None
+    ip = None if target.ip is None else ip_address(target.ip)
+    why = objection_beforehand(ip, target.port, plan, around)
+    if why is None:
+        return None
+    message = f"{target} is allowed by {connection.rule}, but is never dialled: {why}"
+    return Decision(Verdict.DENIED, Reason.ADDRESS_BLOCKED, connection.rule, message)
 
 
 def parse_question(text: str, method: str = "GET") -> Question:
