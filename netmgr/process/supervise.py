@@ -32,7 +32,7 @@ from netmgr.process.tasks import TaskSet
 
 log = logging.getLogger(__name__)
 
-LOAD_S: Final = 60.0  # interpreter start and imports on a busy or emulated machine
+LOAD_S: Final = 120.0  # interpreter start and imports; emulated on a busy host it is a minute
 START_S: Final = 20.0  # opening sockets, CA roots, giving up privileges
 FULL_STATE_S: Final = 20.0  # thousands of sandboxes with their policies
 READY_S: Final = 30.0  # how long a change waits for a worker that is being restarted
