@@ -32,7 +32,9 @@ install_venv() {
   # An environment whose interpreter has gone (a new release of the distribution) is made anew.
   "$venv/bin/python" -c '' 2>/dev/null || "$python" -m venv --clear "$venv"
   say "installing netmgr into $venv"
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade . >&2
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --upgrade . >&2
+  # Compiled by every processor instead of by one; of a file that cannot be, pip would say nothing.
+  "$venv/bin/python" -m compileall -q -j 0 "$venv/lib" >/dev/null || true
   ln -sfn "$venv/bin/netmgr" "$command"
 }
 
