@@ -268,6 +268,7 @@ class _Daemon:
             *_watches(core, status, lifecycle),
         ):
             tasks.start(work, name=what)
+        status.routing = desk.endpoints.state
         office = Office(
             lifecycle=lifecycle,
             policies=PolicyDesk(core, PolicyMoves(core)),

@@ -26,6 +26,8 @@ def status(answer: Json) -> list[Block]:
     plain = {key: item for key, item in answer.items() if not isinstance(item, Mapping | list)}
     head |= {key: item for key, item in plain.items() if key not in ("ok", "uptime_s")}
     blocks: list[Block] = [Fields(tuple((key, cell(item)) for key, item in head.items()))]
+    if why := _part(answer, "routing").get("unreadable"):
+        blocks += [Title("the routing file cannot be read; calls are refused"), *_lines([why])]
     if ending := answer.get("credentials"):
         blocks += [Title("credentials that end"), *_lines([e["message"] for e in ending])]
     blocks += [Title("workers"), _workers(answer.get("workers") or ())]

@@ -108,6 +108,8 @@ def get(session: Session, revision: int | None, output: Format) -> None:
 
     with session.client() as client:
         answer = client.send(routing_calls.routing_get(revision))
+    if why := answer.get("unreadable"):
+        screen.note(f"warning: it cannot be read, and every call is refused: {why}")
     if output is Format.TABLE:
         click.echo(answer["text"], nl=not answer["text"].endswith("\n"))
         return

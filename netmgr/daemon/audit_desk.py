@@ -4,15 +4,18 @@ Every answer is made from records and from the routing file of the revision that
 the file of today.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from netmgr.daemon.core import Core
 from netmgr.errors import BadInput, NetmgrError, did_you_mean
+from netmgr.inference.declared import OPERATORS
 from netmgr.journal import MAX_LIMIT, Filter
 from netmgr.reasons import Kind, Reason
-from netmgr.routing.language import OPERATORS, Endpoint, RoutingFile
+from netmgr.routing.contract import Facts
+from netmgr.routing.language import RoutingFile
 from netmgr.routing.schema import parse_routing
+from netmgr.routing.single import NUMBER as SINGLE
 
 JsonObject = dict[str, Any]
 
@@ -55,6 +58,7 @@ class AuditDesk:
         wanted = Filter(kind=Kind.INFERENCE.value, since=since, limit=MAX_LIMIT)
         records = await self._core.journal.query(wanted)
         files = await self._files({_generation(record) for record in records})
+        _judge_label(label, files.values())
         proof = _Proof(label, operated_by, residency)
         for record in records:
             proof.take(record, files)
@@ -97,6 +101,10 @@ class _Proof:
             return
         file = files.get(_generation(record) or 0)
         order = file.sensitivity.order if file is not None else ()
+        if _generation(record) == SINGLE:
+            if self._is_exception(_declared(call)):  # its label is not known, where it went is
+                self.unknown += count
+            return
         if file is None or call.get("label") not in order or self._label not in order:
             self.unknown += count
             return
@@ -107,12 +115,11 @@ class _Proof:
             if attempt.get("reason") in _NOTHING_SENT and attempt.get("status") is None:
                 continue
             endpoint = file.endpoint(attempt["endpoint"])
-            if endpoint is None or self._is_exception(endpoint):
+            if endpoint is None or self._is_exception(endpoint.facts):
                 self._except(record, call, attempt["endpoint"], count)
                 return
 
-    def _is_exception(self, endpoint: Endpoint) -> bool:
-        facts = endpoint.facts
+    def _is_exception(self, facts: Facts) -> bool:
         if self._operated_by is not None:
             return facts.operated_by in (self._operated_by, None)
         return not facts.residency or not facts.residency <= {self._residency}
@@ -135,7 +142,8 @@ class _Proof:
             )
 
     def to_doc(self) -> JsonObject:
-        """As the API tells it; `unknown`: calls without a label, or whose file is not kept."""
+        """As the API tells it; `unknown`: calls that no file decided and that went where they must
+        not or to nobody knows whom, and calls whose file is not kept."""
         return {
             "checked": self.checked,
             "matching": self.matching,
@@ -143,6 +151,26 @@ class _Proof:
             "found": self.found,
             "unknown": self.unknown,
         }
+
+
+def _judge_label(label: str, files: Iterable[RoutingFile]) -> None:
+    """Refuse a label that no file has: a mistyped one would prove nothing.
+
+    Raises:
+        BadInput: with the nearest.
+    """
+    known = {word for file in files for word in file.sensitivity.order}
+    if known and label not in known:
+        hint = did_you_mean(label, known) or f"; known: {', '.join(sorted(known))}"
+        raise BadInput(f"label {label!r}: no routing file that decided a call has it{hint}")
+
+
+def _declared(call: Mapping[str, Any]) -> Facts:
+    """What was declared of the provider of a call that no file decided."""
+    said = call.get("declared") or {}
+    return Facts(
+        residency=frozenset(said.get("residency") or ()), operated_by=said.get("operated_by")
+    )
 
 
 def _generation(record: Mapping[str, Any]) -> int | None:

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 Routes = dict[EndpointId, dict[str, Any]]
 # What holds where a stored file cannot be read: not the routes that it stands over.
-_DENY_ALL: Final = {
+_NOTHING: Final = {
     "version": 1,
     "endpoints": {"none": {"provider": "none", "model": "none", "enabled": False}},
 }
@@ -39,10 +39,12 @@ class Held:
 
     Attributes:
         number: of its revision.
+        unreadable: why the stored text is not what is in its place: nothing is, then.
     """
 
     file: RoutingFile
     number: int
+    unreadable: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,17 @@ class EndpointRoutes:
             return []
         return await self._core.on_store(self.take, self.live, self.shadow)
 
+    def state(self) -> dict[str, Any] | None:
+        """What is in force and what is on trial, for who looks after the host; None: nothing."""
+        if self.live is None and self.shadow is None:
+            return None
+        broken = next((e for e in (self.live, self.shadow) if e and e.unreadable), None)
+        return {
+            "revision": self.live.number if self.live else None,
+            "shadow": self.shadow.number if self.shadow else None,
+            "unreadable": broken.unreadable if broken else None,
+        }
+
     def budgets(self) -> tuple[Budget, ...]:
         """The budgets of the file in force."""
         return self.live.file.budgets if self.live else ()
@@ -158,12 +171,16 @@ def _held(revision: RoutingRevision | None) -> Held | None:
     try:
         return Held(parse_routing(revision.text, revision.source), revision.revision)
     except NetmgrError as fault:  # written by a netmgr that understood more
-        log.error("routing revision %d: every call is denied: %s", revision.revision, fault.message)
-        return Held(routing_from_doc(_DENY_ALL), revision.revision)
+        log.error("routing revision %d: no call is answered: %s", revision.revision, fault.message)
+        return Held(routing_from_doc(_NOTHING), revision.revision, fault.message)
 
 
 def _wire(held: Held | None, bound: Bound) -> Op | None:
-    return generation_to_wire(held.file.doc, held.number, bound.bindings) if held else None
+    if held is None:
+        return None
+    return generation_to_wire(held.file.doc, held.number, bound.bindings) | {
+        "unreadable": bool(held.unreadable)
+    }
 
 
 def _as_stored(endpoint: Endpoint, number: int) -> InferenceRoute:

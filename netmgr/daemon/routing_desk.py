@@ -17,7 +17,7 @@ from netmgr.daemon.core import Core
 from netmgr.daemon.endpoint_routes import EndpointRoutes, Held
 from netmgr.daemon.inference_desk import InferenceDesk
 from netmgr.daemon.routing_history import RoutingHistory
-from netmgr.errors import BY_CODE, BadInput, Conflict, NotFound, TryLater, did_you_mean
+from netmgr.errors import BY_CODE, BadInput, Conflict, NetmgrError, NotFound, TryLater, did_you_mean
 from netmgr.policy.problems import PolicyError, Problem
 from netmgr.process.ipc import PeerClosed, PeerRefused
 from netmgr.reasons import Kind
@@ -77,9 +77,12 @@ class RoutingDesk:
         if found is None:
             raise NotFound("no routing file is set: `netmgr route set FILE` does it")
         shadow = self._endpoints.shadow
+        held = (self._endpoints.live, shadow)
+        broken = next((e.unreadable for e in held if e and e.number == found.revision), "")
         return _revision_object(found) | {
             "text": found.text,
             "shadow": shadow.number if shadow else None,
+            "unreadable": broken or None,
         }
 
     async def history(self) -> list[JsonObject]:
@@ -144,10 +147,7 @@ class RoutingDesk:
         await core.on_store(core.store.routing.require, change.if_revision)
         unseen = not_compared(endpoints.live.file, file) if endpoints.live else ()
         if not (change.accept_widening or change.dry_run or shadow):
-            if more:
-                raise Conflict(_widening(more), widened=more[:MAX_WIDENED])
-            if unseen:
-                raise Conflict(_uncertain(unseen), not_compared=list(unseen))
+            self._guard_widening(more, unseen)
         result: JsonObject = {
             "revision": endpoints.live.number if endpoints.live else 0,
             "digest": file.digest,
@@ -179,6 +179,20 @@ class RoutingDesk:
                 Kind.CONFIG, f"routing revision {stored.revision} {where}, from {stored.source}"
             )
         return result | {"revision": stored.revision, "changed": new}
+
+    def _guard_widening(self, more: list[JsonObject], unseen: tuple[str, ...]) -> None:
+        """Refuse what nobody has said that it is meant.
+
+        Raises:
+            Conflict: the file permits more than the one in force, or may.
+        """
+        live = self._endpoints.live
+        if live is not None and live.unreadable:
+            raise Conflict(_UNKNOWN.format(number=live.number))
+        if more:
+            raise Conflict(_widening(more), widened=more[:MAX_WIDENED])
+        if unseen:
+            raise Conflict(_uncertain(unseen), not_compared=list(unseen))
 
     def _look_over(self, generation: Generation) -> tuple[list[JsonObject], list[str]]:
         """What the file permits more than the one in force, and what is odd about it. Every cell is
@@ -235,7 +249,17 @@ class RoutingDesk:
         """
         file = parse_routing(text, source)
         bound = await self._core.on_store(self._endpoints.bind, file, 0)
-        return await self._past.replay(since, Generation(file, 0, bound.bindings))
+        return await self._past.replay(since, Generation(file, 0, bound.bindings), self._kept)
+
+    async def _kept(self, number: int) -> Generation | None:
+        """A kept revision as it would decide today; None where it is not kept any more."""
+        try:
+            kept = await self._core.on_store(self._core.store.routing.get, number)
+            file = parse_routing(kept.text, kept.source)
+        except NetmgrError:
+            return None
+        bound = await self._core.on_store(self._endpoints.bind, file, number)
+        return Generation(file, number, bound.bindings)
 
     async def ask_worker(self, what: str, body: JsonObject) -> JsonObject:
         """Ask the first proxy worker.
@@ -250,6 +274,12 @@ class RoutingDesk:
             raise BY_CODE.get(refused.code, BadInput)(refused.message) from refused
         except (IndexError, PeerClosed, TimeoutError) as failure:
             raise TryLater("no proxy worker answered; try again") from failure
+
+
+_UNKNOWN: Final = (
+    "routing revision {number} is in force and cannot be read, so whether the file permits more is "
+    "not known; --accept-widening means it"
+)
 
 
 def _widening(cells: list[JsonObject]) -> str:

@@ -2,7 +2,7 @@
 have decided. Read from the journal's records, which hold facts and labels and never a text.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from netmgr.routing.generation import Generation
 from netmgr.routing.single import NUMBER as SINGLE
 
 JsonObject = dict[str, Any]
+Known = Callable[[int], Awaitable[Generation | None]]
 
 MAX_REPLAYED: Final = 20_000  # the newest ones; a second of deciding
 MAX_CHANGES: Final = 1000  # told one by one; the numbers are of all
@@ -44,26 +45,36 @@ class RoutingHistory:
             )
         return found[0] | {"request_id": request_id}
 
-    async def replay(self, since: float, generation: Generation) -> JsonObject:
+    async def replay(self, since: float, generation: Generation, known: Known) -> JsonObject:
         """Decide stored calls anew.
 
         Args:
             since: epoch seconds.
             generation: of the file that is tried.
+            known: the generation of a kept revision, by its number; None where it is gone.
         """
         await self._journal.flush()
         wanted = Filter(kind=Kind.INFERENCE.value, since=since, limit=MAX_REPLAYED)
-        result = _Replay(generation)
-        for record in await self._journal.query(wanted):
+        records = await self._journal.query(wanted)
+        numbers = {(record.get("inference") or {}).get("generation") for record in records}
+        then = {number: await known(number) for number in numbers if number}
+        result = _Replay(generation, then)
+        for record in records:
             result.take(record)
         return result.to_doc()
 
 
 class _Replay:
-    """Sums over stored decisions."""
+    """Sums over stored decisions.
 
-    def __init__(self, generation: Generation) -> None:
+    Args:
+        then: what decided: asked again, so that what only latency or a plug-in ordered otherwise
+            is no difference between two files.
+    """
+
+    def __init__(self, generation: Generation, then: Mapping[int, Generation | None]) -> None:
         self._generation = generation
+        self._then = then
         self._changes: list[JsonObject] = []
         self._replayed = self._skipped = self._changed = self._denied = 0
         self._cost_was = self._cost_would_be = 0.0
@@ -80,7 +91,7 @@ class _Replay:
         would_be = list(self._generation.decide(context).endpoints)
         self._cost_was += self._cost(was, call)
         self._cost_would_be += self._cost(would_be, call)
-        if was == would_be or self._is_the_same(would_be, call):
+        if self._at_rest(was, record, call) == would_be or self._is_the_same(would_be, call):
             return
         self._changed += 1
         self._denied += not would_be
@@ -95,6 +106,18 @@ class _Replay:
                     "rejected": self._generation.rejected(context),
                 }
             )
+
+    def _at_rest(
+        self, was: list[str], record: Mapping[str, Any], call: Mapping[str, Any]
+    ) -> list[str]:
+        """The plan of the file that decided, without any say of health; as it was where that file
+        is not kept, or would permit something else by today's providers."""
+        then = self._then.get(call.get("generation") or 0)
+        context = context_of(record, then) if then is not None else None
+        if then is None or context is None:
+            return was
+        again = list(then.decide(context).endpoints)
+        return again if set(again) == set(was) else was
 
     def _is_the_same(self, would_be: list[str], call: Mapping[str, Any]) -> bool:
         """Whether a call that no file decided would go where it went, and nowhere else."""

@@ -20,6 +20,10 @@ JsonObject = dict[str, Any]
 STATISTICS_S: Final = 2.0  # a worker that takes longer is shown as silent
 
 
+def _no_file() -> None:
+    return None
+
+
 class Status:
     """Answers /v1/status, /v1/hub and /metrics."""
 
@@ -28,6 +32,7 @@ class Status:
         self._started = time.time()
         self.hub_namespace = hub_namespace
         self.middlewares: Callable[[], list[JsonObject]] = list  # the crew says which run
+        self.routing: Callable[[], JsonObject | None] = _no_file  # the inference desk says
         self.registry = CollectorRegistry()
         self._routing = RoutingSeries(self.registry)
         self._sandboxes = Gauge("netmgr_sandboxes", "Live sandboxes", registry=self.registry)
@@ -65,9 +70,10 @@ class Status:
         core = self._core
         rules = await self.rules("verify")
         workers = [self._worker(worker) for worker in core.supervisor.workers]
-        differences = rules.get("differences", [])
+        differences, routing = rules.get("differences", []), self.routing()
         return {
             "ok": not differences
+            and not (routing and routing["unreadable"])
             and core.journal.available
             and all(worker["state"] == "ready" for worker in workers),
             "version": __version__,
@@ -82,6 +88,7 @@ class Status:
                 {"message": notice.message, "remedy": notice.remedy, "state": notice.outlook.value}
                 for notice in await outlooks(core, time.time())
             ],
+            "routing": routing,
             "middlewares": self.middlewares(),
             "state_dir": str(core.settings.state_dir),
             "global_policy": core.global_policy[1] if core.global_policy else None,

@@ -12,6 +12,7 @@ from typing import Final
 
 from netmgr.errors import BadInput, did_you_mean
 from netmgr.inference.base_url import BaseUrl, parse_base_url
+from netmgr.inference.declared import OPERATED_BY, RESIDENCY, Declared, parse_declared
 from netmgr.inference.defaults import DEFAULT_MODEL, STANDBY
 from netmgr.inference.dialect import Leniency, ModelList
 from netmgr.inference.headers import judge_header_name, judge_header_value
@@ -40,6 +41,8 @@ COMMON_CONFIG_KEYS: Final = {
     "CA_PEM": "certificates to trust for this provider, instead of the system's",
     "CLIENT_CERT_PEM": "the client's certificate chain; its key is the credential CLIENT_KEY_PEM",
     "PROXY": "http://HOST:PORT of a proxy to CONNECT through; credential PROXY_CREDENTIAL",
+    OPERATED_BY: "self, processor or third_party: who runs it; `audit prove` goes by it",
+    RESIDENCY: "where it computes, with commas between: eu, de; `audit prove` goes by it",
     "ALLOW_CLEARTEXT": "yes: the credential may go over http:// to a private address",
 }
 CLIENT_KEY: Final = "CLIENT_KEY_PEM"
@@ -72,6 +75,7 @@ class Options:
     client_cert_pem: str | None
     proxy: BaseUrl | None
     allow_cleartext: bool
+    declared: Declared
 
 
 def parse_options(config: Mapping[str, str]) -> Options:
@@ -95,6 +99,7 @@ def parse_options(config: Mapping[str, str]) -> Options:
         ca_pem=_certificates(config, "CA_PEM"),
         client_cert_pem=_certificates(config, "CLIENT_CERT_PEM"),
         proxy=_proxy(config.get("PROXY")),
+        declared=parse_declared(config),
         allow_cleartext=_choice(config, "ALLOW_CLEARTEXT", ["yes", "no"], "no") == "yes",
     )
 

@@ -27,7 +27,7 @@ _PARTS: Final = ("destination", "process", "http", "inference", "middleware")
 _LISTS: Final = ("ancestors", "tried", "plan", "unscanned", "stages", "findings")
 # Of a model call: which endpoint was left out, and why; what was decided by. Of middlewares: what
 # they said.
-_TREES: Final = ("rejected", "facts", "shadow", "metadata")
+_TREES: Final = ("rejected", "facts", "declared", "shadow", "metadata")
 _TREE_DEPTH: Final = 4
 _FIELDS: Final = frozenset({"time", "duration_ms", *_WORDS, *_TEXTS, *_COUNTS, *_PARTS})
 _REQUIRED: Final = frozenset({"time", "sandbox", "kind", "verdict", "reason", "message", "count"})

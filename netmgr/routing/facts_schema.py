@@ -5,11 +5,12 @@ Knows nothing of rules. No key here takes a URL or a credential: both live in th
 
 from typing import Final
 
+from netmgr.inference.declared import OPERATORS
 from netmgr.policy.fields import Fields
 from netmgr.policy.problems import Report
 from netmgr.policy.tree import Node, Scalar
 from netmgr.routing.contract import Facts
-from netmgr.routing.language import OPERATORS, Endpoint, Sensitivity
+from netmgr.routing.language import Endpoint, Sensitivity
 from netmgr.routing.words import Words, is_id, read_amount, read_count, read_duration
 
 MAX_ENDPOINTS: Final = 1000

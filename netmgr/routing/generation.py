@@ -80,6 +80,9 @@ class Generation:
         bindings: by endpoint; None where no provider is known.
         router: what orders; None for the `prefer` lists alone.
         trouble: why the file's own router does not order; '' where it does.
+
+    Attributes:
+        unreadable: whether the operator's own file could not be read: no call is answered.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class Generation:
     ) -> None:
         self.file = file
         self.trouble = trouble
+        self.unreadable = False
         self.number = number
         self._promoter = Promoter(file.sensitivity, file.stages)
         self._orders = Orders(file.endpoints, file.routes, file.prefer)

@@ -10,7 +10,6 @@ from typing import Any, Final
 from netmgr.middleware.contract import StageResult
 from netmgr.routing.contract import EndpointId, Facts
 
-OPERATORS: Final = ("self", "processor", "third_party")
 CONFIDENCES: Final = ("low", "medium", "high")
 PROMOTED_TYPES: Final = ("label", "bool", "set")
 MODES: Final = ("enforce", "shadow")

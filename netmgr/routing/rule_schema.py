@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from netmgr.inference.declared import OPERATORS
 from netmgr.inference.protocols import Protocol
 from netmgr.policy.fields import Fields
 from netmgr.policy.problems import Report
 from netmgr.policy.tree import Mapping as Table
 from netmgr.policy.tree import Node
 from netmgr.routing.language import (
-    OPERATORS,
     Condition,
     Criterion,
     Endpoint,

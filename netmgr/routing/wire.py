@@ -5,13 +5,18 @@ No credential and no URL is in it: those go with the endpoint's own inference ro
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from netmgr.policy.problems import PolicyError
 from netmgr.routing.contract import EndpointId
 from netmgr.routing.generation import Binding, Generation
 from netmgr.routing.plugins import NO_PLUGINS, Plugins, make_router
 from netmgr.routing.schema import routing_from_doc
+
+UNREADABLE: Final = (
+    "routing revision {number} is in force and cannot be read by this version of netmgr: every "
+    "call is answered with 503 not_configured; `netmgr route set FILE` mends it"
+)
 
 
 def generation_to_wire(
@@ -51,4 +56,6 @@ def generation_from_wire(body: Mapping[str, Any], plugins: Plugins = NO_PLUGINS)
         router, trouble = make_router(file, body["number"], plugins), ""
     except PolicyError as fault:
         router, trouble = None, fault.message
-    return Generation(file, body["number"], bindings, router, trouble)
+    generation = Generation(file, body["number"], bindings, router, trouble)
+    generation.unreadable = body.get("unreadable", False)
+    return generation

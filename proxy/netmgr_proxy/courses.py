@@ -27,7 +27,7 @@ from netmgr_proxy.inference.permits import choose_model
 from netmgr_proxy.inference.rewrite import CallBody, MalformedBody, PinnedBody, read_call
 from netmgr_proxy.inference.usage import UsageMeter
 from netmgr_proxy.objects import check_own, named_objects
-from netmgr_proxy.refusing import denied, refuse_expired
+from netmgr_proxy.refusing import denied, nobody_to_ask, refuse_expired
 from netmgr_proxy.room import Room
 from netmgr_proxy.routes import LiveRoute
 from netmgr_proxy.routing.facts import request_of
@@ -132,8 +132,7 @@ class Course:
             return self.admission
         if first is not None:
             raise first
-        why = "the routing file has no endpoint that can be asked"
-        raise ModelRefused(Refusal(503, Reason.NOT_CONFIGURED, why, close=False, shape=asked.shape))
+        raise ModelRefused(nobody_to_ask(self._way.generation, asked.shape))
 
     @property
     def tolerated(self) -> frozenset[str]:

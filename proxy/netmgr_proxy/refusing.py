@@ -4,12 +4,17 @@ Knows nothing of how that was decided.
 """
 
 import time
+from typing import Final
 
+from netmgr.inference.protocols import Shape
 from netmgr.reasons import Reason
 from netmgr.routing.contract import Plan, RouteContext
+from netmgr.routing.generation import Generation
 from netmgr_proxy.admission import Admission, ModelRefused
 from netmgr_proxy.inference.admit import expired
 from netmgr_proxy.inference.errors import Refusal
+
+SET_ROUTING: Final = "netmgr route set FILE"
 
 
 def refuse_expired(admission: Admission) -> None:
@@ -21,6 +26,15 @@ def refuse_expired(admission: Admission) -> None:
     ends = admission.live.route.expires_at
     if ends is not None and ends <= time.time():
         raise ModelRefused(expired(admission.admitted.shape))
+
+
+def nobody_to_ask(generation: Generation, shape: Shape) -> Refusal:
+    """No endpoint of the file in force is known to this worker: an operator can mend that."""
+    why, remedy = "the routing file has no endpoint that can be asked", None
+    if generation.unreadable:
+        why = "the routing file that is stored cannot be read by this version of netmgr"
+        remedy = SET_ROUTING
+    return Refusal(503, Reason.NOT_CONFIGURED, why, remedy, close=False, shape=shape)
 
 
 def denied(

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from netmgr.errors import NetmgrError, NotFound
+from netmgr.errors import Conflict, NetmgrError, NotFound
 from netmgr.inference.protocols import Protocol as WireProtocol
 from netmgr.inference.protocols import Shape
 from netmgr.process.ipc import Body, PeerRefused
@@ -16,7 +16,8 @@ from netmgr.reasons import Reason
 from netmgr.routing.explain import explain
 from netmgr.routing.plugins import judge_router
 from netmgr.routing.schema import routing_from_doc
-from netmgr.routing.single import single_generation
+from netmgr.routing.single import generation_of
+from netmgr.routing.wire import UNREADABLE
 from netmgr_proxy.inference.errors import Refusal
 from netmgr_proxy.inference.permits import choose_model
 from netmgr_proxy.line_router import LinePlugIn
@@ -38,6 +39,8 @@ def explain_route(room: Room, body: Body) -> Body:
     """
     generation, board = room.generations.live, room.availability.board(room.now())
     try:
+        if generation is not None and generation.unreadable:
+            raise Conflict(UNREADABLE.format(number=generation.number))
         if generation is not None:
             return explain(generation, body, board)
         return _explain_set(room, body)
@@ -52,7 +55,7 @@ def _explain_set(room: Room, body: Body) -> Body:
     if live is None:
         raise NotFound("no routing file is in force, and no `inference set` holds there")
     route, asked = live.route, request.get("model")
-    told = explain(single_generation(route.provider, route.model), body)
+    told = explain(generation_of(route), body)
     protocol = request.get("protocol")
     if protocol is not None and protocol not in (*route.dialect.protocols, WireProtocol.OTHER):
         return told | _denied(Reason.PATTERN_NOT_SUPPORTED, told, "protocol")

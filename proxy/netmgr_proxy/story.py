@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from netmgr.routing.contract import Plan, RouteContext
 from netmgr.routing.generation import Generation
+from netmgr.routing.single import NUMBER as SINGLE
 from netmgr_proxy.admission import Admission
 from netmgr_proxy.inference.rewrite import CallBody, PinnedBody
 
@@ -94,7 +95,15 @@ class Story(NamedTuple):
 
 def _decision(decided: Plan, context: RouteContext, generation: Generation) -> dict[str, Any]:
     """What the generation said, and what it said it by."""
-    return {
+    told: dict[str, Any] = {}
+    if decided.generation == SINGLE and decided.endpoints:  # no file is kept to look it up in
+        facts = generation.endpoint(decided.endpoints[0]).facts
+        if facts.operated_by or facts.residency:
+            told["declared"] = {
+                "operated_by": facts.operated_by,
+                "residency": sorted(facts.residency),
+            }
+    return told | {
         "label": decided.label,
         "generation": decided.generation,
         "plan": list(decided.endpoints),

@@ -14,7 +14,7 @@ from netmgr.reasons import Reason
 from netmgr.routing.contract import EndpointId
 from netmgr.routing.generation import Generation
 from netmgr.routing.language import Failure
-from netmgr.routing.single import single_generation
+from netmgr.routing.single import generation_of
 from netmgr_proxy.inference.admit import Admitted
 from netmgr_proxy.inference.answer_here import Made, list_models
 from netmgr_proxy.routes import LiveRoute, Routes
@@ -117,8 +117,7 @@ class SetWay:
     def generation(self) -> Generation:
         """See Way."""
         assert self._live is not None  # a call without a route ends with its head
-        route = self._live.route
-        return single_generation(route.provider, route.model)
+        return generation_of(self._live.route)
 
     def heads(self) -> Iterable[LiveRoute | None]:
         """See Way."""

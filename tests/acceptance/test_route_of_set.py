@@ -81,3 +81,28 @@ def test_a_body_is_read_as_a_worker_reads_it(world: World, model: Model, tmp_pat
     file = tmp_path / "file.yaml"
     file.write_text(FILE.format(model="m"))
     world.do("route", "explain", "--file", str(file), "--body", str(path), status=6)
+
+
+def test_what_is_declared_of_the_provider_tells_where_calls_went(
+    world: World, model: Model, make_sandbox: Callable[..., Sandbox]
+) -> None:
+    """No file decided and no label is known: who was asked is, once the operator declares it."""
+    box = make_sandbox(POLICIES["nothing"])
+    since = datetime.now(UTC).isoformat()
+    proof = ["audit", "prove", "--label", "secret", "--operated-by", "third_party"]
+    proof += ["--since", since]
+    call(box, "fast")
+    undeclared = json.loads(world.netmgr(*proof, "-o", "json").stdout)
+    assert (undeclared["found"], undeclared["unknown"]) == (0, 1)
+    refused = world.do("provider", "update", "only", "--config", "OPERATED_BY=slef", status=2)
+    assert "did you mean 'self'?" in refused
+    since = proof[-1] = datetime.now(UTC).isoformat()
+    for who, unknown in (("self", 0), ("third_party", 1)):
+        config = ["--config", f"OPERATED_BY={who}", "--config", "RESIDENCY=eu"]
+        world.do("provider", "update", "only", *config)
+        call(box, "fast")
+        told = json.loads(world.netmgr(*proof, "-o", "json").stdout)
+        assert (told["found"], told["unknown"]) == (0, unknown), who
+    words = ["audit", "prove", "--label", "secret", "--residency", "eu", "--since", since]
+    proven = world.show(*words)
+    assert (proven["checked"], proven["unknown"]) == (2, 0)

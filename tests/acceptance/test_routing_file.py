@@ -1,7 +1,9 @@
 """The routing file from the command line: set, shown, judged, taken back, and what it leads to."""
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -170,6 +172,10 @@ def test_past_calls_are_decided_anew_by_another_file(
     box = make_sandbox(POLICIES["nothing"], tenant="globex")
     since = datetime.now(UTC).isoformat()  # other tests' calls in this world are none of ours
     _, request_id = call(box)
+    same = tmp_path / "same.yaml"
+    same.write_text(FILE.format(tenants="acme-eu"))
+    told = world.show("route", "replay", "--since", since, "--with", str(same))
+    assert (told["replayed"], told["changed"]) == (1, 0)
     other = tmp_path / "other.yaml"
     other.write_text(FILE.format(tenants="acme-eu, globex"))
     told = world.show("route", "replay", "--since", since, "--with", str(other))
@@ -192,6 +198,34 @@ def test_a_restart_keeps_it(
     assert call(box)[0].startswith("HTTP/1.1 200")
     assert len(models["near"].requests) == 1
     assert models["far"].requests == []
+
+
+def test_a_stored_file_that_cannot_be_read_stops_every_call(
+    world: World,
+    models: dict[str, Model],
+    routed: Callable[..., str],
+    make_sandbox: Callable[..., Sandbox],
+) -> None:
+    """As after going back to a netmgr that knows less: nothing is asked, and it says what to do."""
+    routed()
+    box = make_sandbox(POLICIES["nothing"], tenant="acme-eu")
+    world.netmgrd.stop()
+    with closing(sqlite3.connect(world.netmgrd.state_dir / "state.db")) as store, store:
+        store.execute("UPDATE routing_files SET text = text || 'later: 1' WHERE state = 'live'")
+    world.netmgrd.start()
+    done = box.run("curl", "-sS", "-i", "--max-time", "20", URL, "-d", '{"model": "any"}')
+    assert done.stdout.startswith("HTTP/1.1 503")
+    assert json.loads(done.stdout.partition("\n\n")[2])["error"]["code"] == "not_configured"
+    assert [model.requests for model in models.values()] == [[], []]
+    status = world.netmgr("status", "-o", "json")
+    assert status.returncode == 1
+    assert "later: unknown key" in json.loads(status.stdout)["routing"]["unreadable"]
+    assert "later: unknown key" in world.show("route", "get")["unreadable"]
+    assert "cannot be read" in world.do("route", "explain", status=4)
+    assert "cannot be read" in routed(status=4)
+    routed("--accept-widening")
+    assert call(box)[0].startswith("HTTP/1.1 200")
+    assert world.show("status")["ok"]
 
 
 def test_a_file_on_trial_is_asked_and_changes_nothing(
