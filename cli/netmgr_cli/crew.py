@@ -110,6 +110,8 @@ class Crew:
         """
         self.budgets.in_force = inference.endpoints.budgets
         self._affinity = inference.affinity
+        self._status.routing = inference.endpoints.state
+        self.scanning.expected_by_file = inference.endpoints.hears_middlewares
         settings = self._settings
         self._add("dialer", 0, self._launch_dialer)
         self._add("dns", 0, self._launch_dns)

@@ -268,7 +268,6 @@ class _Daemon:
             *_watches(core, status, lifecycle),
         ):
             tasks.start(work, name=what)
-        status.routing = desk.endpoints.state
         office = Office(
             lifecycle=lifecycle,
             policies=PolicyDesk(core, PolicyMoves(core)),

@@ -55,7 +55,11 @@ class Session:
         """A client of the daemon. It connects with the first call."""
         from netmgr.client import Client
 
-        return Client(self.path)
+        if not sys.stderr.isatty():
+            return Client(self.path)
+        from netmgr_cli.patience import TellingClient
+
+        return TellingClient(self.path)
 
 
 pass_session = click.make_pass_decorator(Session, ensure=True)

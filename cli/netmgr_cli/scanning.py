@@ -34,6 +34,7 @@ class Scanning:
         self._core = core
         self._add = add
         self._changing = asyncio.Lock()
+        self.expected_by_file: Callable[[], bool] = bool  # whether a routing file hears middlewares
         settings = core.settings
         self.programs = ProgramKeeper(settings.middleware_programs, settings.middleware_account)
 
@@ -53,9 +54,18 @@ class Scanning:
     @property
     def _wanted(self) -> bool:
         """Whether some policy has middlewares, or one is to be expected."""
-        settings = self._core.settings
-        expected = settings.scan_ready or bool(settings.registered_middlewares)
-        return expected or self._core.roster.needs_scan
+        return self._core.roster.needs_scan or self._expected
+
+    @property
+    def _expected(self) -> bool:
+        """Whether a sandbox with middlewares can be told to come: it shall not have to wait."""
+        settings, everywhere = self._core.settings, self._core.global_policy
+        return (
+            settings.scan_ready
+            or bool(settings.registered_middlewares)
+            or (everywhere is not None and bool(everywhere[0].middlewares))
+            or self.expected_by_file()
+        )
 
     @asynccontextmanager
     async def staffed(self) -> AsyncIterator[None]:
@@ -67,7 +77,11 @@ class Scanning:
         if self._core.roster.needs_scan:
             await self._require()
         yield
-        if not self._wanted and self._workers():
+        if self._expected and not self._workers():
+            async with self._changing:
+                if not self._workers():
+                    self._add()  # nobody waits for it
+        elif not self._wanted and self._workers():
             async with self._changing:
                 await self.programs.stop()
                 await self._core.supervisor.dismiss("scan")

@@ -155,6 +155,10 @@ class EndpointRoutes:
             "unreadable": broken.unreadable if broken else None,
         }
 
+    def hears_middlewares(self) -> bool:
+        """Whether the file in force takes anything from what middlewares say."""
+        return self.live is not None and bool(self.live.file.stages)
+
     def budgets(self) -> tuple[Budget, ...]:
         """The budgets of the file in force."""
         return self.live.file.budgets if self.live else ()
