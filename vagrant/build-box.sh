@@ -28,7 +28,7 @@ fail() { say "$*"; exit 2; }
 readonly packages=systemd-sysv,udev,dbus,openssh-server,sudo,kmod,rsync,procps,initramfs-tools,\
 ca-certificates,curl,iproute2,iptables,ipset,make,gcc,libc6-dev,python3,python3-dev,python3-venv,\
 python3-pip,nftables,conntrack,ufw,tcpdump,busybox-static,podman,crun,netavark,aardvark-dns,\
-docker.io,firewalld
+docker.io,apparmor,firewalld
 
 version() {
   {

@@ -30,7 +30,7 @@ if [ ! -x "$tests_venv/bin/pytest" ]; then # a public box: everything from the n
   apt-get -q -y update
   apt-get -q -y install --no-install-recommends make gcc libc6-dev python3-dev python3-venv \
     iptables ipset curl ca-certificates nftables conntrack ufw tcpdump podman crun \
-    busybox-static docker.io firewalld
+    busybox-static docker.io apparmor firewalld
   systemctl disable --now docker.service docker.socket containerd firewalld
   python3 -m venv "$tests_venv"
   "$tests_venv/bin/pip" -q install pytest pytest-timeout dnslib

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from machine import ensure_service, netmgr, run
+from machine import ensure_service, netmgr, run, wait_for
 
 HIDING = Path("/etc/modprobe.d/no-legacy-tables.conf")
 TABLES = ("iptable_raw", "iptable_mangle", "iptable_filter", "iptable_nat", "iptable_security")
@@ -24,14 +24,20 @@ def nftables_alone() -> Iterator[None]:
         run("ip", "netns", "delete", HUB.name)
     HIDING.write_text("".join(f"install {module} /bin/false\n" for module in MODULES))
     try:
-        loaded = {line.split()[0] for line in Path("/proc/modules").read_text().splitlines()}
-        run("rmmod", *(module for module in MODULES if module in loaded))
+        wait_for("the end of the hub, whose rules hold the modules", unloaded)
         assert run("iptables-legacy", "-L", check=False).returncode != 0
         assert run("nft", "list", "ruleset").returncode == 0
         yield
     finally:
         HIDING.unlink()
         ensure_service()
+
+
+def unloaded() -> bool:
+    """Whether none of the modules is loaded any more."""
+    loaded = {line.split()[0] for line in Path("/proc/modules").read_text().splitlines()}
+    left = [module for module in MODULES if module in loaded]
+    return not left or run("rmmod", *left, check=False).returncode == 0
 
 
 def test_the_doctor_names_what_is_missing() -> None:
