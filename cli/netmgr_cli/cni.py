@@ -55,13 +55,8 @@ def cni(ctx: click.Context) -> int:
     help="Interpreter of the program.",
 )
 @guard_option
-@click.option(
-    "--copy-to",
-    metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Copy what it imports there: the host needs no netmgr then, but an interpreter.",
-)
-def install(bin_dir: Path, name: str, python: Path, hooks_dir: Path, copy_to: Path | None) -> None:
+@programs.copy_option
+def install(bin_dir: Path, name: str, python: Path, hooks_dir: Path, home: Path | None) -> None:
     """Write the plugin into a directory of CNI plugins. Twice is once.
 
     The plugin does not see what a container may do. Where podman is, a hook is written that does.
@@ -73,10 +68,9 @@ def install(bin_dir: Path, name: str, python: Path, hooks_dir: Path, copy_to: Pa
       netmgr cni install --copy-to /opt/cni/netmgr --python /usr/bin/python3
     """
     path = bin_dir / name
-    if copy_to is not None:
-        copy_to = copy_to.absolute()
-        programs.copy_shim(copy_to)
-    text = programs.render_program("cni", MODULE, python, home=copy_to)
+    if home is not None:
+        programs.copy_shim(home)
+    text = programs.render_program("cni", MODULE, python, home=home)
     new = programs.install_program(path, text)
     screen.note(f"{path} {'written' if new else 'stands already'}")
     install_guard("cni", hooks_dir, python)

@@ -22,6 +22,7 @@ from netmgr_cli.shim.wire import Failure
 
 HOOK: Final = "netmgr_cli.shim.oci.hook"
 PROGRAMS: Final = ("netmgr-runc", "netmgr-hook")
+ELSEWHERE: Final = "runc"  # on another host: where its engine's PATH finds it
 STARTING_S: Final = 60.0  # a container's process is there long before
 
 
@@ -116,12 +117,14 @@ def wrap(session: Session, bundle: Path, container: str | None, **given: object)
     show_default="the one that runs this",
     help="Interpreter of the programs.",
 )
+@programs.copy_option
 @speaks
 def install(
     session: Session,
     directory: Path,
     python: Path,
     selectable: tuple[str, ...],
+    home: Path | None,
     **given: str | None,
 ) -> None:
     """Write `netmgr-runc` and `netmgr-hook` into DIRECTORY.
@@ -132,20 +135,25 @@ def install(
     Examples:
       sudo netmgr oci install --selectable policy=agent
       sudo netmgr oci install --runtime /usr/bin/crun /opt/bin
+      netmgr oci install --copy-to /opt/n --python /usr/bin/python3 /opt/n
     """
     words = shim_words.Words()
     _offer(words, selectable)
     words.socket, words.policy, words.runtime = session.path, given["policy"], given["runtime"]
     words.policies = given["policies"] or words.policies
-    try:
-        words.runtime = find_runtime(words)
-    except shim_words.Refused as refusal:
-        raise BadInput(str(refusal)) from refusal
+    if home is not None:
+        programs.copy_shim(home)
+    runtime = words.runtime or ELSEWHERE
+    if home is None:
+        try:
+            words.runtime = runtime = find_runtime(words)
+        except shim_words.Refused as refusal:
+            raise BadInput(str(refusal)) from refusal
     ours = words.as_arguments()
-    wrapper = self_command("runc", str(python))
+    wrapper = self_command("runc", str(python), home and str(home))
     texts = {
-        "netmgr-runc": oci_program.render_runc(wrapper, ours, words.runtime),
-        "netmgr-hook": programs.render_program("oci", HOOK, python, ours),
+        "netmgr-runc": oci_program.render_runc(wrapper, ours, runtime),
+        "netmgr-hook": programs.render_program("oci", HOOK, python, ours, home),
     }
     for name, text in texts.items():
         written = programs.install_program(directory / name, text)

@@ -38,7 +38,7 @@ def render_runc(python: Sequence[str], words: Sequence[str], runtime: str) -> st
     Args:
         python: the command line that runs the wrapper.
         words: `--netmgr-KEY=VALUE` of the installation; a caller's own come after them.
-        runtime: absolute path of the real runtime.
+        runtime: path of the real runtime, or its name where the engine's PATH finds it.
     """
     return _RUNC.format(
         ours=OURS,

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import click
+
 import netmgr_cli
 from netmgr.errors import BadInput, Conflict, HostFailed
 
@@ -16,6 +18,16 @@ OURS: Final = "# Written by netmgr;"
 MODE: Final = 0o755
 MAX_LINE: Final = 255  # bytes of a first line that the kernel reads (BINPRM_BUF_SIZE)
 MAX_LOOK: Final = 4096  # bytes that tell our program from another's
+
+
+copy_option = click.option(
+    "--copy-to",
+    "home",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    callback=lambda _context, _option, value: value and value.absolute(),
+    help="Copy what it imports there: the host needs no netmgr then, but an interpreter.",
+)
 
 
 def interpreter() -> Path:

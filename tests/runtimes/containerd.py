@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -39,6 +39,8 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
 _HANDLER: Final = (
     (ROOT / "docs/runtimes/kubernetes.md").read_text().partition("```toml\n")[2].partition("```")[0]
 )
+
+PRIVILEGED: Final = "ALL"
 
 Field = int | str | bytes | None
 
@@ -162,23 +164,29 @@ class Containerd:
         annotations: Mapping[str, str] | None = None,
         handler: str | None = None,
         devices: Mapping[str, str] | None = None,
+        powers: Sequence[str] = (),
     ) -> "Pod":
         """RunPodSandbox, and one container in it.
 
         Args:
             handler: a RuntimeClass's.
             devices: annotations of the container by which CDI devices are named.
+            powers: capabilities that the container asks for, or ALL of them: a privileged one.
 
         Raises:
             grpc.RpcError: it was refused.
         """
         who = message((1, name), (2, f"uid-{name}"), (3, "team"))
+        everything = list(powers) == [PRIVILEGED]
         config = message((1, who), (2, name)) + _map(7, annotations or {})
+        config += message((8, message((2, message((6, everything))))))
         pod = self._text(self.call("RunPodSandbox", message((1, config), (2, handler))))
         try:
             image = message((1, f"{IMAGE}:latest"))
             what = message((1, message((1, "main"))), (2, image), (3, "sleep"), (4, "600"))
             what += _map(10, devices or {})
+            added = message(*((1, power) for power in powers if not everything))
+            what += message((15, message((2, message((1, added), (2, everything))))))
             made = self.call("CreateContainer", message((1, pod), (2, what), (3, config)))
             container = self._text(made)
             self.call("StartContainer", message((1, container)))

@@ -1,6 +1,7 @@
 """netmgr as the CNI plugin of containerd's CRI: pods, as a kubelet makes them."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import grpc
 import pytest
 import yaml
 from runtimes import leftovers
-from runtimes.containerd import Containerd, load_image
+from runtimes.containerd import PRIVILEGED, Containerd, load_image
 from runtimes.leftovers import names, sandboxes
 from runtimes.machine import Machine
 from runtimes.podman import Podman
@@ -43,6 +44,8 @@ NETMGR = {
 @pytest.fixture(scope="module")
 def containerd(machine: Machine) -> Iterator[Containerd]:
     machine.must("netmgr", "cni", "install")
+    copy = ("--copy-to", "/opt/cni/netmgr", "--python", sys.executable)
+    machine.must("netmgr", "oci", "install", *copy, "/opt/cni/netmgr")
     (machine.own / "opt/cni/bin/bridge").symlink_to("/usr/lib/cni/bridge")
     (machine.own / "opt/cni/bin/host-local").symlink_to("/usr/lib/cni/host-local")
     for name, host in (("agents", "api.example.com"), ("build", "registry.example.com")):
@@ -165,6 +168,12 @@ def test_a_runtime_class_has_sandboxes_and_other_pods_have_the_clusters_network(
     assert names(machine) == ["team-agent"]
     assert inside.shell("nslookup example.com | grep -c 198.18")[1] == "1\n"
     assert plain.shell("ip -o -4 addr show eth0 | grep -c 10.88.10")[1] == "1\n"
+    assert "inference.local" in inside.shell("cat /etc/hosts")[1]
+    assert "SSL_CERT_FILE=" in inside.shell("env")[1]
+    for power in (PRIVILEGED, "NET_ADMIN"):
+        with pytest.raises(grpc.RpcError, match="CAP_NET_ADMIN in the host's user namespace"):
+            containerd.run_pod("reaching", handler=handler, powers=[power])
+    assert names(machine) == ["team-agent"]
     for pod in (plain, inside):
         pod.remove()
     assert_nothing_is_left(machine)

@@ -197,11 +197,15 @@ def write_config(path: str, config: "dict[str, Any]") -> None:
     os.replace(aside, path)
 
 
-def self_command(module: str, python: str = sys.executable) -> list[str]:
-    """A command line that runs a module of this directory without site directories."""
-    place = __file__.rpartition("/netmgr_cli/")[0]
+def self_command(module: str, python: str = sys.executable, home: str | None = None) -> list[str]:
+    """A command line that runs a module of this directory without site directories.
+
+    Args:
+        home: where `netmgr_cli` is on another host, whose interpreter is `python`; None: here.
+    """
+    place = home or __file__.rpartition("/netmgr_cli/")[0]
     code = (
         f"import os, sys; sys.path.insert(0, {place!r}); "
         f"from netmgr_cli.shim.oci.{module} import main; os._exit(main(sys.argv[1:]))"
     )
-    return [os.path.realpath(python), "-I", "-S", "-c", code]
+    return [python if home else os.path.realpath(python), "-I", "-S", "-c", code]
