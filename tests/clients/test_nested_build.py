@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clients.build_context import BUNDLE, make_context
 from world import World
 from world.environment import clean_environment
 
 pytestmark = pytest.mark.root
 
-BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 DOCKERFILE = """\
 FROM scratch
 ADD root /
@@ -35,23 +35,8 @@ BUILD_S = 60.0
 
 @pytest.fixture(scope="module")
 def context(world: World) -> Iterator[Path]:
-    """An image's sources: curl, what it is linked with, and an empty list of authorities."""
     path = world.directory / "build"
-    root = path / "root"
-    (root / "bin").mkdir(parents=True)
-    (path / "Dockerfile").write_text(DOCKERFILE)
-    curl = shutil.which("curl", path="/usr/bin:/bin")
-    assert curl is not None
-    linked = subprocess.run(["ldd", curl], capture_output=True, text=True, check=True).stdout
-    libraries = [word for word in linked.split() if word.startswith("/")]
-    for source, target in [(curl, "/bin/curl"), *((name, name) for name in libraries)]:
-        place = root / target.lstrip("/")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source, place)
-    for name in (BUNDLE, "/etc/passwd", "/tmp/.kept"):
-        place = root / name.lstrip("/")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.touch()
+    make_context(path, DOCKERFILE)
     yield path
     shutil.rmtree(path)
 
