@@ -150,7 +150,7 @@ def install(
         except shim_words.Refused as refusal:
             raise BadInput(str(refusal)) from refusal
     ours = words.as_arguments()
-    wrapper = self_command("runc", str(python), home and str(home))
+    wrapper = self_command("runc", str(python), None if home is None else str(home))
     texts = {
         "netmgr-runc": oci_program.render_runc(wrapper, ours, runtime),
         "netmgr-hook": programs.render_program("oci", HOOK, python, ours, home),
