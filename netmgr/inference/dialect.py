@@ -6,7 +6,7 @@ over with the route, so that a worker needs no file and no table of types. Knows
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from netmgr.inference.pattern import Pattern
@@ -20,6 +20,9 @@ class AuthStyle(StrEnum):
     HEADER = "header"  # NAME: KEY
     SIGV4 = "sigv4"  # AWS Signature Version 4 over each request
     NONE = "none"
+
+
+MODELS: Final = "MODELS"  # the config key that says which ModelList
 
 
 class ModelList(StrEnum):

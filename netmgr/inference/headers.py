@@ -42,6 +42,11 @@ _CONNECTION: Final = frozenset(
         "upgrade",
     }
 )
+# What gateways call theirs: cf-aig-authorization, helicone-auth, x-portkey-api-key, private-token.
+_LIKE_A_CREDENTIAL: Final = re.compile(
+    r"(?:.*[-_])?(?:auth|authorization|authentication|token|secret|password|signature"
+    r"|(?:access|api|auth|subscription)[-_]?key)"
+)
 _SIGNATURE: Final = ("x-amz-", "x-goog-iam-")  # what AWS and Google read as parts of a signature
 
 
@@ -50,7 +55,7 @@ def judge_header_name(name: str) -> str | None:
     plain = name.lower()
     if not _NAME.fullmatch(plain):
         return f"{name!r} is no header name"
-    if plain in _CREDENTIALS or plain.startswith(_SIGNATURE):
+    if plain in _CREDENTIALS or plain.startswith(_SIGNATURE) or _LIKE_A_CREDENTIAL.fullmatch(plain):
         return f"{plain} carries a credential; those are never forwarded or set by configuration"
     if plain in _CONNECTION:
         return f"{plain} belongs to the connection and the body, which are netmgr's"

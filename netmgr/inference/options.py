@@ -14,7 +14,7 @@ from netmgr.errors import BadInput, did_you_mean
 from netmgr.inference.base_url import BaseUrl, parse_base_url
 from netmgr.inference.declared import OPERATED_BY, RESIDENCY, Declared, parse_declared
 from netmgr.inference.defaults import DEFAULT_MODEL, STANDBY
-from netmgr.inference.dialect import Leniency, ModelList
+from netmgr.inference.dialect import MODELS, Leniency, ModelList
 from netmgr.inference.headers import judge_header_name, judge_header_value
 
 MAX_TIMEOUT_S: Final = 86_400.0  # a day: nothing that waits longer is still wanted
@@ -29,7 +29,7 @@ COMMON_CONFIG_KEYS: Final = {
     "PATH_PREFIX": "what stands for the /v1 of a sandbox's path, below the base URL; / is nothing",
     "PATHS": "spellings of a path that are taken: exact, slash (a trailing one), "
     "lenient (that, and a missing /v1)",
-    "MODELS": "who answers /v1/models: passthrough (the provider) or synthesised (netmgr)",
+    MODELS: "who answers /v1/models: passthrough (the provider) or synthesised (netmgr)",
     "FORWARD_HEADERS": "names of further client headers that go on, with commas between them",
     SET_HEADER + "NAME": "a header that every request gets",
     "FORWARD_QUERY": "query names that go on, with commas between them; * is any",
@@ -53,8 +53,11 @@ _NUMBER: Final = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,3})?")
 _PREFIX: Final = re.compile(r"/|(?:/[A-Za-z0-9._~@-]+)+")
 _QUERY_NAME: Final = re.compile(r"\*|[A-Za-z0-9_.\[\]-]{1,128}")
 # Names by which services take a key in a query: never let through, whatever the list says.
+# A client's own among them would have the provider serve it on somebody else's account.
 _QUERY_CREDENTIAL: Final = re.compile(
-    r"(?i)(?:x-(?:amz|goog)-.*|(?:api|subscription|auth|access)?[-_]?(?:key|token)|sig|signature)"
+    r"(?i)x-(?:amz|goog)-.*|sig|signature|(?:proxy-)?authorization|bearer|credentials?|passw(?:or)?d"
+    r"|(?:x[-_])?(?:ocp-apim-)?(?:access|api|auth|bearer|client|id|oauth|refresh|secret|security"
+    r"|session|subscription)?[-_]?(?:key|secret|token)|(?:aws|google)access(?:key)?id"
 )
 
 
@@ -87,8 +90,8 @@ def parse_options(config: Mapping[str, str]) -> Options:
     return Options(
         path_prefix=_path_prefix(config.get("PATH_PREFIX")),
         paths=Leniency(_choice(config, "PATHS", list(Leniency), Leniency.SLASH)),
-        models=ModelList(_choice(config, "MODELS", list(ModelList), ModelList.PASSTHROUGH))
-        if "MODELS" in config
+        models=ModelList(_choice(config, MODELS, list(ModelList), ModelList.PASSTHROUGH))
+        if MODELS in config
         else None,
         forward_headers=_header_names(config.get("FORWARD_HEADERS")),
         set_headers=_set_headers(config),

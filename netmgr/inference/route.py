@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from netmgr.inference.base_url import MOCK, BaseUrl, parse_base_url
-from netmgr.inference.dialect import Dialect
-from netmgr.inference.rules import LEAST, CallRules
+from netmgr.inference.dialect import MODELS, Dialect, ModelList
+from netmgr.inference.rules import LEAST, CallRules, ModelMode
 from netmgr.secret import Secret
 
 DEFAULT_TIMEOUT_S: Final = 60.0  # contract: `--timeout` 0 or omitted
@@ -73,10 +73,19 @@ class InferenceRoute:
         return self.proxy or self.base
 
     def with_rules(self, rules: CallRules) -> "InferenceRoute":
-        """The route under these rules; where they have a deadline, it replaces the provider's."""
+        """The route under these rules; where they have a deadline, it replaces the provider's.
+
+        Where a sandbox may name some models only, or names of its own, the provider's catalogue
+        would mislead it: then netmgr lists them, unless the operator has said who does.
+        """
+        dialect = self.dialect
+        named = self.aliases or rules.models or rules.model_mode is ModelMode.REJECT
+        if named and MODELS not in self.config:
+            dialect = replace(dialect, models=ModelList.SYNTHESISED)
         return replace(
             self,
             rules=rules,
+            dialect=dialect,
             connect_timeout_s=rules.connect_timeout_s or self.connect_timeout_s,
             first_byte_timeout_s=rules.first_byte_timeout_s or self.first_byte_timeout_s,
             idle_timeout_s=rules.idle_timeout_s or self.idle_timeout_s,

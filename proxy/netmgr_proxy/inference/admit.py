@@ -136,7 +136,7 @@ def _no_pattern(method: str, path: str) -> Refusal:
 
 def _other_protocol(pattern: Pattern, route: InferenceRoute) -> Refusal:
     spoken = route.dialect.protocols
-    paths = ", ".join(p.path for p in PATTERNS if p.protocol in spoken)
+    paths = ", ".join(dict.fromkeys(p.path for p in PATTERNS if p.protocol in spoken))
     return Refusal(
         400,
         Reason.PATTERN_NOT_SUPPORTED,

@@ -5,7 +5,7 @@ API answers a `stream: true` that it refuses with plain JSON.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from netmgr.inference.protocols import Shape
 from netmgr.reasons import Reason
@@ -13,6 +13,8 @@ from netmgr_proxy.inference.errors import Refusal
 from netmgr_proxy.inference.eventstream import CONTENT_TYPE
 from netmgr_proxy.inference.headers import Headers, RawHeaders, response_headers
 from netmgr_proxy.wire.response import ResponseHead
+
+_LAST_STATUS: Final = 599  # RFC 9110 §15
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,9 @@ def judge_answer(status: int, upstream: RawHeaders, shape: Shape) -> AnswerHead 
             close=False,
             shape=shape,
         )
+    if status > _LAST_STATUS:
+        why = f"the model provider answered with the status {status}, which HTTP does not have"
+        return Refusal(502, Reason.UPSTREAM_UNREACHABLE, why, close=False, shape=shape)
     content_type = b""
     coding = b""
     for name, value in fields:

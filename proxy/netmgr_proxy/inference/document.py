@@ -146,7 +146,12 @@ class _Reader:
     def read(self) -> Document:
         opening = self._skip(0)
         if self._at(opening) != "{":
-            raise MalformedBody("the request body is not a JSON object")
+            what = (
+                "body is not a JSON object"
+                if self._body
+                else "has no body, but needs a JSON object"
+            )
+            raise MalformedBody(f"the request {what}")
         members: list[Member] = []
         here = self._skip(opening + 1)
         if self._at(here) == "}":
@@ -187,7 +192,7 @@ class _Reader:
         try:
             return _DECODER.raw_decode(self._text, here)
         except json.JSONDecodeError as error:
-            raise _broken(error.msg, error.pos) from None
+            raise _broken(error.msg.removesuffix(" at"), error.pos) from None
         except MalformedBody:
             raise
         except ValueError:  # an integer beyond sys.get_int_max_str_digits()

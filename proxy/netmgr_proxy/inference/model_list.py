@@ -15,7 +15,7 @@ _EPOCH: Final = "1970-01-01T00:00:00Z"  # nothing is known of when a model came 
 
 def models_of(route: InferenceRoute) -> tuple[str, ...]:
     """What the sandbox may ask for by name, its default first."""
-    return tuple(dict.fromkeys((route.model, *sorted(route.aliases))))
+    return tuple(dict.fromkeys((route.model, *sorted(route.aliases), *route.rules.models)))
 
 
 def answer_models(route: InferenceRoute, asked: str | None) -> tuple[int, bytes]:

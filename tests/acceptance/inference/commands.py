@@ -5,6 +5,7 @@ Verbs of `commands` and `steps` (one per item; what else it has are expectations
 set, update, delete, provider_get, provider_delete     netmgr commands: exit, says, never_says
 netmgr              any other command line; {oai} stands for the name of that route's provider
 request             one call from the sandbox
+ask                 one call in the words of a case's `request`, with `sent` and `answer`
 open_stream_s       a stream of that length begins
 provider_update     a new key
 set_model           the model of the route in force
@@ -19,7 +20,7 @@ from typing import Any, Final
 from acceptance.inference.checks import check_answer
 from acceptance.inference.model_stage import CLOSED, TABLE, ModelStage
 from acceptance.inference.talk import Said
-from acceptance.inference.wire import WAIT_S, play_wire, request
+from acceptance.inference.wire import WAIT_S, check_turn, play_wire, request, turns
 
 GAP_S: Final = 0.4  # between two events of a stream that is open while something changes
 
@@ -179,6 +180,16 @@ def _request(scene: Scene, words: Words) -> None:
     assert said.answers[0].status == 200, said
 
 
+def _ask(scene: Scene, words: Words) -> None:
+    """One call over the route that the commands before have set."""
+    stage = scene.stage
+    case = {"route": "oai", **words, "request": words["ask"]}
+    for turn in turns(case):
+        stage.provider.play([{"reply": turn.reply}])
+        said = stage.talker(words.get("sandbox", "agent")).say(turn.acts)
+        check_turn(stage, case, stage.route(case["route"]), turn, said)
+
+
 def _open_stream(scene: Scene, words: Words) -> None:
     stage = scene.stage
     stage.put_in_force(stage.route("oai"))
@@ -215,6 +226,7 @@ VERBS: Final[dict[str, Callable[[Scene, Words], None]]] = {
     "provider_delete": _provider_delete,
     "netmgr": _netmgr,
     "request": _request,
+    "ask": _ask,
     "open_stream_s": _open_stream,
     "provider_update": _provider_update,
     "set_model": _set_model,

@@ -114,6 +114,10 @@ def turns(case: Case) -> Iterator[Turn]:
             acts += [{"send": request(found[part])[0]}, *reading(found[part], number)]
         yield Turn([*acts, *reading(case, len(case["sequence"]))], reply_of(case), [])
         return
+    if "replies" in case:
+        for reply in case["replies"]:
+            yield from turns({**{k: v for k, v in case.items() if k != "replies"}, "reply": reply})
+        return
     for body in bodies(case):
         for status in case.get("statuses", [None]):
             text, sent = request(case, body)

@@ -21,9 +21,9 @@ from netmgr_proxy.inference.outgoing import outgoing_body, outgoing_target
 from netmgr_proxy.inference.probe import NotVerified, Step, Verification, Verified
 from netmgr_proxy.inference.rewrite import MalformedBody
 
-TABLE = yaml.safe_load(
-    (Path(__file__).parents[2] / "acceptance" / "inference" / "cases.yaml").read_text()
-)
+PLACE = Path(__file__).parents[2] / "acceptance" / "inference"
+TABLE = yaml.safe_load((PLACE / "cases.yaml").read_text())
+TABLE["cases"] += yaml.safe_load((PLACE / "neighbours.yaml").read_text())["cases"]
 LEVELS = ("pure", "verify", "wire", "cli", "netns")
 ORIGIN = "http://127.0.0.1:9000"
 

@@ -26,7 +26,7 @@ def refused(body: bytes) -> MalformedBody:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"", "not a JSON object"),
+        (b"", "has no body, but needs a JSON object"),
         (b"  ", "not a JSON object"),
         (b"[1]", "not a JSON object"),
         (b"null", "not a JSON object"),
