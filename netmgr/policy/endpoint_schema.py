@@ -102,7 +102,7 @@ def parse_endpoint(
     protocol = _parse_protocol(fields, report)
     tls = _parse_tls(fields, protocol, report)
     audit = _parse_enforcement(fields, protocol, mode)
-    if protocol in (Protocol.TCP, Protocol.SQL) and isinstance(host, LiteralHost):
+    if protocol in (Protocol.TCP, Protocol.SQL) and isinstance(host, LiteralHost | AnyHost):
         fields.problem(
             "host", f"protocol {protocol.value} needs a name; for an address leave it out"
         )

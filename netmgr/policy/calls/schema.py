@@ -97,6 +97,8 @@ def _graphql_only(fields: Fields, place: str) -> GraphqlRule | None:
     name = _glob(fields, "operation_name", text) if text else None
     if name is not None and place.startswith("deny_rules"):
         _warn_of_names(fields)
+    if fields.is_empty_list("fields"):
+        fields.problem("fields", "an empty list names no field; remove the key to mean any")
     return GraphqlRule(place, kind, name, _globs(fields, "fields"))
 
 

@@ -102,6 +102,12 @@ REFUSED = {
     "{host: a.test, port: 443, protocol: rset}": ".protocol: unknown protocol 'rset'; expected "
     "tcp, sql, rest, websocket, graphql, json-rpc, mcp, or none for L4; did you mean 'rest'?",
     "{host: 203.0.113.9, port: 1, protocol: tcp}": ".host: protocol tcp needs a name",
+    "{port: 1, allowed_ips: [10.0.0.1], protocol: tcp}": ".host: protocol tcp needs a name",
+    "{host: a.test, port: 1, protocol: graphql, rules: [{allow: {operation_type: query, fields: "
+    "[]}}]}": ".rules[0].allow.fields: an empty list names no field; remove the key to mean any",
+    "{host: a.test, port: 1, protocol: graphql, access: full, deny_rules: [{fields: []}]}": (
+        ".deny_rules[0].fields: an empty list names no field"
+    ),
     "{host: a.test, port: 1, protocol: tcp, access: full}": ".access: needs a protocol",
     "{host: a.test, port: 1, access: full}": ".access: needs a protocol whose requests are judged",
     "{host: a.test, port: 1, deny_rules: [{method: GET, path: /}]}": ".deny_rules: needs",
@@ -264,6 +270,23 @@ TOP = {
     "version: 1\nprocess: {user: root}": "web.yaml:2: process.user: unknown key",
     "version: 1\nfilesystem_policy: {read_only: [1]}": "web.yaml:2: filesystem_policy.read_only:",
     'version: 1\nfilesystem_policy: {read_write: ["\\a"]}': "web.yaml:2: filesystem_policy.r",
+    "version: 1\nfilesystem_policy: {read_write: [/]}": "web.yaml:2: filesystem_policy.read_write: "
+    "filesystem_policy.read_write[0]: the whole file system is not made writable",
+    "version: 1\nfilesystem_policy: {read_write: [/./]}": "web.yaml:2: filesystem_policy.read_w",
+    "version: 1\nfilesystem_policy: {read_only: [usr]}": "web.yaml:2: filesystem_policy.read_only: "
+    "filesystem_policy.read_only[0]: 'usr': expected an absolute path without '..'",
+    "version: 1\nfilesystem_policy: {read_only: [/a/../b]}": "web.yaml:2: filesystem_policy.read_o",
+    f"version: 1\nfilesystem_policy: {{read_only: [/{'a' * 4096}]}}": "web.yaml:2: filesystem_pol",
+    f"version: 1\nfilesystem_policy: {{read_only: [{'/a, ' * 257}]}}": (
+        "web.yaml:2: filesystem_policy: more than 256 paths"
+    ),
+    "version: 1\nprocess: {run_as_user: root}": "web.yaml:2: process.run_as_user: expected "
+    "'sandbox' or a number of 1 to 4294967294, got 'root'",
+    "version: 1\nprocess: {run_as_user: 0}": "web.yaml:2: process.run_as_user: expected",
+    "version: 1\nprocess: {run_as_group: '0'}": "web.yaml:2: process.run_as_group: expected",
+    "version: 1\nprocess: {run_as_group: 4294967295}": "web.yaml:2: process.run_as_group: expected",
+    "version: 1\nprocess: {run_as_user: true}": "web.yaml:2: process.run_as_user: expected",
+    "version: 1\nprocess: {run_as_user: [1]}": "web.yaml:2: process.run_as_user: expected",
     f"version: 1\nnetwork_policies: {{{'k' * 129}: {{}}}}": (
         "web.yaml:2: network_policies: expected names of 1 to 128 printable characters"
     ),
