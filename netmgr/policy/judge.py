@@ -30,7 +30,6 @@ from netmgr.policy.hosts import (
     WildcardHost,
     parse_host,
 )
-from netmgr.policy.http_rules import Access
 from netmgr.policy.index import NOTHING, Index, ports_in
 from netmgr.policy.match import BadPattern
 from netmgr.policy.nearest import Nearest
@@ -144,12 +143,13 @@ class Judge:
             return None
         judging = [e for e in judging if not e.forced] or judging
         having = [e for e in judging if (e.protocol is Protocol.WEBSOCKET) is websocket]
-        key = ("websocket" if websocket else "http", *(endpoint.place for endpoint in having))
+        beside = [e for e in judging if e not in having] if websocket else []
+        key = ("websocket" if websocket else "http", *(e.place for e in (*having, *beside)))
         venue = self._venues.get(key)
         if venue is None:
             if len(self._venues) >= MAX_VENUES:
                 self._venues.clear()
-            venue = self._venues[key] = Venue(having, websocket=websocket)
+            venue = self._venues[key] = Venue(having, beside if websocket else None)
         return venue
 
     # -- destinations ----------------------------------------------------------------------
@@ -292,10 +292,9 @@ def _add_port(like: Endpoint, host: str, port: int) -> str | None:
     arguments = _add_endpoint(host, port)
     if arguments is None or not like.inspects:
         return arguments
-    if like.protocol in (Protocol.JSON_RPC, Protocol.MCP):
-        return None  # no flag has a form for their rules
-    access = like.access or Access.READ_ONLY
-    return f"{arguments}:{access.value}:{like.protocol.value}" + (":audit" if like.audit else "")
+    # Without an access the new endpoint takes the rules of its like (merge.py).
+    access = like.access.value if like.access and like.path is None else ""
+    return f"{arguments}:{access}:{like.protocol.value}" + (":audit" if like.audit else "")
 
 
 def _is_host_name(name: str) -> bool:

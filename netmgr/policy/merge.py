@@ -6,6 +6,7 @@ cannot happen; else it becomes an entry of its own, or an error where the caller
 Works on documents (JSON values). Knows nothing of batches and of other operations.
 """
 
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,6 +18,8 @@ from netmgr.policy.programs import ANY_BINARY
 Doc = dict[str, Any]
 
 _DEFAULTS: Final = {"protocol": "", "access": "", "enforcement": "enforce"}
+_OWN: Final = frozenset({"host", "port", "ports", "protocol", "enforcement"})
+"""What an addition says itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +29,14 @@ class Wanted:
     Attributes:
         binaries: paths of programs.
         expires: None where it shall not end.
+        rules: what each endpoint takes over from one of the same host, on another port or for
+            another program; none: it has what was said of it.
     """
 
     endpoint: AddEndpoint
     binaries: tuple[str, ...] = (ANY_BINARY,)
     expires: str | None = None
+    rules: tuple[Doc, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.endpoint.host}:{self.endpoint.port}"
@@ -39,7 +45,11 @@ class Wanted:
         """An entry for just this."""
         expires = {"expires": self.expires} if self.expires else {}
         binaries = [{"path": path} for path in self.binaries]
-        return {**expires, "endpoints": [endpoint_doc(self.endpoint)], "binaries": binaries}
+        return {**expires, "endpoints": self.endpoint_docs(), "binaries": binaries}
+
+    def endpoint_docs(self) -> list[Doc]:
+        """The endpoints: several where those that were taken over are told apart by path."""
+        return [endpoint_doc(self.endpoint) | copy.deepcopy(each) for each in self.rules or ({},)]
 
 
 @dataclass(slots=True)
@@ -106,6 +116,27 @@ def endpoint_doc(wanted: AddEndpoint) -> Doc:
         if value := getattr(wanted, key):
             doc[key] = value
     return doc | dict.fromkeys(wanted.options, True)
+
+
+def rules_like(entries: dict[str, Doc], wanted: AddEndpoint) -> tuple[Doc, ...]:
+    """The rules of endpoints of the same host and protocol, of the first entry that has some, on
+    the first port that it has them on; none where the addition has a preset of its own."""
+    if wanted.access or not wanted.protocol:
+        return ()
+    for entry in entries.values():
+        alike = [
+            each
+            for each in entry["endpoints"]
+            if (each.get("host"), each.get("protocol")) == (wanted.host, wanted.protocol)
+        ]
+        if alike:
+            port = ports_of(alike[0])[0]
+            return tuple(_rules_of(each) for each in alike if port in ports_of(each))
+    return ()
+
+
+def _rules_of(endpoint: Doc) -> Doc:
+    return {key: value for key, value in endpoint.items() if key not in _OWN}
 
 
 def ports_of(endpoint: Doc) -> list[int]:

@@ -28,7 +28,7 @@ from netmgr.policy.match import BadPattern
 MAX_OPERATIONS: Final = 256  # of one batch; more is a new policy, not an update
 
 _ENDPOINT_FORM: Final = "host:port[:access[:protocol[:enforcement[:options]]]]"
-_PROTOCOLS: Final = ("", "tcp", "rest", "websocket", "sql")
+_PROTOCOLS: Final = ("", "tcp", "sql", "rest", "websocket", "graphql", "json-rpc", "mcp")
 _OPTIONS: Final = (
     "allow-encoded-slash",
     "websocket-credential-rewrite",
@@ -42,6 +42,9 @@ _RULE_FORM: Final = "host:port:METHOD:path"
 @dataclass(frozen=True, slots=True)
 class AddEndpoint:
     """Allow a host and port. An access preset without a protocol means rest.
+
+    A protocol whose requests are judged, without a preset, takes the rules of the host's other
+    endpoints of that protocol, or those that the batch gives.
 
     Attributes:
         options: keys of an endpoint that are switched on.
@@ -234,10 +237,9 @@ def _parse_add_endpoint(value: str) -> AddEndpoint:
     if access and not protocol:
         protocol = "rest"
     if protocol not in _PROTOCOLS:
-        raise BadInput(
-            f"--{name}: protocol {protocol!r} is not supported here (tcp, rest, websocket and sql "
-            "are); its endpoint is written into a file for `policy set`"
-        )
+        known = ", ".join(filter(None, _PROTOCOLS))
+        near = did_you_mean(protocol, _PROTOCOLS)
+        raise BadInput(f"--{name}: unknown protocol {protocol!r}; expected {known}{near}")
     return AddEndpoint(
         _host(name, host), _port(name, port), access, protocol, enforcement, _options(name, options)
     )

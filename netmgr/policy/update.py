@@ -16,7 +16,7 @@ from netmgr.policy.calls.rules import GRAPHQL_PRESETS, GraphqlRule
 from netmgr.policy.calls.wording import graphql_rule, rpc_rule
 from netmgr.policy.http_rules import PRESET_RULES, SOCKET_PRESETS, Access, HttpRule
 from netmgr.policy.match import BadPattern, PathGlob, parse_path_glob
-from netmgr.policy.merge import Wanted, endpoint_doc, fold, paths_of, ports_of, refuse, widening
+from netmgr.policy.merge import Wanted, fold, paths_of, ports_of, refuse, rules_like, widening
 from netmgr.policy.operations import (
     AddCallRule,
     AddEndpoint,
@@ -154,7 +154,8 @@ class _Batch:
     # -- endpoints -------------------------------------------------------------------------
 
     def _add_endpoint(self, endpoint: AddEndpoint) -> None:
-        wanted = Wanted(endpoint, tuple(self.binaries) or (ANY_BINARY,), self.expires)
+        rules = rules_like(self.entries, endpoint)
+        wanted = Wanted(endpoint, tuple(self.binaries) or (ANY_BINARY,), self.expires, rules)
         if self.entry is not None and self.entry in self.entries:
             self._add_to_named(self.entry, wanted)
             return
@@ -179,7 +180,7 @@ class _Batch:
             return
         if obstacle := widening(entry, key, wanted):
             raise refuse(obstacle)
-        entry["endpoints"].append(endpoint_doc(endpoint))
+        entry["endpoints"] += wanted.endpoint_docs()
 
     def _remove_endpoint(self, unwanted: RemoveEndpoint) -> None:
         found = self._find(unwanted.host, unwanted.port, self.entry)

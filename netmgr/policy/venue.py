@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from netmgr.policy.calls.call import Call, Calls
-from netmgr.policy.calls.judge import Judging, judge_calls
+from netmgr.policy.calls.judge import Judging, Remedy, judge_calls
 from netmgr.policy.calls.wording import narrowest
 from netmgr.policy.decision import Decision, Inspection, Reader, Request, Target, Treatment
 from netmgr.policy.http_rules import EVERY_PATH, WEBSOCKET_TEXT, Fit, HttpRule, Reading
@@ -56,13 +56,21 @@ _Near = tuple[Fit, _Seat, HttpRule]
 
 
 class Venue:
-    """Endpoints that judge the same targets, ready for many requests."""
+    """Endpoints that judge the same targets, ready for many requests.
 
-    __slots__ = ("_empty", "_reaching", "_seats", "_websocket")
+    Args:
+        beside: of WebSockets: those of the same targets that judge requests, and so meet a rule
+            for what is inside first; None: these are requests.
+    """
 
-    def __init__(self, endpoints: Iterable[Endpoint], *, websocket: bool = False) -> None:
+    __slots__ = ("_beside", "_empty", "_reaching", "_seats", "_websocket")
+
+    def __init__(
+        self, endpoints: Iterable[Endpoint], beside: Iterable[Endpoint] | None = None
+    ) -> None:
         seats = [_Seat(endpoint) for endpoint in endpoints]
-        self._websocket = websocket
+        self._websocket = beside is not None
+        self._beside = tuple(e for e in beside or () if e.inside is not None)
         self._empty = not seats
         self._seats = PathTable((seat.endpoint.path or EVERY_PATH, seat) for seat in seats)
         self._reaching = tuple(seat for seat in seats if seat.reach is not None)
@@ -127,7 +135,8 @@ class Venue:
         judging = _judging(seats, chosen)
         if reading.method != WEBSOCKET_TEXT or not judging:
             return self._ask_rules(seats, chosen, reading)
-        inside = judge_calls(judging, request.calls)
+        remedy = self._remedy_for_message(chosen.endpoint, reading.target.port)
+        inside = judge_calls(judging, request.calls, remedy)
         if inside.permits or inside.final:
             return inside
         if inside.reason is not Reason.DENY_RULE:
@@ -135,6 +144,14 @@ class Venue:
             if anything.verdict is Verdict.ALLOWED:
                 return anything
         return inside if _is_enforced(seats) else _audited(inside)
+
+    def _remedy_for_message(self, endpoint: Endpoint, port: int) -> Remedy | None:
+        """The line names host, port and path: it must not mean an endpoint for requests."""
+        for other in self._beside:
+            alike = (other.entry, other.host) == (endpoint.entry, endpoint.host)
+            if alike and endpoint.path in (None, other.path):
+                return None
+        return partial(_allow_operation, endpoint, port)
 
     def _ask_inside(
         self, seats: list[_Seat], chosen: _Seat, request: Request, reading: Reading

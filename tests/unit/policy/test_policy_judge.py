@@ -5,7 +5,10 @@ from ipaddress import IPv4Network
 import pytest
 
 from netmgr.policy.decision import PlanKind, Request, Target, Treatment
+from netmgr.policy.operations import parse_arguments
+from netmgr.policy.owner import ANYONE
 from netmgr.policy.policy import EMPTY_POLICY, Policy, parse_policy
+from netmgr.policy.update import update_policy
 from netmgr.reasons import Reason, Verdict
 
 POLICY = """
@@ -130,7 +133,14 @@ def test_a_known_name_on_another_port(policy: Policy) -> None:
 
 def test_a_further_port_of_a_judged_host_is_offered_judged(policy: Policy) -> None:
     offered = policy.judge_connection(https("rules.test", 8443)).remedy_args
-    assert offered == "--add-endpoint rules.test:8443:read-only:rest"
+    assert offered == "--add-endpoint rules.test:8443::rest"
+    widened = update_policy(policy, parse_arguments(offered)).policy
+    for method, path in (("GET", "/v1/a"), ("POST", "/v1/a"), ("GET", "/v1/secret"), ("GET", "/")):
+        here, there = (
+            widened.judge_request(https("rules.test", port), Request(method, path), ANYONE)
+            for port in (443, 8443)
+        )
+        assert (here.verdict, here.reason) == (there.verdict, there.reason)
     offered = policy.judge_connection(https("audit.test", 8443)).remedy_args
     assert offered == "--add-endpoint audit.test:8443:read-only:rest:audit"
 

@@ -6,7 +6,7 @@ from netmgr.errors import BadInput
 from netmgr.policy.calls.call import Call, GraphqlCall, Operation, RpcCall
 from netmgr.policy.decision import Decision, Request, Target
 from netmgr.policy.operations import AddCallRule, parse_arguments, parse_operation
-from netmgr.policy.owner import ANYONE
+from netmgr.policy.owner import ANYONE, Owner, Program
 from netmgr.policy.policy import Policy, parse_policy
 from netmgr.policy.problems import PolicyError
 from netmgr.policy.update import update_policy
@@ -201,3 +201,87 @@ def rules_of(policy: Policy) -> set[str]:
         rules = endpoint.inside.allow if endpoint.inside else ()
         found |= {str(rule.to_doc()) for rule in rules}
     return found
+
+
+# -- endpoints whose inside is judged ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "same", "other"),
+    [
+        (("mcp.test", 7443), RpcCall("initialize"), RpcCall("tools/list")),
+        (("api.test", 8443), GraphqlCall(QUERY, "", ("a",)), GraphqlCall(MUTATION, "", ("a",))),
+        (("all.test", 8443), RpcCall("tools/call", "x", {}), RpcCall("unknown")),
+    ],
+)
+def test_a_further_port_has_the_rules_of_the_others(
+    target: tuple[str, int], same: Call, other: Call
+) -> None:
+    host, port = target
+    refused = BASE.judge_connection(Target(host, None, port), ANYONE)
+    assert refused.remedy_args is not None
+    updated = change(BASE, refused.remedy_args)
+    path = "/graphql" if isinstance(same, GraphqlCall) else "/"
+    assert judge(updated, host, path, same, port=port).permits
+    assert not judge(updated, host, path, other, port=port).permits
+
+
+def test_an_endpoint_and_its_rules_in_one_batch() -> None:
+    line = "--add-endpoint new.test:443::mcp --allow-operation 'new.test:443:tools/call read_*'"
+    updated = change(BASE, line)
+    assert judge(updated, "new.test", "/", RpcCall("tools/call", "read_x", {})).permits
+    assert not judge(updated, "new.test", "/", RpcCall("tools/call", "rm", {})).permits
+    graphql = change(BASE, "--add-endpoint new.test:443:read-only:graphql")
+    assert judge(graphql, "new.test", "/", GraphqlCall(QUERY, "", ("a",))).permits
+    assert not judge(graphql, "new.test", "/", GraphqlCall(MUTATION, "", ("a",))).permits
+    with pytest.raises(PolicyError, match="needs 'rules'"):
+        change(BASE, "--add-endpoint new.test:443::mcp")
+
+
+def test_another_program_gets_the_rules_that_are_there() -> None:
+    updated = change(BASE, "--add-endpoint mcp.test:9443::mcp --binary /usr/bin/wget")
+    wget, git = (Owner(((Program(path),),)) for path in ("/usr/bin/wget", "/usr/bin/git"))
+    where, ask = (
+        Target("mcp.test", None, 9443),
+        Request("POST", "/", calls=(RpcCall("initialize"),)),
+    )
+    assert updated.judge_request(where, ask, wget).permits
+    assert not updated.judge_request(where, ask, git).permits
+
+
+# -- messages ------------------------------------------------------------------------------
+
+
+def message(policy: Policy, host: str, path: str, call: Call) -> Decision:
+    asked = Request("WEBSOCKET_TEXT", path, calls=(call,), websocket=True)
+    return policy.judge_request(Target(host, None, 443), asked, ANYONE)
+
+
+def test_a_refused_message_has_a_remedy() -> None:
+    tick = GraphqlCall(Operation.SUBSCRIPTION, "", ("ticks",))
+    refused = message(BASE, "live.test", "/ws", tick)
+    assert not refused.permits
+    assert refused.remedy_args is not None
+    assert refused.remedy_args.startswith("--allow-operation 'live.test:443/ws:subscription")
+    updated = change(BASE, refused.remedy_args)
+    assert message(updated, "live.test", "/ws", tick).permits
+    assert not message(updated, "live.test", "/ws", GraphqlCall(MUTATION, "", ("a",))).permits
+
+
+def test_a_line_that_would_mean_requests_is_no_remedy_for_a_message() -> None:
+    both = parse_policy(
+        """
+version: 1
+network_policies:
+  apis:
+    endpoints:
+      - {host: a.test, port: 443, path: /g, protocol: graphql, access: read-only}
+      - {host: a.test, port: 443, path: /g, protocol: websocket,
+         rules: [{allow: {method: GET, path: /g}}, {allow: {operation_type: query}}]}
+    binaries: [{path: /**}]
+""",
+        "both.yaml",
+    )
+    refused = message(both, "a.test", "/g", GraphqlCall(MUTATION, "", ("a",)))
+    assert not refused.permits
+    assert refused.remedy_args is None

@@ -77,7 +77,8 @@ BAD_OPERATIONS = {
     ("add-endpoint", "a.test"): "--add-endpoint 'a.test': expected host:port[:access[:protocol",
     ("add-endpoint", "a.test:443:full:rest:audit:x"): "unknown option 'x'",
     ("add-endpoint", "a.test:443:full:rest:audit::"): "expected host:port[:access",
-    ("add-endpoint", "a.test:443::mcp"): "protocol 'mcp' is not supported here",
+    ("add-endpoint", "a.test:443::mpc"): "unknown protocol 'mpc'; expected tcp, sql, rest, "
+    "websocket, graphql, json-rpc, mcp; did you mean 'mcp'?",
     ("expires", "soon"): "--expires 'soon': expected a date (2027-01-31) or a time",
     ("add-endpoint", "a.test:0"): "port '0': expected 1 to 65535",
     ("add-endpoint", "a.test:65536"): "port '65536': expected 1 to 65535",
