@@ -10,6 +10,7 @@ request   "METHOD TARGET STATUS" over TLS to api.test
 post      POSTs with a body and its length over TLS to `site`: path, body (or several), type, fields
 pipeline  `count` GETs in one write to `to`, answered in order
 policy    put a policy in force;  reject: one that must not be, with what the message names
+put-global     put a policy over all sandboxes; the case's `after` takes it away
 apply-remedy   run the line that `policy explain TARGET` prints
 apply-proposals   run every line that `policy propose --since` prints
 record    a decision record with these fields (dotted) exists; `/pattern/` is searched for
@@ -148,8 +149,16 @@ def _pipeline(scene: Scene, words: Step, _: Step) -> None:
 
 
 def _policy(scene: Scene, name: str, _: Step) -> None:
+    _set(scene, scene.sandbox.name, name)
+
+
+def _put_global(scene: Scene, name: str, _: Step) -> None:
+    _set(scene, "--global", name)
+
+
+def _set(scene: Scene, scope: str, name: str) -> None:
     path = scene.policy_file(name)
-    done = scene.world.netmgr("policy", "set", scene.sandbox.name, str(path))
+    done = scene.world.netmgr("policy", "set", scope, str(path))
     _expect_program(done.returncode, done.stdout, done.stderr, {"exit": 0})
 
 
@@ -257,6 +266,7 @@ VERBS: Final[dict[str, Callable[[Scene, Any, Step], None]]] = {
     "post": _post,
     "pipeline": _pipeline,
     "policy": _policy,
+    "put-global": _put_global,
     "reject": _reject,
     "apply-remedy": _apply_remedy,
     "apply-proposals": _apply_proposals,

@@ -52,12 +52,18 @@ def test_case(
     others = [make_sandbox(POLICIES[name], watch=True) for name in case.get("others", [])]
     sandbox = make_sandbox(POLICIES[case["policy"]])
     scene = Scene(stage, sandbox, others, tmp_path)
-    for number, step in enumerate(case["steps"], 1):
-        try:
+    try:
+        for number, step in enumerate(case["steps"], 1):
+            try:
+                play(scene, step)
+            except AssertionError as failure:
+                failure.add_note(
+                    f"in step {number} of case {case['case']}, {case['title']}: {step}"
+                )
+                raise
+    finally:
+        for step in case.get("after", []):  # what would stand in the way of other cases
             play(scene, step)
-        except AssertionError as failure:
-            failure.add_note(f"in step {number} of case {case['case']}, {case['title']}: {step}")
-            raise
 
 
 def test_deviations_are_reasoned_and_tables_known() -> None:

@@ -243,7 +243,7 @@ def test_another_program_gets_the_rules_that_are_there() -> None:
     wget, git = (Owner(((Program(path),),)) for path in ("/usr/bin/wget", "/usr/bin/git"))
     where, ask = (
         Target("mcp.test", None, 9443),
-        Request("POST", "/", calls=(RpcCall("initialize"),)),
+        Request("POST", "/", calls=(RpcCall("ping"),)),
     )
     assert updated.judge_request(where, ask, wget).permits
     assert not updated.judge_request(where, ask, git).permits
