@@ -244,7 +244,7 @@ class _Daemon:
         crew = Crew(core, listeners, surroundings, denials, status, meter)
         stack.push_async_callback(_store_last, meter, crew.owners)
         stack.push_async_callback(crew.stop)
-        await install_rules(crew.sign_on_rules())
+        await self._install_rules(crew, made=not adopted)
         if moved := await core.on_store(reseal, core):
             log.info("%d encrypted values are under the new key; the old one may go", moved)
         outcome = await adopt(core)
@@ -285,6 +285,14 @@ class _Daemon:
             shut_down=self._shut_down,
         )
         return crew, office, tasks
+
+    async def _install_rules(self, crew: Crew, *, made: bool) -> None:
+        """A host that cannot have the rules does not keep the hub that was made for them."""
+        try:
+            await install_rules(crew.sign_on_rules())
+        except HostFailed:
+            self._remove = made
+            raise
 
     @asynccontextmanager
     async def _api(self, office: Office) -> AsyncIterator[None]:
@@ -347,13 +355,12 @@ async def install_rules(worker: Worker) -> None:
     Raises:
         HostFailed: what the kernel lacks or refused, in the helper's words.
     """
-    died = asyncio.get_running_loop().time() + RULES_UP_S
-    while not worker.ready.is_set():
-        if asyncio.get_running_loop().time() > died:
-            raise HostFailed(
-                "the rules helper does not come up; `netmgr doctor` says what the host lacks"
-            )
-        await asyncio.sleep(0.01)
+    try:
+        async with asyncio.timeout(RULES_UP_S):
+            await worker.ready.wait()
+    except TimeoutError:
+        said = "the rules helper does not come up; `netmgr doctor` says what the host lacks"
+        raise HostFailed(said) from None
     try:
         await worker.peer.ask("install", deadline_s=RULES_S)
     except PeerRefused as refusal:
