@@ -32,6 +32,11 @@ HEARTBEAT: Final = b": the model is still at work\n\n"
 _OK: Final = 200
 REFUSED_FROM: Final = 400  # a provider charges nothing for what it refuses
 
+# What an answer has until its head tells more. Nothing is ever fed to them.
+_NO_STREAM: Final = SseTracker(Shape.OPENAI)
+_NO_KEYS: Final = EchoGuard((), error=False)
+_NO_TOKENS: Final = UsageMeter()
+
 Declines = Callable[[ResponseHead], bool]
 
 
@@ -110,12 +115,12 @@ class Answering:
         self._chunked = False
         self._framed_here = False  # the body has no length that is the provider's word
         self._pending = b""
-        self._tracker = SseTracker(self._shape)
+        self._tracker = _NO_STREAM
         self._ids: ObjectIds | None = None
-        self._guard = EchoGuard((), error=False)
+        self._guard = _NO_KEYS
         self._head_at = 0.0
         self._sent_at = 0.0  # the last chunk of a stream
-        self.meter = UsageMeter()
+        self.meter = _NO_TOKENS
         self.refused: errors.Refusal | None = None
         self.head: ResponseHead | None = None
 
@@ -174,6 +179,8 @@ class Answering:
         self._answer = answer
         self._guard = self._guard_of(head)
         self._head_at = exchange.room.now()
+        if answer.streaming:
+            self._tracker = SseTracker(self._shape)
         self.meter = FrameMeter() if answer.frames else UsageMeter(answer.coding)
         if _OK <= head.status < REFUSED_FROM:
             protocol = self._admission.admitted.pattern.protocol

@@ -84,6 +84,7 @@ class Course:
         self.alerts: tuple[str, ...] = ()
         self.trial: dict[str, Any] | None = None
         self._way: Way = self._choose(sandbox)
+        self._admitted: tuple[Asked, Way] | None = None  # what `admission` was judged by
         self._chosen: Admission | None = None  # by the endpoint that was made ready last
         self._call: CallBody | None = None
         self._context: RouteContext | None = None
@@ -93,9 +94,9 @@ class Course:
         self._reserved = 0  # number of a reservation
         self._retry_after_s = 0
 
-    def _choose(self, sandbox: SandboxView) -> Way:
+    def _choose(self, sandbox: SandboxView, before: Way | None = None) -> Way:
         room = self.asked.room
-        return way_of(room.generations.live, room.routes, sandbox)
+        return way_of(room.generations.live, room.routes, sandbox, before)
 
     @property
     def by_file(self) -> bool:
@@ -112,7 +113,7 @@ class Course:
     def turn(self, sandbox: SandboxView) -> None:
         """Time has passed: what is in force now decides. Not once middlewares have looked for a
         file: whose failures were let pass by that file's word is its to judge."""
-        self._way = self._choose(sandbox)
+        self._way = self._choose(sandbox, self._way)
 
     def admit(self) -> Admission:
         """Judge the head by the first route that has such a request at all.
@@ -129,6 +130,7 @@ class Course:
                 continue
             if not self.by_file:
                 refuse_expired(self.admission)
+            self._admitted = (self.asked, self._way)
             return self.admission
         if first is not None:
             raise first
@@ -163,7 +165,7 @@ class Course:
         """
         if not self.by_file:
             self.turn(sandbox)  # a body and middlewares may take their time, the route change
-        admission, way = self.admit(), self._way
+        admission, way = self._admission_now(), self._way
         admitted = admission.admitted
         if (listed := way.listed(admitted)) is not None:
             return listed
@@ -190,6 +192,14 @@ class Course:
             observe=self._observe if way.generation.observed else None,
             cost=partial(cost_of, way.generation) if self.by_file else None,
         )
+
+    def _admission_now(self) -> Admission:
+        """The head's admission by what is in force now. When a credential ends is looked at again
+        as the call is made ready."""
+        judged, admission = self._admitted, self.admission
+        if admission is None or judged is None or self.by_file:
+            return self.admit()
+        return admission if judged[0] is self.asked and judged[1] is self._way else self.admit()
 
     async def _plan(
         self, sandbox: SandboxView, admission: Admission, stages: Sequence[StageResult]

@@ -34,6 +34,7 @@ from netmgr_proxy.wire.face import Refusal, render_status_line
 from netmgr_proxy.wire.request import Head
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_NOTHING_TOLD: Final = UsageMeter()
 _AUTH_FAILURES: Final = (401, 403)
 
 
@@ -232,9 +233,10 @@ class ModelCall(Exchange):
         same = story.same if story is not None else None
         if same is None or story is None or attempts is None or self._examination is not None:
             return None
-        made, present = attempts.tries[0], attempts.present
-        if present is None or len(attempts.tries) != 1 or made.reason is not None:
+        present = attempts.present
+        if present is None or len(attempts.tries) != 1 or attempts.tries[0].reason is not None:
             return None
+        made = attempts.tries[0]
         numbers = (
             self.request_id,
             story.tokens_in,
@@ -269,7 +271,7 @@ class ModelCall(Exchange):
     @property
     def _meter(self) -> UsageMeter:
         answering = self._attempts.answering if self._attempts else None
-        return answering.meter if answering is not None else UsageMeter()
+        return answering.meter if answering is not None else _NOTHING_TOLD
 
     def _parts(self) -> dict[str, Any]:
         """The record's parts that a model call has."""

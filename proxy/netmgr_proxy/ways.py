@@ -112,12 +112,19 @@ class SetWay:
     def __init__(self, sandbox: SandboxView, routes: Routes) -> None:
         self._routes = routes
         self._live = routes.get(sandbox)
+        self._generation: Generation | None = None
 
     @property
     def generation(self) -> Generation:
         """See Way."""
-        assert self._live is not None  # a call without a route ends with its head
-        return generation_of(self._live.route)
+        if self._generation is None:
+            assert self._live is not None  # a call without a route ends with its head
+            self._generation = generation_of(self._live.route)
+        return self._generation
+
+    def holds(self, sandbox: SandboxView) -> bool:
+        """Whether the route in force is the same still."""
+        return self._routes.get(sandbox) is self._live
 
     def heads(self) -> Iterable[LiveRoute | None]:
         """See Way."""
@@ -138,10 +145,15 @@ class SetWay:
             raise Refused(Refusal(Reason.POLICY_STALE, why))
 
 
-def way_of(live: Generation | None, routes: Routes, sandbox: SandboxView) -> Way:
+def way_of(
+    live: Generation | None, routes: Routes, sandbox: SandboxView, before: Way | None = None
+) -> Way:
     """How the plan of a call comes about now.
 
     Args:
         live: of the routing file in force; None where there is none.
+        before: how it came about a moment ago; given again where it still does.
     """
+    if live is None and isinstance(before, SetWay) and before.holds(sandbox):
+        return before
     return FileWay(live, routes) if live is not None else SetWay(sandbox, routes)

@@ -14,10 +14,10 @@ import codecs
 import gc
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import isinf
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn, cast
 
 from netmgr.reasons import Reason
 from netmgr_proxy.inference.tree import (
@@ -190,7 +190,9 @@ class _Reader:
 
     def _value(self, here: int) -> tuple[Any, int]:
         try:
-            return _DECODER.raw_decode(self._text, here)
+            return _SCAN(self._text, here)
+        except StopIteration as end:
+            raise _broken("Expecting value", end.value) from None
         except json.JSONDecodeError as error:
             raise _broken(error.msg.removesuffix(" at"), error.pos) from None
         except MalformedBody:
@@ -262,3 +264,4 @@ def _broken(what: str, here: int) -> MalformedBody:
 _DECODER: Final = json.JSONDecoder(
     parse_float=_finite, parse_constant=_refuse_constant, object_pairs_hook=object_of
 )
+_SCAN: Final[Callable[[str, int], tuple[Any, int]]] = cast(Any, _DECODER).scan_once

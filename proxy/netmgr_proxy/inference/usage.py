@@ -93,7 +93,10 @@ class UsageMeter:
             self._open = False
 
     def _first(self, keys: tuple[str, ...]) -> int | None:
-        return next((self._counts[key] for key in keys if key in self._counts), None)
+        for key in keys:
+            if key in self._counts:
+                return self._counts[key]
+        return None
 
     def _feed_compressed(self, inflater: Any, chunk: bytes) -> None:
         more = True
