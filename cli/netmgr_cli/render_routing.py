@@ -86,10 +86,15 @@ def diff(answer: Json) -> list[Block]:
 
 def widened(cells: Iterable[Mapping[str, Any]]) -> list[Block]:
     """Cells in which more is permitted."""
-    rows = tuple((cell(each["cell"]), cell(each["added"])) for each in cells)
-    return [Title("permits more than the file in force"), Grid(("REQUESTS", "ADDED"), rows)] * bool(
-        rows
-    )
+    found = list(cells)
+    if not found:
+        return []
+    rows = tuple((cell(each["cell"]), cell(each["added"])) for each in found[:MAX_ROWS])
+    blocks: list[Block] = [Title("permits more than the file in force")]
+    blocks.append(Grid(("REQUESTS", "ADDED"), rows))
+    if len(found) > MAX_ROWS:
+        blocks.append(Text(f"... {len(found) - MAX_ROWS} more: -o json"))
+    return blocks
 
 
 def explanation(answer: Json) -> list[Block]:

@@ -138,7 +138,8 @@ class ProviderDesk:
             if len(await core.on_store(core.store.providers.all)) >= MAX_PROVIDERS:
                 raise BadInput(f"{MAX_PROVIDERS} providers exist; delete one first")
             await core.on_store(self._add, row, sealed, also)
-            await self._inference.defaults.refresh()
+            # Endpoints of the routing file may have waited for one of that name.
+            await self._inference.announce_routes_of(name)
         core.record(Kind.CONFIG, f"provider {name} created")
         return await self.get(name)
 

@@ -95,6 +95,11 @@ class Exchange:
         """Why it may not go on under the present policy; None where it may."""
         return None
 
+    def break_off(self, refusal: Refusal) -> bool:
+        """End what the client has got a part of, as a failure of the origin would; whether it
+        could be."""
+        return False
+
     def record_start(self) -> None:
         """It has become a long one."""
 

@@ -116,6 +116,13 @@ class ModelCall(Exchange):
             return None
         return Refusal(Reason.NOT_CONFIGURED, "the operator revoked the route of this call")
 
+    def break_off(self, refusal: Refusal) -> bool:
+        """See Exchange: a client in the middle of a stream is told why it ends."""
+        if not self.progress.answered or self.over:
+            return False
+        self.fail(refusal)
+        return True
+
     async def _read_body(self, coding: bytes) -> bytes:
         most = self.room.limits.inference_body_bytes
         if self.head.expects_continue and (self.head.length or 0) <= most:

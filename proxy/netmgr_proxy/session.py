@@ -130,6 +130,8 @@ class HttpFlow:
             refusal = gate.refusal
         elif self._exchange is not None:
             refusal = self._exchange.judge_again()
+            if refusal is not None and self._exchange.break_off(refusal):
+                return
         if refusal is not None:
             self._cut(refusal)
 

@@ -185,6 +185,20 @@ def test_past_calls_are_decided_anew_by_another_file(
     assert told["cost_was"] > told["cost_would_be"]
 
 
+def test_a_provider_that_comes_back_is_an_endpoint_again(
+    world: World, models: dict[str, Model], routed: Callable[..., str]
+) -> None:
+    routed()
+    told = world.show("route", "explain")
+    assert [each["rule"] for each in told["candidates"]] == [None, None]
+    world.do("provider", "delete", "far", "--force")
+    told = world.show("route", "explain")
+    assert {each["endpoint"]: each["rule"] for each in told["candidates"]}["far"] == "credential"
+    world.provider("far", models["far"].base_url)
+    told = world.show("route", "explain")
+    assert [each["rule"] for each in told["candidates"]] == [None, None]
+
+
 def test_a_restart_keeps_it(
     world: World,
     models: dict[str, Model],

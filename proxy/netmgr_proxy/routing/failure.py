@@ -28,6 +28,7 @@ OURS: Final = frozenset(
         Reason.UNKNOWN_CALLER,
         Reason.JOURNAL_UNAVAILABLE,
         Reason.POLICY_STALE,
+        Reason.NOT_CONFIGURED,
         Reason.LIMIT_EXCEEDED,
         Reason.MALFORMED_REQUEST,
     )
