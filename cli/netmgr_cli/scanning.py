@@ -20,7 +20,7 @@ from netmgr.process.supervise import Worker
 log = logging.getLogger(__name__)
 
 INTRODUCE_S: Final = 5.0  # handing a channel over; a worker that is silent for longer is stuck
-READY_S: Final = 30.0  # an interpreter with every detector, on a busy machine
+READY_S: Final = 55.0  # an interpreter with every detector, on a busy machine; clients wait 60
 
 
 class Scanning:
@@ -77,12 +77,12 @@ class Scanning:
         if self._core.roster.needs_scan:
             await self._require()
         yield
-        if self._expected and not self._workers():
-            async with self._changing:
-                if not self._workers():
-                    self._add()  # nobody waits for it
-        elif not self._wanted and self._workers():
-            async with self._changing:
+        if self._wanted == bool(self._workers()):
+            return
+        async with self._changing:  # judged anew: another change may have been quicker
+            if self._expected and not self._workers():
+                self._add()  # nobody waits for it
+            elif not self._wanted and self._workers():
                 await self.programs.stop()
                 await self._core.supervisor.dismiss("scan")
 

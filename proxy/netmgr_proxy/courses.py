@@ -30,7 +30,7 @@ from netmgr_proxy.objects import check_own, named_objects
 from netmgr_proxy.refusing import denied, nobody_to_ask, refuse_expired
 from netmgr_proxy.room import Room
 from netmgr_proxy.routes import LiveRoute
-from netmgr_proxy.routing.facts import request_of
+from netmgr_proxy.routing.facts import answers_of, request_of
 from netmgr_proxy.routing.plan import CallPlan, Endpoint, Ready
 from netmgr_proxy.routing.trial import on_trial
 from netmgr_proxy.spending import cost_of, most_that_it_costs, price, reserve, settle, tokens_of
@@ -264,7 +264,8 @@ class Course:
         asked, generation = self.asked, self._way.generation
         assert self._decided is not None
         decided = self._decided
-        while cost := most_that_it_costs(generation, context, decided.endpoints):
+        answers = answers_of(self._call.document) if self._call is not None else 1
+        while cost := most_that_it_costs(generation, context, decided.endpoints, answers):
             shape = asked.shape
             said = await reserve(asked.room.daemon, asked.address, cost, context.exceeded, shape)
             if not said.exceeded:

@@ -39,9 +39,15 @@ class Reserved(NamedTuple):
     retry_after_s: int = 0
 
 
-def most_that_it_costs(generation: Generation, context: RouteContext, plan: Sequence[str]) -> int:
-    """Billionths that a call costs at most, wherever in its plan it is answered."""
-    out = context.tokens_out_max or MOST_OUT
+def most_that_it_costs(
+    generation: Generation, context: RouteContext, plan: Sequence[str], answers: int = 1
+) -> int:
+    """Billionths that a call costs at most, wherever in its plan it is answered.
+
+    Args:
+        answers: how many it asks for at once.
+    """
+    out = (context.tokens_out_max or MOST_OUT) * answers
     return max(
         (price(generation, name, context.tokens_in, out) for name in plan),
         default=0,

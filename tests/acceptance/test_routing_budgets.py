@@ -32,6 +32,10 @@ budgets:
     limit: {usd: 30, per: 30d}
     at_80: warn
     on_exceed: {require: {price_out: {max: 0}}}
+  - id: other-month
+    scope: {tenant: lab10}
+    limit: {usd: 30, per: 30d}
+    on_exceed: {require: {price_out: {max: 0}}}
 """
 URL = "https://inference.local/v1/chat/completions"
 USED = {"usage": {"prompt_tokens": 5, "completion_tokens": 10}, "choices": []}
@@ -84,6 +88,22 @@ def test_a_budget_is_reserved_shrinks_the_plan_and_denies(
     assert call(box, 10).startswith("HTTP/1.1 200")
     told = [r["message"] for r in world.netmgrd.records(kind="finding")]
     assert "budget lab-month: 30 of 30 is spent" in told
+
+
+def test_every_answer_of_a_call_is_reserved(
+    world: World, models: dict[str, Model], make_sandbox: Callable[..., Sandbox]
+) -> None:
+    """`n` answers of 10 tokens are 10 n: a budget is never passed by asking for several at once."""
+    box = make_sandbox(POLICIES["nothing"], tenant="lab10")
+    for model in models.values():
+        model.forget()
+        model.script({"path": "/completions", "reply": {"json": USED}})
+    for more in ({"n": 4}, {"n": 1, "best_of": 4}, {"prompt": ["a", "b", "c", "d"]}):
+        body = json.dumps({"model": "any", "max_tokens": 10, "prompt": "a", **more})
+        url = URL.replace("chat/completions", "completions")
+        done = box.run("curl", "-sS", "-i", "--max-time", "20", url, "-d", body)
+        assert done.stdout.startswith("HTTP/1.1 200"), done
+    assert asked(models) == [0, 3], "40 of 30 has no room"
 
 
 def test_a_file_with_budgets_needs_prices(world: World, tmp_path: Path) -> None:

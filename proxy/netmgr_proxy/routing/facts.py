@@ -21,6 +21,9 @@ _BLOB: Final = re.compile(rb"[A-Za-z0-9+/]{512,}")  # base64, not prose
 _BLOBS: Final = frozenset(("vision", "audio"))
 _OUT: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_tokens_to_sample")
 _NESTED_OUT: Final = ("inferenceConfig", "maxTokens")
+# Of chat, of completions, of what servers of open models take besides.
+_COPIES: Final = ("n", "best_of", "num_return_sequences")
+_PROMPT: Final = "prompt"  # of completions: a list of them is answered one by one
 _CONVERSATION: Final = ("conversation", "prompt_cache_key", "previous_response_id")
 
 
@@ -76,6 +79,20 @@ def request_of(
         tokens_out_max=facts.tokens_out_max,
         conversation=facts.conversation,
     )
+
+
+def answers_of(document: Document) -> int:
+    """How many answers a body asks for: each may be as long as it lets one be."""
+    values = {m.key: m.value for m in document.members if m.key in (*_COPIES, _PROMPT)}
+    copies = [_whole(values[name]) or 1 for name in _COPIES if name in values]
+    prompt = values.get(_PROMPT)
+    prompts = len(prompt) if isinstance(prompt, list) and not _is_tokens(prompt) else 1
+    return max(copies, default=1) * max(prompts, 1)
+
+
+def _is_tokens(prompt: list[Any]) -> bool:
+    """Whether a list is one prompt, in numbers of tokens."""
+    return bool(prompt) and type(prompt[0]) is int
 
 
 def _tokens_in(body: bytes, *, blobs: bool) -> int:
