@@ -289,6 +289,7 @@ class Crew:
     def _take_record(self, record: Body) -> None:
         self._meter.take(record)
         self._core.journal.append(record)
+        self._core.refused_keys.note(record)
         self._status.count(record)
 
 

@@ -29,7 +29,10 @@ def status(answer: Json) -> list[Block]:
     if why := _part(answer, "routing").get("unreadable"):
         blocks += [Title("the routing file cannot be read; calls are refused"), *_lines([why])]
     if ending := answer.get("credentials"):
-        blocks += [Title("credentials that end"), *_lines([e["message"] for e in ending])]
+        blocks += [
+            Title("credentials that end or are refused"),
+            *_lines([e["message"] for e in ending]),
+        ]
     blocks += [Title("workers"), _workers(answer.get("workers") or ())]
     if own := answer.get("middlewares"):
         rows = tuple((cell(m["name"]), cell(m["kind"]), cell(m["pid"])) for m in own)

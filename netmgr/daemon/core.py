@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from netmgr.addresses import AddressPool
 from netmgr.daemon.fence import Side, allow_entries
+from netmgr.daemon.refused_keys import RefusedKeys
 from netmgr.daemon.residents import Resident, Residents
 from netmgr.daemon.roster import Member, Op, Roster, ops_for
 from netmgr.errors import BadInput, NotFound, did_you_mean
@@ -45,6 +46,7 @@ class Core:
     Attributes:
         changing: held by every change, from its first read to its last acknowledgement.
         types: the provider types that there are.
+        refused_keys: providers that have refused the operator's credential.
         staffed: around every change: who is needed from then on stands before it, and who is
             needed no more goes after it.
         global_policy: (policy, revision) that stands over every sandbox's own, where one is set.
@@ -62,6 +64,7 @@ class Core:
     global_policy: tuple[Policy, int] | None = None
     roster: Roster = field(default_factory=Roster)
     supervisor: Supervisor = field(default_factory=Supervisor)
+    refused_keys: RefusedKeys = field(default_factory=RefusedKeys)
     staffed: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _kernel_thread: ThreadPoolExecutor = field(

@@ -166,12 +166,15 @@ class ProviderDesk:
         core = self._core
         row = await core.on_store(core.store.providers.get, name)
         warn_s = core.settings.credential_warning_s
+        warnings = [n.message for n in notices(name, row.expires, time.time(), warn_s)]
+        if (refused := core.refused_keys.warning(name)) is not None:
+            warnings.append(refused)
         return {
             "name": row.name,
             "type": row.type,
             "credentials": list(row.credentials),
             "expires": {key: moment(at) for key, at in row.expires.items()},
-            "warnings": [n.message for n in notices(name, row.expires, time.time(), warn_s)],
+            "warnings": warnings,
             "config": dict(row.config),
             "created": row.created,
             "updated": row.updated,
@@ -208,6 +211,7 @@ class ProviderDesk:
                 expires=given.ends(),
             )
             await self._inference.announce_routes_of(name, cut=force)
+        core.refused_keys.forget(name)
         core.record(Kind.CONFIG, f"provider {name} updated")
         return await self.get(name)
 
@@ -246,6 +250,7 @@ class ProviderDesk:
                 )
             routes = await core.on_store(core.store.providers.remove, name, force=force)
             await self._inference.drop_routes(name, routes)
+        core.refused_keys.forget(name)
         core.record(Kind.CONFIG, f"provider {name} deleted")
 
 

@@ -87,6 +87,14 @@ class Status:
             "credentials": [
                 {"message": notice.message, "remedy": notice.remedy, "state": notice.outlook.value}
                 for notice in await outlooks(core, time.time())
+            ]
+            + [
+                {
+                    "message": message,
+                    "remedy": f"netmgr provider update {provider} --credential KEY",
+                    "state": "refused",
+                }
+                for provider, message in core.refused_keys.all()
             ],
             "routing": routing,
             "middlewares": self.middlewares(),
