@@ -308,7 +308,10 @@ def provider_list(answer: Json) -> list[Block]:
         Grid(("NAME", "TYPE", "USED BY", "CREDENTIALS", "CONFIG"), rows, "no providers")
     ]
     if warnings := [w for p in answer["providers"] for w in p.get("warnings", ())]:
-        blocks += [Title("credentials that end"), *(Text(printable(str(w))) for w in warnings)]
+        blocks += [
+            Title("credentials that end or are refused"),
+            *(Text(printable(str(w))) for w in warnings),
+        ]
     return blocks
 
 

@@ -35,7 +35,8 @@ class Short(NamedTuple):
     """A budget that has no room.
 
     Attributes:
-        retry_after_s: when something of it is given back, in whole seconds, 1 or more.
+        retry_after_s: when something of it is given back, in whole seconds, 1 or more; 0: the call
+            may cost more than the whole budget, so that no time helps.
     """
 
     budget: str
@@ -64,7 +65,7 @@ class Spending:
         """
         if (holder, number) in self._open or len(self._open) >= MAX_OPEN:
             raise ValueError(f"call {number} of {holder} cannot be opened")
-        short = [self._short(claim, now) for claim in claims if self.left(claim, now) < cost]
+        short = [self._short(claim, cost, now) for claim in claims if self.left(claim, now) < cost]
         if not short:
             self._open[holder, number] = (tuple(claims), cost)
             for claim in claims:
@@ -129,7 +130,9 @@ class Spending:
 
     # -- inner -------------------------------------------------------------------------------
 
-    def _short(self, claim: Claim, now: float) -> Short:
+    def _short(self, claim: Claim, cost: int, now: float) -> Short:
+        if cost > claim.limit:
+            return Short(claim.budget, 0)
         slots = self._spent.get(claim.budget)
         if not slots:
             return Short(claim.budget, 1)  # all of it is reserved by calls under way

@@ -210,7 +210,7 @@ def test_a_certificate_that_changes_under_a_kept_connection(
 
 @pytest.mark.parametrize("how", ["resets", "a head and no body", "hangs", "429", "401"])
 def test_where_none_answers_there_is_one_error(
-    sites: dict[str, Site], box: Sandbox, how: str
+    world: World, sites: dict[str, Site], box: Sandbox, how: str
 ) -> None:
     behaviour = answers("both", 401) if how == "401" else FAILURES[how][0]
     for name in ("first", "second"):
@@ -229,6 +229,15 @@ def test_where_none_answers_there_is_one_error(
         assert name not in body, "where endpoints are is not told"
     asked = [name for name in NAMES if sites[name].app.requests]
     assert asked == (["first"] if how == "401" else ["first", "second"])
+    if how == "401":
+        tried(box)  # it is on record
+        (warning,) = world.show("provider", "get", "first")["warnings"]
+        assert "refuses its credential since" in warning
+        assert warning in [each["message"] for each in world.show("status")["credentials"]]
+        sites["first"].app.behaviour = answers("first")
+        assert call(box)[1].split()[1] == "200"
+        box.wait_record(lambda r: r["kind"] == "inference" and r["verdict"] == "allowed")
+        assert world.show("provider", "get", "first")["warnings"] == []
 
 
 def test_a_stream_that_ends_well_is_whole(sites: dict[str, Site], box: Sandbox) -> None:
