@@ -231,12 +231,12 @@ def test_diff(netmgr: Netmgr, daemon: Any) -> None:
 
 def test_diff_shows_what_differs(netmgr: Netmgr, daemon: Any) -> None:
     old = daemon.answers["GET /v1/sandboxes/demo/policy"]
-    new = {**old, "text": "version: 1\nprocess: {run_as_user: x}\n", "revision": 4}
+    new = {**old, "text": "version: 1\nprocess: {run_as_user: sandbox}\n", "revision": 4}
     daemon.answers["GET /v1/sandboxes/demo/policy"] = (old, new)
     done = netmgr("policy", "diff", "demo", "3")
     assert done.status == 0
     assert done.out.splitlines()[:2] == ["--- revision 3", "+++ revision 4"]
-    assert "+  run_as_user: x" in done.out
+    assert "+  run_as_user: sandbox" in done.out
 
 
 def test_only_the_global_policy_can_be_deleted(netmgr: Netmgr, daemon: Any) -> None:
