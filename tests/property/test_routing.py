@@ -300,7 +300,7 @@ def test_whatever_a_plug_in_answers_nothing_is_added(doc, request, answer):
         assert plan.endpoints == tuple(answer)
 
 
-@FEW
+@settings(max_examples=15)  # a product of the axes of two files each: half a second of CPU
 @given(files(), files())
 def test_the_matrix_is_swept_as_each_call_is_decided(doc, other):
     """Over the axes of two files; a label or route of the other one is nothing to this one."""
