@@ -10,7 +10,7 @@ and deadlines' lengths.
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from netmgr.inference.protocols import Shape
+from netmgr.inference.protocols import Protocol, Shape
 from netmgr.reasons import Reason
 from netmgr_proxy.call_clock import CallClock
 from netmgr_proxy.exchange import Exchange
@@ -184,6 +184,8 @@ class Answering:
         self.meter = FrameMeter() if answer.frames else UsageMeter(answer.coding)
         if _OK <= head.status < REFUSED_FROM:
             protocol = self._admission.admitted.pattern.protocol
+            if protocol is Protocol.INVOKE:
+                self.meter.read_head(head.fields)
             self._ids = ObjectIds(protocol, stream=answer.streaming and not answer.frames)
         # A stream's length would leave no room for the words that a broken one ends with.
         open_ended = answer.streaming and head.framing is Framing.LENGTH

@@ -8,6 +8,7 @@ quote is escaped, so a model that *writes* `"usage": {` is not mistaken for one 
 import json
 import re
 import zlib
+from collections.abc import Iterable
 from typing import Any, Final
 
 MAX_USAGE: Final = 4096  # bytes of one usage object; OpenAI's with all details has about 400
@@ -37,7 +38,15 @@ _IN_CACHED: Final = (
 _DETAILS: Final = ("prompt_tokens_details", "input_tokens_details")
 _CACHED: Final = "cached_tokens"
 _OUT: Final = ("completion_tokens", "output_tokens", "outputTokens", "outputTokenCount")
-_COUNTED: Final = frozenset((*_IN, *_IN_CACHED, *_OUT))
+# Of what has no output (embeddings, rerankings) servers tell the whole beside the input, or alone.
+_TOTAL: Final = ("total_tokens", "totalTokens")
+_COUNTED: Final = frozenset((*_IN, *_IN_CACHED, *_OUT, *_TOTAL))
+# Bedrock's, of every model that is invoked; the bodies of some tell nothing.
+_HEADERS: Final = {
+    b"x-amzn-bedrock-input-token-count": "inputTokenCount",
+    b"x-amzn-bedrock-output-token-count": "outputTokenCount",
+}
+_DIGITS: Final = re.compile(rb"[0-9]{1,13}")
 
 
 class UsageMeter:
@@ -62,13 +71,17 @@ class UsageMeter:
         """Tokens that the request cost; None where the provider told nothing."""
         base = self._first(_IN)
         if base is None:
-            return None
+            total = self._first(_TOTAL)
+            return None if total is None else max(0, total - (self._first(_OUT) or 0))
         return base + sum(self._counts.get(key, 0) for key in _IN_CACHED)
 
     @property
     def tokens_out(self) -> int | None:
         """Tokens that the answer cost; None where the provider told nothing."""
-        return self._first(_OUT)
+        told, total = self._first(_OUT), self._first(_TOTAL)
+        if told is not None or total is None:
+            return told
+        return max(0, total - (self.tokens_in or 0))
 
     @property
     def cache_read(self) -> int:
@@ -79,6 +92,13 @@ class UsageMeter:
     def cache_write(self) -> int:
         """Tokens of the request that the provider was told to keep; a part of `tokens_in`."""
         return self._counts.get("cache_creation_input_tokens", 0)
+
+    def read_head(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        """Look at the head of an answer of Bedrock's; what its body tells stands above it."""
+        for name, value in fields:
+            key = _HEADERS.get(name.lower())
+            if key is not None and _DIGITS.fullmatch(value):
+                self._set(key, int(value))
 
     def feed(self, chunk: bytes) -> None:
         """Look at the next bytes of the body."""

@@ -21,7 +21,10 @@ def counted(body: bytes, coding: bytes = b"") -> tuple[int | None, int | None]:
     ("body", "counts"),
     [
         (b'{"usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12}}', (5, 7)),
-        (b'{"usage" : { "prompt_tokens": 5, "total_tokens": 5 } }', (5, None)),
+        (b'{"usage" : { "prompt_tokens": 5, "total_tokens": 5 } }', (5, 0)),
+        (b'{"usage":{"total_tokens":9}}', (9, 0)),  # a reranking
+        (b'{"usage":{"completion_tokens":2,"total_tokens":9}}', (7, 2)),
+        (b'{"usage":{"prompt_tokens":5}}', (5, None)),
         (b'{"usage":{"input_tokens":5,"output_tokens":7,"x":{"y":1}}}', (5, 7)),
         (
             b'{"usage":{"input_tokens":5,"cache_read_input_tokens":100,'
@@ -66,7 +69,29 @@ def test_every_protocol_of_the_scripted_model(path: str, stream: bool) -> None:
 
 def test_embeddings_cost_nothing_to_answer() -> None:
     reply = default_answer("/v1/embeddings", {}, b'{"input":"p"}')
-    assert counted(b"".join(parse_reply(reply, "").pieces)) == (2, None)
+    assert counted(b"".join(parse_reply(reply, "").pieces)) == (2, 0)
+
+
+def test_bedrock_tells_in_the_head_what_some_bodies_do_not() -> None:
+    head = [
+        (b"X-Amzn-Bedrock-Input-Token-Count", b"7"),
+        (b"x-amzn-bedrock-output-token-count", b"0"),
+    ]
+    meter = UsageMeter()
+    meter.read_head(head)
+    meter.feed(b'{"embedding":[0.1],"inputTextTokenCount":7}')
+    assert (meter.tokens_in, meter.tokens_out) == (7, 0)
+    for odd in (b"", b"-1", b"7.5", b"9" * 14, b"7, 7", b"\xd9\xa7"):
+        meter = UsageMeter()
+        meter.read_head([(b"x-amzn-bedrock-input-token-count", odd)])
+        assert meter.tokens_in is None
+
+
+def test_what_the_body_tells_stands_above_the_head() -> None:
+    meter = UsageMeter()
+    meter.read_head([(b"x-amzn-bedrock-input-token-count", b"7")])
+    meter.feed(b'{"usage":{"input_tokens":9,"output_tokens":1}}')
+    assert (meter.tokens_in, meter.tokens_out) == (9, 1)
 
 
 def test_coded_answers() -> None:
