@@ -79,9 +79,16 @@ def judge_way_out(found: Findings, rules: CallRules, shape: Shape) -> Refusal | 
         if parts is None or not _allowed(parts, rules.remote_urls):
             shown = f"{parts['scheme']}://{parts['host']}" if parts else url
             why = f"the provider itself would fetch {shown[:MAX_SHOWN]!r} for this request"
-            host = parts["host"].lower() if parts else "HOST"
+            host = _entry_for(parts) if parts else "HOST"
             return _refuse(why, "--remote-url-host", (*rules.remote_urls, host), shape)
     return None
+
+
+def _entry_for(url: re.Match[str]) -> str:
+    """What in a list of hosts would allow it."""
+    scheme = url["scheme"].lower()
+    host = url["host"].lower().removesuffix(".") + (url["port"] or "")
+    return host if scheme == "https" else f"{scheme}://{host}"
 
 
 def _allowed(url: re.Match[str], hosts: tuple[str, ...]) -> bool:

@@ -117,6 +117,7 @@ _NEXT_STEP: Final = {
     Failure.NOT_AN_API: "check the base URL: it does not lead to a model API (a login page?)",
     Failure.UNEXPECTED: "check the base URL",
 }
+_MORE_TIME: Final = ", or give a model that is being loaded more time: --timeout SECONDS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +182,8 @@ class Verification:
 
     def failed(self, reason: Reason, detail: str) -> NotVerified:
         """Tell that no answer came: refused, not resolved, TLS, timed out."""
-        return self._failed(Failure.CONNECTIVITY, f"{reason.value}: {detail}")
+        late = _MORE_TIME if reason is Reason.UPSTREAM_TIMEOUT else ""
+        return self._failed(Failure.CONNECTIVITY, f"{reason.value}: {detail}", late)
 
     def _rejected(self, detail: str, text: str) -> Step | NotVerified:
         if self._probe is _CHAT and "max_completion_tokens" in text:
@@ -212,9 +214,9 @@ class Verification:
         target = outgoing_target(admitted, body)
         return Step(probe.protocol, admitted.method, probe.path, target, body.joined())
 
-    def _failed(self, failure: Failure, detail: str) -> NotVerified:
+    def _failed(self, failure: Failure, detail: str, besides: str = "") -> NotVerified:
         route = self._route
-        next_step = _NEXT_STEP[failure].format(provider=route.provider, key=self._key)
+        next_step = _NEXT_STEP[failure].format(provider=route.provider, key=self._key) + besides
         return NotVerified(
             failure,
             f"provider {route.provider!r} with model {route.model!r} at {route.base} did not "

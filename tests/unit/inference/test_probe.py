@@ -146,6 +146,13 @@ def test_no_answer_is_a_matter_of_connecting() -> None:
     outcome = Verification(route()).failed(Reason.NAME_NOT_RESOLVED, "no such name")
     assert outcome.failure is Failure.CONNECTIVITY
     assert "name_not_resolved: no such name" in outcome.message
+    assert "--timeout" not in outcome.message
+
+
+def test_who_waits_for_a_model_that_loads_learns_how_to_wait_longer() -> None:
+    outcome = Verification(route()).failed(Reason.UPSTREAM_TIMEOUT, "no answer within 1 s")
+    assert outcome.failure is Failure.CONNECTIVITY
+    assert "more time: --timeout SECONDS" in outcome.message
 
 
 def test_the_message_names_what_a_person_needs() -> None:
