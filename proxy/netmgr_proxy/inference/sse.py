@@ -39,7 +39,8 @@ _TERMINAL: Final = {
     ),
     Shape.BEDROCK: re.compile(rb"(?!)"),
 }
-_DONE: Final = re.compile(rb"data: ?\[DONE\][\r\n]*")  # some end with it and not with a blank line
+# Some end with it and not with a blank line behind.
+_DONE_LAST: Final = re.compile(rb"[\r\n]data: ?\[DONE\][\r\n]*\Z")
 
 
 class SseTracker:
@@ -103,7 +104,7 @@ class SseTracker:
     @property
     def may_end(self) -> bool:
         """Whether a stream may be whole that ends here. Of `[DONE]` alone not all servers know."""
-        if self.finished or _DONE.fullmatch(self.half or b""):
+        if self.finished or _DONE_LAST.search(self._tail):
             return True
         return self.at_boundary and not self._strict
 

@@ -27,12 +27,13 @@ def fuzz(data: bytes) -> None:
         whole = _track(shape, [data])
         assert whole == _track(shape, bytewise(data)) == _track(shape, uneven(data))
         assert whole[0] == at_boundary
+        assert whole[2] or not whole[1]  # what is finished may end
     done = any(line in (b"data: [DONE]", b"data:[DONE]") for line in lines[:-1])
     assert _track(Shape.OPENAI, [data])[1] == (done and at_boundary)
 
 
-def _track(shape: Shape, pieces: list[bytes]) -> tuple[bool, bool]:
+def _track(shape: Shape, pieces: list[bytes]) -> tuple[bool, bool, bool]:
     tracker = SseTracker(shape)
     for piece in pieces:
         tracker.feed(piece)
-    return tracker.at_boundary, tracker.finished
+    return tracker.at_boundary, tracker.finished, tracker.may_end

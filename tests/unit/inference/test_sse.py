@@ -50,6 +50,7 @@ def test_what_only_looks_like_the_end(text: bytes) -> None:
         (Shape.OPENAI, b"data: {}\n", False),
         (Shape.OPENAI, b"data: {}\n\nda", False),
         (Shape.OPENAI, b"data: " + b"x" * 70_000, False),
+        (Shape.OPENAI, b"data: " + b"x" * 70_000 + b"\n\ndata: [DONE]\n", True),
         (Shape.ANTHROPIC, b"event: ping\ndata: {}\n\n", False),
         (Shape.ANTHROPIC, b"event: message_stop\ndata: {}\n\n", True),
         (Shape.RESPONSES, b"event: response.created\ndata: {}\n\n", False),
