@@ -34,20 +34,27 @@ version() {
   {
     echo "$suite"
     cat vagrant/build-box.sh
-    requirements
+    requirements <pyproject.toml
+    previous_requirements
   } | sha256sum | cut -c1-7 | { read -r hash; echo "0.0.$((16#$hash))"; }
 }
 
-# Distributions that the guest needs, one per line: of netmgr, of its build, of the tests.
+# Distributions that the guest needs, one per line: of the pyproject.toml on standard input, of its
+# build, of the tests.
 requirements() {
-  "$(packaging/setup.sh python)" - <<'PYTHON'
-import tomllib
+  "$(packaging/setup.sh python)" -c '
+import sys, tomllib
 
-with open("pyproject.toml", "rb") as file:
-    project = tomllib.load(file)
-print("\n".join(project["build-system"]["requires"] + project["project"]["dependencies"]))
-print("pytest\npytest-timeout\npip\nsetuptools\nwheel")
-PYTHON
+project = tomllib.load(sys.stdin.buffer)
+print(*project["build-system"]["requires"], *project["project"]["dependencies"], sep="\n")
+print("pytest", "pytest-timeout", "pip", "setuptools", "wheel", sep="\n")'
+}
+
+# Of the version that the tests upgrade from; nothing where this clone has no such history.
+previous_requirements() {
+  local tree
+  tree=$(vagrant/previous.sh) || return 0
+  git show "$tree:pyproject.toml" | requirements
 }
 
 # -- root file system -----------------------------------------------------------------------
@@ -76,15 +83,18 @@ make_root() {
 
 # The wheels are made by the guest's own interpreter, so that they fit it, with this host's index.
 add_wheels() {
-  local root=$1 authorities=/run/build/ca-certificates.crt
+  local root=$1 list authorities=/run/build/ca-certificates.crt
   mkdir -p "$root/opt/wheels" "$root/run/build"
   cp -L /etc/ssl/certs/ca-certificates.crt "$root$authorities"
-  requirements >"$root/run/build/requirements.txt"
+  requirements <pyproject.toml >"$root/run/build/requirements.txt"
+  previous_requirements >"$root/run/build/previous.txt"
   cp -L --remove-destination /etc/resolv.conf /etc/hosts "$root/etc/" # until `customise`
-  env -i PATH="$PATH" HOME=/root ${PIP_INDEX_URL:+"PIP_INDEX_URL=$PIP_INDEX_URL"} \
-    PIP_CERT=$authorities REQUESTS_CA_BUNDLE=$authorities SSL_CERT_FILE=$authorities \
-    chroot "$root" python3 -m pip wheel -q --no-cache-dir --disable-pip-version-check \
-    --wheel-dir /opt/wheels -r /run/build/requirements.txt >&2
+  for list in requirements previous; do # one after the other: they may want different versions
+    env -i PATH="$PATH" HOME=/root ${PIP_INDEX_URL:+"PIP_INDEX_URL=$PIP_INDEX_URL"} \
+      PIP_CERT=$authorities REQUESTS_CA_BUNDLE=$authorities SSL_CERT_FILE=$authorities \
+      chroot "$root" python3 -m pip wheel -q --no-cache-dir --disable-pip-version-check \
+      --wheel-dir /opt/wheels --find-links /opt/wheels -r "/run/build/$list.txt" >&2
+  done
   chroot "$root" python3 -m venv --without-pip /opt/venv
   env -i PATH="$PATH" HOME=/root chroot "$root" python3 -m pip -q --python /opt/venv/bin/python \
     install --no-index --find-links /opt/wheels pytest pytest-timeout dnslib >&2

@@ -23,7 +23,6 @@ readonly cache=${NETMGR_VM_CACHE:-$PWD/.cache}
 readonly needed_mib=3584 # memory: machines of 1.5 and 0.5 GiB and what emulates them
 readonly needed_disk_mib=8192 # a box is built in 6 GiB
 readonly reboot_s=300
-readonly previous_commits=100 # that far back lies the previous version while none has a tag
 
 say() { printf 'vm: %s\n' "$*" >&2; }
 
@@ -100,11 +99,9 @@ reboot_guest() {
   done
 }
 
-# The version that an operator would come from: the latest tag, else a state some days old.
 bring_previous() {
   local tree
-  tree=$(git describe --tags --abbrev=0 --match 'v*' HEAD~1 2>/dev/null) || tree=HEAD~$previous_commits
-  git cat-file -e "$tree^{tree}" 2>/dev/null ||
+  tree=$(./previous.sh) ||
     broken "this clone has no history to take the previous version from: git fetch --unshallow"
   say "the previous version is $tree ($(git rev-parse --short "$tree"))"
   git -C .. archive "$tree" | # -C: an archive holds the folder that git is in
