@@ -18,8 +18,9 @@ from netmgr.policy.programs import ANY_BINARY
 Doc = dict[str, Any]
 
 _DEFAULTS: Final = {"protocol": "", "access": "", "enforcement": "enforce"}
+_JUDGING: Final = frozenset({"rest", "websocket", "graphql", "json-rpc", "mcp"})
+# What an addition says itself; everything else it takes over.
 _OWN: Final = frozenset({"host", "port", "ports", "protocol", "enforcement"})
-"""What an addition says itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +140,21 @@ def _rules_of(endpoint: Doc) -> Doc:
     return {key: value for key, value in endpoint.items() if key not in _OWN}
 
 
+def are_apart(one: str, other: str) -> bool:
+    """Whether of two protocols one judges WebSocket handshakes and the other requests: both may
+    stand on one host and port, and neither has a say on the other."""
+    return (one == "websocket") != (other == "websocket") and {one, other} <= _JUDGING
+
+
 def ports_of(endpoint: Doc) -> list[int]:
     """The ports of an endpoint."""
     return list(endpoint["ports"]) if "ports" in endpoint else [endpoint["port"]]
+
+
+def set_ports(endpoint: Doc, ports: list[int]) -> None:
+    """Give an endpoint other ports."""
+    endpoint.pop("port", None)
+    endpoint["ports"] = ports
 
 
 def _time_obstacle(entry: Doc, wanted: Wanted) -> str | None:

@@ -16,7 +16,17 @@ from netmgr.policy.calls.rules import GRAPHQL_PRESETS, GraphqlRule
 from netmgr.policy.calls.wording import graphql_rule, rpc_rule
 from netmgr.policy.http_rules import PRESET_RULES, SOCKET_PRESETS, Access, HttpRule
 from netmgr.policy.match import BadPattern, PathGlob, parse_path_glob
-from netmgr.policy.merge import Wanted, fold, paths_of, ports_of, refuse, rules_like, widening
+from netmgr.policy.merge import (
+    Wanted,
+    are_apart,
+    fold,
+    paths_of,
+    ports_of,
+    refuse,
+    rules_like,
+    set_ports,
+    widening,
+)
 from netmgr.policy.operations import (
     AddCallRule,
     AddEndpoint,
@@ -160,7 +170,7 @@ class _Batch:
             self._add_to_named(self.entry, wanted)
             return
         obstacles: list[str] = []
-        for place, sharing in self._covering(endpoint.host, endpoint.port, None):
+        for place, sharing in self._covering(endpoint, None):
             folded = fold(self.entries[entry_of(place)], place, sharing, wanted)
             if folded.obstacle is None:
                 self.notes += folded.notes
@@ -172,7 +182,7 @@ class _Batch:
 
     def _add_to_named(self, key: str, wanted: Wanted) -> None:
         entry, endpoint = self.entries[key], wanted.endpoint
-        for place, sharing in self._covering(endpoint.host, endpoint.port, key):
+        for place, sharing in self._covering(endpoint, key):
             folded = fold(entry, place, sharing, wanted)
             if folded.obstacle is not None:
                 raise refuse(folded.obstacle)
@@ -187,7 +197,7 @@ class _Batch:
         if not found:
             raise self._not_found(unwanted.host, unwanted.port)
         for _, endpoint in found:
-            _set_ports(endpoint, [p for p in ports_of(endpoint) if p != unwanted.port])
+            set_ports(endpoint, [p for p in ports_of(endpoint) if p != unwanted.port])
         for key, entry in list(self.entries.items()):
             left = [endpoint for endpoint in entry["endpoints"] if ports_of(endpoint)]
             if entry["endpoints"] and not left:
@@ -308,8 +318,8 @@ class _Batch:
         if not others:
             return endpoint
         single = copy.deepcopy(endpoint)
-        _set_ports(endpoint, others)
-        _set_ports(single, [port])
+        set_ports(endpoint, others)
+        set_ports(single, [port])
         self.entries[entry_of(place)]["endpoints"].append(single)
         self.notes.append(f"{place} is split: port {port} now stands alone")
         return single
@@ -325,9 +335,15 @@ class _Batch:
             if endpoint.get("host") == host and port in ports_of(endpoint)
         ]
 
-    def _covering(self, host: str, port: int, key: str | None) -> list[tuple[str, Doc]]:
-        """What covers all of a host and port: an endpoint with a `path` covers a part."""
-        return [(place, each) for place, each in self._find(host, port, key) if "path" not in each]
+    def _covering(self, wanted: AddEndpoint, key: str | None) -> list[tuple[str, Doc]]:
+        """What covers all of a host and port already: an endpoint with a `path` covers a part, and
+        of requests and handshakes each has endpoints of its own."""
+        found = self._find(wanted.host, wanted.port, key)
+        return [
+            (place, each)
+            for place, each in found
+            if "path" not in each and not are_apart(each.get("protocol", ""), wanted.protocol)
+        ]
 
     def _existing(self, key: str) -> str:
         if key not in self.entries:
@@ -374,11 +390,6 @@ def _narrowest(judging: list[tuple[str, Doc]], wanted: AddHttpRule) -> list[tupl
             f"{judging[0][0]} covers {paths[0].text}"
         )
     return found
-
-
-def _set_ports(endpoint: Doc, ports: list[int]) -> None:
-    endpoint.pop("port", None)
-    endpoint["ports"] = ports
 
 
 def _parse_glob(text: str) -> PathGlob:

@@ -70,7 +70,7 @@ class Venue:
     ) -> None:
         seats = [_Seat(endpoint) for endpoint in endpoints]
         self._websocket = beside is not None
-        self._beside = tuple(e for e in beside or () if e.inside is not None)
+        self._beside = tuple(beside or ())
         self._empty = not seats
         self._seats = PathTable((seat.endpoint.path or EVERY_PATH, seat) for seat in seats)
         self._reaching = tuple(seat for seat in seats if seat.reach is not None)
@@ -147,7 +147,7 @@ class Venue:
 
     def _remedy_for_message(self, endpoint: Endpoint, port: int) -> Remedy | None:
         """The line names host, port and path: it must not mean an endpoint for requests."""
-        for other in self._beside:
+        for other in (each for each in self._beside if each.inside is not None):
             alike = (other.entry, other.host) == (endpoint.entry, endpoint.host)
             if alike and endpoint.path in (None, other.path):
                 return None
@@ -214,8 +214,18 @@ class Venue:
             reason,
             None,
             f"{why} {reading.path}",
+            remedy_args=self._remedy_for_handshake(target),
             treatment=Treatment.TERMINATE,
         )
+
+    def _remedy_for_handshake(self, target: Target) -> str | None:
+        """An endpoint for WebSockets beside those for requests, where they are for everybody."""
+        here = self._beside if self._empty else ()
+        if not here or not all(
+            each.programs.any and each.host.text == target.name for each in here
+        ):
+            return None
+        return f"--add-endpoint {target.name}:{target.port}:read-only:websocket"
 
 
 def _refused(chosen: _Seat, nearest: _Near | None, reading: Reading) -> Decision:

@@ -285,3 +285,50 @@ network_policies:
     refused = message(both, "a.test", "/g", GraphqlCall(MUTATION, "", ("a",)))
     assert not refused.permits
     assert refused.remedy_args is None
+
+
+SOCKETS = parse_policy(
+    """
+version: 1
+network_policies:
+  rest:
+    endpoints: [{host: a.test, port: 443, protocol: rest, access: read-only}]
+    binaries: [{path: /**}]
+  wild:
+    endpoints: [{host: "*.w.test", port: 443, protocol: rest, access: read-only}]
+    binaries: [{path: /**}]
+  one:
+    endpoints: [{host: b.test, port: 443, protocol: rest, access: read-only}]
+    binaries: [{path: /usr/bin/curl}]
+""",
+    "sockets.yaml",
+)
+
+
+def handshake(policy: Policy, host: str, method: str = "GET") -> Decision:
+    asked = Request(method, "/ws", websocket=True)
+    return policy.judge_request(Target(host, None, 443), asked, ANYONE)
+
+
+def test_a_refused_upgrade_has_a_remedy_that_leaves_requests_as_they_are() -> None:
+    refused = handshake(SOCKETS, "a.test")
+    assert refused.remedy_args == "--add-endpoint a.test:443:read-only:websocket"
+    updated = change(SOCKETS, refused.remedy_args)
+    assert handshake(updated, "a.test").permits
+    spoken = handshake(updated, "a.test", "WEBSOCKET_TEXT")
+    assert spoken.remedy_args is not None
+    assert handshake(change(updated, spoken.remedy_args), "a.test", "WEBSOCKET_TEXT").permits
+    for method, permits in (("GET", True), ("POST", False)):
+        request = Request(method, "/ws")
+        assert updated.judge_request(Target("a.test", None, 443), request).permits is permits
+
+
+@pytest.mark.parametrize("host", ["x.w.test", "b.test"])
+def test_an_upgrade_that_only_some_may_ask_for_is_left_to_a_person(host: str) -> None:
+    assert handshake(SOCKETS, host).remedy_args is None
+
+
+def test_a_plain_endpoint_is_not_made_one_for_sockets_by_an_addition() -> None:
+    updated = update_policy(BASE, parse_arguments("--add-endpoint plain.test:443:full:websocket"))
+    assert not updated.changed
+    assert "keeps its protocol" in updated.notes[0]
