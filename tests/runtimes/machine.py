@@ -27,6 +27,8 @@ PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # A tree of another Debian, made by packaging/newer.sh; None: this one's.
 NEWER: Final = os.environ.get("NETMGR_TEST_ROOT")
+# podman 5 warns on each call where the host has cgroups v1, as this kind of machine has.
+_QUIET: Final = {"PODMAN_IGNORE_CGROUPSV1_WARNING": "1"} if NEWER else {}
 _SHARED: Final = ("/tmp", "/root", str(Path(__file__).parents[2]), sys.base_prefix, sys.prefix)
 
 # Every mount but /run/netns becomes private, then the private directories go over the machine's.
@@ -71,7 +73,7 @@ class Machine:
     def __init__(self, world: World) -> None:
         self.world = world
         self.own = world.directory / "machine"
-        self.env = clean_environment(PATH=PATH, HOME="/root", LC_ALL="C.UTF-8")
+        self.env = clean_environment(PATH=PATH, HOME="/root", LC_ALL="C.UTF-8", **_QUIET)
 
     def __enter__(self) -> Self:
         for place in ("opt/cni/bin", "run/netns", "run/netmgr", "run/lock", "var/lib", "netns"):
@@ -123,7 +125,9 @@ class Machine:
         programs.mkdir()
         self.env["PATH"] = f"/opt/bin:{PATH}"
         netmgr = f'exec {shlex.quote(sys.executable)} -I -m netmgr_cli "$@"'
-        sudo = f'exec env -i PATH={self.env["PATH"]} HOME=/root LC_ALL=C.UTF-8 "$@"'
+        kept = ("PATH", "HOME", "LC_ALL", *_QUIET)
+        given = shlex.join(f"{name}={self.env[name]}" for name in kept)
+        sudo = f'exec env -i {given} "$@"'
         podman = f'exec {shlex.quote(sys.executable)} -I {REAPER} /usr/bin/podman "$@"'
         for name, line in (("netmgr", netmgr), ("sudo", sudo), ("podman", podman)):
             (programs / name).write_text(f"#!/bin/sh\n{line}\n")

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import grpc
 import pytest
 import yaml
 from runtimes import leftovers
-from runtimes.containerd import PRIVILEGED, Containerd, load_image
-from runtimes.leftovers import names, sandboxes
+from runtimes.containerd import PRIVILEGED, Containerd, Pod, load_image
+from runtimes.docker import kill
+from runtimes.leftovers import checks_out, names, sandboxes
 from runtimes.machine import Machine
 from runtimes.podman import Podman
 from world.web import fixed
@@ -72,6 +74,7 @@ def addresses(machine: Machine) -> list[str]:
     return [path.name for path in leases.glob("10.*")] if leases.exists() else []
 
 
+CLEANED_S = 60.0  # process 1 may be slow to bury what the shim leaves
 FETCH = "wget -q -O - http://{}/ || echo refused"
 
 
@@ -126,6 +129,24 @@ def test_containerd_may_be_killed_and_its_pods_live_and_go(
     assert pod.shell(FETCH.format("api.example.com")) == (0, "hello from agents\n")
     pod.remove()
     assert_nothing_is_left(machine)
+
+
+def processes_of(pod: Pod, machine: Machine) -> list[int]:
+    """Its shim, and the engine's programs that deal with it."""
+    return [pid for pid, words in machine.processes().items() if pod.id in words]
+
+
+def test_a_pods_shim_may_be_killed(containerd: Containerd, machine: Machine) -> None:
+    pod = containerd.run_pod("web-6")
+    (shim,) = processes_of(pod, machine)
+    kill(shim)
+    assert checks_out(machine, "team-web-6")
+    pod.remove()
+    assert_nothing_is_left(machine)
+    deadline = time.monotonic() + CLEANED_S
+    while left := processes_of(pod, machine):  # containerd cleans up aside
+        assert time.monotonic() < deadline, left
+        time.sleep(0.2)
 
 
 def test_a_pod_cannot_go_while_the_daemon_is_away_and_goes_then(

@@ -208,6 +208,5 @@ def test_an_engine_that_was_killed_may_start_its_container_again(
     assert after["name"] == "again"
     assert after["netns"] == before["netns"]
     assert machine.run("netmgr", "sandbox", "check", "again").returncode == 0
-    machine.run("podman", "rm", "--force", "--time", "0", "again")  # podman 4.3 stumbles once here:
-    podman.must("rm", "--force", "--ignore", "--time", "0", "again")  # its state is from before
+    podman.forget("again")
     assert_nothing_is_left(machine)

@@ -5,7 +5,8 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from runtimes.leftovers import assert_nothing_is_left, sandboxes
+from runtimes.docker import kill
+from runtimes.leftovers import assert_nothing_is_left, checks_out, names, sandboxes
 from runtimes.machine import NEWER, Machine
 from runtimes.podman import IMAGE, REACHING, Podman
 from runtimes.site import SDK, Site, probe, volumes
@@ -14,6 +15,7 @@ from world.web import fixed
 pytestmark = pytest.mark.root
 
 ALLOW = "api.example.com:80"
+URL = "http://api.example.com/"
 HELPERS = '[engine]\nhelper_binaries_dir = ["/opt/netmgr/libexec", "/usr/lib/podman"]\n'
 
 
@@ -145,6 +147,41 @@ def test_what_reaches_past_its_door_is_refused_by_the_guard(
 ) -> None:
     """netavark does not see what a container may do; podman's hook does."""
     podman.refuses("sandboxes", flags, told)
+    assert_nothing_is_left(machine)
+
+
+def test_what_a_killed_engine_leaves_is_collected(podman: Podman, machine: Machine) -> None:
+    words = ("--name", "lost", "--network", "strict", IMAGE, "sleep", "600")
+    container = podman.must("run", "-d", *words).strip()
+    (name,) = names(machine)
+    state = podman.inspect("lost")["State"]
+    kill(state["ConmonPid"])
+    kill(state["Pid"])
+    assert checks_out(machine, name)
+    collect = ("netmgr", "sandbox", "gc", "--by", "netavark.container", "--keep")
+    machine.must(*collect, container)
+    assert names(machine) == [name]
+    machine.must(*collect, "none")
+    assert_nothing_is_left(machine)
+    podman.forget("lost")
+    assert_nothing_is_left(machine)
+
+
+def test_the_daemon_dies_and_the_network_comes_back(podman: Podman, machine: Machine) -> None:
+    words = ("--name", "through", "--network", "sandboxes", IMAGE, "sleep", "600")
+    podman.must("run", "-d", *words)
+    daemon = machine.world.netmgrd
+    daemon.kill()
+    try:
+        done = inside(podman, "--name", "late", "--network", "sandboxes", script="id")
+        assert done.returncode != 0
+        assert "no netmgr daemon" in done.stderr
+    finally:
+        daemon.start()
+    assert names(machine) == ["through"]
+    assert checks_out(machine, "through")
+    assert podman.must("exec", "through", "wget", "-q", "-O", "-", URL) == "hello from outside\n"
+    podman.must("rm", "--force", "--time", "0", "through")
     assert_nothing_is_left(machine)
 
 

@@ -20,7 +20,7 @@ from world import internet
 from world.environment import clean_environment
 from world.namespaces import COMMAND_DEADLINE_S, Namespace
 
-START_DEADLINE_S: Final = 30.0  # on two busy cores; it takes about one second on free ones
+START_DEADLINE_S: Final = 90.0  # on two busy cores; it takes about one second on free ones
 STOP_DEADLINE_S: Final = 20.0  # flows drain for some seconds
 API_DEADLINE_S: Final = 60.0  # as long as clients wait for a change: it may wait for a worker
 
