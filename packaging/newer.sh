@@ -2,7 +2,7 @@
 # The tests of container engines with the next Debian's engines: podman 5 with netavark's drivers,
 # Docker 26, containerd 1.7. Its files are a tree of their own, made once; this machine's stay.
 #
-#   packaging/newer.sh [WORD...]     words for pytest, in the place of tests/runtimes
+#   packaging/newer.sh [WORD...]     words for pytest; files instead of all of them
 #   NETMGR_NEWER_TREE=DIR            where the tree is (.cache/newer)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -25,4 +25,5 @@ if [ ! -e "$stamp" ]; then
   mmdebstrap --quiet --variant=minbase --include="$packages,$engines,$more" "$suite" "$tree"
   touch "$stamp"
 fi
-NETMGR_TEST_ROOT=$tree exec .venv/bin/pytest -q "${@:-tests/runtimes}"
+case ${1:--} in -*) set -- tests/runtimes "$@" ;; esac
+NETMGR_TEST_ROOT=$tree exec .venv/bin/pytest -q "$@"
