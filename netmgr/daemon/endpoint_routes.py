@@ -100,7 +100,8 @@ class EndpointRoutes:
                 bindings[each.id] = _NO_CREDENTIAL
                 continue
             mark = route.id.rpartition("-")[2]  # when the provider was changed
-            route = replace(route, id=f"endpoint-{each.id}-{number}-{mark}")
+            name = f"endpoint-{each.id}-{number}-{mark}"
+            route = replace(route, id=name, endpoint=each.id)
             dial = file.dial.get(each.id)
             where = {"hosts": list(dial.hosts), "cidrs": list(dial.cidrs)} if dial else None
             routes[each.id] = route.to_wire(with_credential=True) | {"dial": where}
@@ -196,4 +197,5 @@ def _as_stored(endpoint: Endpoint, number: int) -> InferenceRoute:
         total_timeout_s=None,
         version=number,
         updated=0.0,
+        rules=endpoint.allows.to_doc(),
     )

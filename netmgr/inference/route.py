@@ -40,6 +40,7 @@ class InferenceRoute:
         proxy: where a CONNECT opens the way to the base URL's host; None: straight there.
         config: the provider's settings, names as the operator wrote them.
         expires_at: when the credential ends, epoch seconds; None is never.
+        endpoint: its name in the routing file; '' where `inference set` wrote it.
     """
 
     id: str
@@ -61,6 +62,7 @@ class InferenceRoute:
     aliases: Mapping[str, str] = field(default_factory=dict)
     rules: CallRules = LEAST
     expires_at: float | None = None
+    endpoint: str = ""
 
     @property
     def made_up(self) -> bool:
@@ -112,6 +114,7 @@ class InferenceRoute:
             "aliases": dict(self.aliases),
             "rules": self.rules.to_doc(),
             "expires_at": self.expires_at,
+            "endpoint": self.endpoint,
         }
         if with_credential:
             body["credentials"] = {name: key.reveal() for name, key in self.credentials.items()}
@@ -149,4 +152,5 @@ class InferenceRoute:
             aliases=dict(body.get("aliases", {})),
             rules=CallRules.from_doc(body.get("rules", {})),
             expires_at=body.get("expires_at"),
+            endpoint=body.get("endpoint", ""),
         )

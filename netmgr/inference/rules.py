@@ -77,6 +77,14 @@ class CallRules:
         shown = {part.name: getattr(self, part.name) for part in fields(self)}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in shown.items()}
 
+    def is_within(self, others: "CallRules") -> bool:
+        """Whether a provider may do nothing under these rules that it may not under the others."""
+        return (
+            set(self.server_tools) <= set(others.server_tools)
+            and set(self.remote_urls) <= set(others.remote_urls)
+            and set(self.stored_objects) <= set(others.stored_objects)
+        )
+
     def changed(self, changes: Mapping[str, Any]) -> "CallRules":
         """These rules with single ones replaced. A list of models goes with its mode.
 

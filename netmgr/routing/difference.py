@@ -38,7 +38,7 @@ class Difference:
 
 def differences(old: RoutingFile, new: RoutingFile) -> Iterator[Difference]:
     """Every cell that differs. An endpoint of the same id that leads to another provider or model,
-    or is operated by another or elsewhere, is another endpoint."""
+    or is operated by another or elsewhere, or whose provider may do more, is another endpoint."""
     over = axes(new, old)
     before, after = Sweep(Generation(old), over), Sweep(Generation(new), over)
     same = {each.id for each in new.endpoints if _is_same(old.endpoint(each.id), each)}
@@ -72,4 +72,5 @@ def _is_same(old: Endpoint | None, new: Endpoint) -> bool:
         and (old.provider, old.model) == (new.provider, new.model)
         and old.facts.residency == new.facts.residency
         and old.facts.operated_by == new.facts.operated_by
+        and new.allows.is_within(old.allows)
     )

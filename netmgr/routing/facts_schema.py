@@ -5,7 +5,9 @@ Knows nothing of rules. No key here takes a URL or a credential: both live in th
 
 from typing import Final
 
+from netmgr.errors import BadInput
 from netmgr.inference.declared import OPERATORS
+from netmgr.inference.rules import LEAST, CallRules
 from netmgr.policy.fields import Fields
 from netmgr.policy.problems import Report
 from netmgr.policy.tree import Node, Scalar
@@ -15,7 +17,12 @@ from netmgr.routing.words import Words, is_id, read_amount, read_count, read_dur
 
 MAX_ENDPOINTS: Final = 1000
 MAX_CONTEXT: Final = 10**9  # tokens
-_ENDPOINT_KEYS: Final = ("provider", "model", "facts", "enabled")
+_ALLOW_KEYS: Final = (
+    "server_tools",
+    "remote_urls",
+    "stored_objects",
+)  # as of `inference set`
+_ENDPOINT_KEYS: Final = ("provider", "model", "facts", "enabled", *_ALLOW_KEYS)
 _FACT_KEYS: Final = (
     "residency",
     "operated_by",
@@ -64,8 +71,22 @@ def _endpoint(
             fields.missing(f"{key!r} is missing")
     section = fields.section("facts", _FACT_KEYS)
     facts = _facts(section, sensitivity, report) if section is not None else Facts()
-    enabled = fields.flag("enabled")
-    return Endpoint(name, provider or "", model or "", facts, enabled is not False, fields.line)
+    enabled = fields.flag("enabled") is not False
+    allows = _allows(fields, report)
+    return Endpoint(name, provider or "", model or "", facts, enabled, fields.line, allows)
+
+
+def _allows(fields: Fields, report: Report) -> CallRules:
+    allows = LEAST
+    for key in fields.given(_ALLOW_KEYS):
+        if fields.is_empty_list(key):
+            continue
+        words = Words(report).list(fields.node(key), fields.where(key), fields.line_of(key))
+        try:
+            allows = allows.changed({key: words})
+        except BadInput as fault:
+            fields.problem(key, fault.message.removeprefix(f"{key}: "))
+    return allows
 
 
 def _facts(fields: Fields, sensitivity: Sensitivity, report: Report) -> Facts:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from netmgr.inference.rules import LEAST, CallRules
 from netmgr.middleware.contract import StageResult
 from netmgr.routing.contract import EndpointId, Facts
 
@@ -68,7 +69,11 @@ class StageRule:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One model at one provider; where that is and with which key is the provider's record."""
+    """One model at one provider; where that is and with which key is the provider's record.
+
+    Attributes:
+        allows: what its provider may do for a call besides answering; by default the least.
+    """
 
     id: EndpointId
     provider: str
@@ -76,6 +81,7 @@ class Endpoint:
     facts: Facts
     enabled: bool = True
     line: int = field(default=0, compare=False)
+    allows: CallRules = LEAST
 
 
 @dataclass(frozen=True, slots=True)

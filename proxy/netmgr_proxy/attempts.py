@@ -35,7 +35,13 @@ from netmgr_proxy.wire.face import Refused
 from netmgr_proxy.wire.response import ResponseHead
 
 TOO_MANY: Final = 429  # of this and the 5xx an endpoint has a part
-_OF_ONE: Final = (Reason.CREDENTIAL_EXPIRED, Reason.OPERATION_NOT_ALLOWED)
+# Of one endpoint, which another may not have.
+_OF_ONE: Final = (
+    Reason.CREDENTIAL_EXPIRED,
+    Reason.OPERATION_NOT_ALLOWED,
+    Reason.TOOL_NOT_ALLOWED,
+    Reason.NO_PERMITTED_ENDPOINT,
+)
 LEAST_RETRY_S: Final = 1  # what a client is told to wait at least
 
 
@@ -192,7 +198,8 @@ class Attempts:
 
     async def _prepare(self, endpoint: Endpoint, rules: Failure) -> Ready | None:
         """The call as that endpoint gets it; None where it cannot be asked (its credential has
-        ended, what the call names is stored elsewhere) and another may be."""
+        ended, what the call names is stored elsewhere, its provider may not do what the call asks)
+        and another may be."""
         try:
             return await self._plan.prepare(endpoint)
         except BaseException as caught:

@@ -13,6 +13,7 @@ from netmgr.reasons import Reason
 from netmgr_proxy.admission import ModelRefused
 from netmgr_proxy.inference.admit import Admitted
 from netmgr_proxy.inference.errors import Refusal
+from netmgr_proxy.inference.permits import remedy_of
 
 ASK_DEADLINE_S: Final = 2.0  # the daemon answers from memory; silent for longer, it is stuck
 MAX_SHOWN: Final = 80  # characters of an id in a message
@@ -44,8 +45,9 @@ async def check_own(daemon: Peer, address: str, admitted: Admitted, ids: list[st
             Refusal(503, Reason.POLICY_STALE, why, close=False, shape=admitted.shape)
         ) from None
     if foreign is not None:
+        free = admitted.route.rules.stored_objects
         why = f"there is no object {foreign[:MAX_SHOWN]!r} of this sandbox at the model provider"
-        remedy = "netmgr inference update --stored-object ID"
+        remedy = remedy_of("stored_objects", (*free, "ID"), admitted.route.endpoint)
         raise ModelRefused(
             Refusal(404, Reason.OPERATION_NOT_ALLOWED, why, remedy, False, admitted.shape)
         )

@@ -40,9 +40,13 @@ tests:
 """
 
 
-def call(box: Sandbox) -> tuple[str, str]:
+SEARCH = {"tools": [{"type": "web_search"}]}
+
+
+def call(box: Sandbox, **more: object) -> tuple[str, str]:
     """(the status line, the id of the request) of one model call, once it is on record."""
-    body = json.dumps({"model": "any", "messages": [{"role": "user", "content": "hi"}]})
+    messages = [{"role": "user", "content": "hi"}]
+    body = json.dumps({"model": "any", "messages": messages} | more)
     words = ("curl", "-sS", "-i", "--max-time", "20", URL, "-d", body)
     done = box.run(*words, "-H", "content-type: application/json")
     assert done.returncode == 0, done.stderr
@@ -160,6 +164,39 @@ def test_the_file_decides_where_a_call_goes(
     assert stories["near"]["plan"] == ["near"]
     assert stories["near"]["rejected"] == {"far": "eu-stays"}
     assert stories["far"]["plan"] == ["far", "near"]
+
+
+def test_an_endpoint_says_which_tools_its_provider_may_run(
+    world: World,
+    models: dict[str, Model],
+    routed: Callable[..., str],
+    make_sandbox: Callable[..., Sandbox],
+    tmp_path: Path,
+) -> None:
+    """In the order of the plan the first that may; where none may, the line that would allow it."""
+    path, able = tmp_path / "tools.yaml", FILE.format(tenants="acme-eu")
+    able = able.replace("facts: {", "facts: {capabilities: [tools], ")
+    path.write_text(able)
+    routed()
+    world.do("route", "set", str(path), "--accept-widening")
+    box = make_sandbox(POLICIES["nothing"], tenant="globex")
+    assert call(box, **SEARCH)[0].startswith("HTTP/1.1 403")
+    (refused,) = [r for r in box.records(kind="inference") if r["verdict"] == "denied"]
+    assert refused["reason"] == "tool_not_allowed"
+    assert "server_tools: [web_search] of endpoint near in the routing file" in refused["remedy"]
+    assert not any(model.requests for model in models.values())
+    allowed = "model: near-1\n    server_tools: [web_search]\n"
+    path.write_text(able.replace("model: near-1\n", allowed))
+    assert "--accept-widening" in world.do("route", "set", str(path), status=4)
+    world.do("route", "set", str(path), "--accept-widening")
+    status, request_id = call(box, **SEARCH)
+    assert status.startswith("HTTP/1.1 200")
+    assert (len(models["far"].requests), len(models["near"].requests)) == (0, 1)
+    story = world.show("route", "why", request_id)["inference"]
+    assert story["plan"] == ["far", "near"]
+    assert [each.get("reason") for each in story["tried"]] == ["tool_not_allowed", None]
+    assert call(box)[0].startswith("HTTP/1.1 200")
+    assert len(models["far"].requests) == 1
 
 
 def test_past_calls_are_decided_anew_by_another_file(

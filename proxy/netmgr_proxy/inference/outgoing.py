@@ -53,8 +53,9 @@ def outgoing_call(admitted: Admitted, call: CallBody, model: str) -> PinnedBody:
     found = find_way_out(call.document)
     pinned = shape_body(call, route.dialect.call(admitted.pattern.operation), model)
     choices = find_choices(call.document)
-    refusal = judge_choices(choices, route.rules, admitted.shape) if choices else None
-    refusal = refusal or judge_way_out(found, route.rules, admitted.shape)
+    terms = (route.rules, admitted.shape, route.endpoint)
+    refusal = judge_choices(choices, *terms) if choices else None
+    refusal = refusal or judge_way_out(found, *terms)
     if refusal is not None:
         raise NotPermitted(refusal, pinned)
     return pinned._replace(references=tuple(found.references)) if found.references else pinned

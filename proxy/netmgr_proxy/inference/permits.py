@@ -6,7 +6,7 @@ judged elsewhere, since whose they are is known to the daemon.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from netmgr.inference.protocols import Shape
@@ -18,6 +18,11 @@ from netmgr_proxy.inference.steering import MODEL, PLACE
 from netmgr_proxy.inference.way_out import Findings
 
 COMMAND: Final = "netmgr inference update"
+_OPTIONS: Final = {
+    "server_tools": "--server-tool",
+    "remote_urls": "--remote-url-host",
+    "stored_objects": "--stored-object",
+}
 MAX_SHOWN: Final = 80  # characters of what a client wrote, in a message
 _CHOSEN: Final = {MODEL: "another model", PLACE: "who answers, or with whose key"}
 # Only what every parser of URLs reads in one way: no userinfo, no backslash, no control, no escape
@@ -53,35 +58,56 @@ def choose_model(
     return Refusal(403, Reason.NO_PERMITTED_ENDPOINT, why, remedy, close=False, shape=shape)
 
 
-def judge_choices(found: Mapping[str, str], rules: CallRules, shape: Shape) -> Refusal | None:
+def judge_choices(
+    found: Mapping[str, str], rules: CallRules, shape: Shape, endpoint: str = ""
+) -> Refusal | None:
     """Why the provider may not choose in the route's place; None where it may.
 
     Args:
         found: kind of choice -> the key that makes it.
+        endpoint: that the route is of, in the routing file; '': `inference set` wrote the route.
     """
     for kind, key in found.items():
         if kind not in rules.server_tools:
             why = f"{key[:MAX_SHOWN]!r} of this request lets the provider choose {_CHOSEN[kind]}"
-            more = (*rules.server_tools, kind)
-            return _refuse(why, "--server-tool", more, shape, Reason.NO_PERMITTED_ENDPOINT)
+            remedy = remedy_of("server_tools", (*rules.server_tools, kind), endpoint)
+            reason = Reason.NO_PERMITTED_ENDPOINT
+            return Refusal(403, reason, why, remedy, close=False, shape=shape)
     return None
 
 
-def judge_way_out(found: Findings, rules: CallRules, shape: Shape) -> Refusal | None:
-    """Why the provider may not do all that; None where it may."""
+def judge_way_out(
+    found: Findings, rules: CallRules, shape: Shape, endpoint: str = ""
+) -> Refusal | None:
+    """Why the provider may not do all that; None where it may. `endpoint` as in judge_choices."""
+    reason = Reason.TOOL_NOT_ALLOWED
     for family, whole in found.tools.items():
         if family not in rules.server_tools and whole not in rules.server_tools:
             why = f"the provider itself would run the tool {whole or family!r} of this request"
-            more = (*rules.server_tools, family)
-            return _refuse(why, "--server-tool", more, shape)
+            remedy = remedy_of("server_tools", (*rules.server_tools, family), endpoint)
+            return Refusal(403, reason, why, remedy, close=False, shape=shape)
     for url in found.urls:
         parts = _URL.fullmatch(url)
         if parts is None or not _allowed(parts, rules.remote_urls):
             shown = f"{parts['scheme']}://{parts['host']}" if parts else url
             why = f"the provider itself would fetch {shown[:MAX_SHOWN]!r} for this request"
             host = _entry_for(parts) if parts else "HOST"
-            return _refuse(why, "--remote-url-host", (*rules.remote_urls, host), shape)
+            remedy = remedy_of("remote_urls", (*rules.remote_urls, host), endpoint)
+            return Refusal(403, reason, why, remedy, close=False, shape=shape)
     return None
+
+
+def remedy_of(key: str, allowed: Sequence[str], endpoint: str) -> str:
+    """What the operator does so that a rule of calls allows these words.
+
+    Args:
+        key: of netmgr.inference.rules.CallRules.
+        endpoint: as in `judge_choices`.
+    """
+    if endpoint:
+        words = ", ".join(allowed)
+        return f"{key}: [{words}] of endpoint {endpoint} in the routing file, then netmgr route set"
+    return " ".join((COMMAND, *(f"{_OPTIONS[key]} {word}" for word in allowed)))
 
 
 def _entry_for(url: re.Match[str]) -> str:
@@ -104,14 +130,3 @@ def _allowed(url: re.Match[str], hosts: tuple[str, ...]) -> bool:
         if host == name or (name.startswith("*.") and host.endswith(name[1:])):
             return True
     return False
-
-
-def _refuse(
-    why: str,
-    option: str,
-    allowed: tuple[str, ...],
-    shape: Shape,
-    reason: Reason = Reason.TOOL_NOT_ALLOWED,
-) -> Refusal:
-    words = " ".join(f"{option} {word}" for word in allowed)
-    return Refusal(403, reason, why, f"{COMMAND} {words}", close=False, shape=shape)

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from netmgr.inference.rules import CallRules
 from netmgr.policy.problems import PolicyError
+from netmgr.routing.difference import widened
 from netmgr.routing.language import Failure
 from netmgr.routing.schema import parse_routing
 
@@ -29,6 +31,16 @@ MISTAKES = {
         "model: qwen3-32b\n",
         "model: q\n    api_key: k\n",
         "credentials live in the provider",
+    ),
+    "a tool": (
+        "model: qwen3-32b\n",
+        "model: q\n    server_tools: [Web Search]\n",
+        "server_tools: 'Web Search': expected a tool like web_search, in lower case",
+    ),
+    "a host": (
+        "model: qwen3-32b\n",
+        "model: q\n    remote_urls: ['https://files.test/x']\n",
+        "expected a host like files.example.com",
     ),
     "an operator": ("operated_by: processor", "operated_by: proc", "unknown value 'proc'"),
     "a retention": ("retention: 30d", "retention: 30", "a time with its unit, like 250ms"),
@@ -93,6 +105,25 @@ def test_all_mistakes_are_told_together() -> None:
     with pytest.raises(PolicyError) as refused:
         parse_routing(text, "r.yaml")
     assert len(refused.value.problems) >= 2
+
+
+def test_what_an_endpoints_provider_may_do_is_read() -> None:
+    line = "server_tools: [web_search], remote_urls: [files.test, '*.cdn.test'], stored_objects: []"
+    (endpoint,) = parse_routing(SMALL.replace("model: m,", f"model: m, {line},"), "f").endpoints
+    assert endpoint.allows == CallRules(
+        server_tools=("web_search",), remote_urls=("files.test", "*.cdn.test")
+    )
+
+
+def test_a_provider_that_may_do_more_is_wider() -> None:
+    least, some, more = (
+        parse_routing(SMALL.replace("model: m,", f"model: m, server_tools: [{tools}],"), "f")
+        for tools in ("", "web_search", "web_search, mcp")
+    )
+    assert widened(least, some)
+    assert widened(some, more)
+    assert not widened(more, some)
+    assert not widened(some, some)
 
 
 def test_the_smallest_file_has_every_default() -> None:
