@@ -111,7 +111,6 @@ class Request(NamedTuple):
         tokens_in: an upper estimate of the prompt.
         tokens_out_max: what the client lets it answer with at most; 0 where it does not say.
         conversation: what the client calls the conversation; '' where it does not.
-        hints: named by the client; order only.
     """
 
     request_id: str = ""
@@ -125,7 +124,6 @@ class Request(NamedTuple):
     tokens_in: int = 0
     tokens_out_max: int = MAX_OUTPUT
     conversation: str = ""
-    hints: Mapping[str, str] = _NONE
 
 
 class RouteContext(NamedTuple):
@@ -154,7 +152,6 @@ class RouteContext(NamedTuple):
     label: str
     flags: frozenset[str] = frozenset()
     sets: Mapping[str, frozenset[str]] = _NONE
-    hints: Mapping[str, str] = _NONE
     unscanned: tuple[str, ...] = ()
     exceeded: frozenset[str] = frozenset()
     generation: int = 0

@@ -148,7 +148,6 @@ class Generation:
             label=found.label,
             flags=found.flags,
             sets=found.sets,
-            hints=request.hints,
             unscanned=found.unscanned,
             exceeded=exceeded,
             generation=self.number,

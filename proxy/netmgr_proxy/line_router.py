@@ -146,7 +146,6 @@ def _context(ctx: RouteContext) -> dict[str, Any]:
         "protocol": ctx.protocol,
         "route": ctx.route,
         "label": ctx.label,
-        "hints": dict(ctx.hints),
         "generation": ctx.generation,
     }
 

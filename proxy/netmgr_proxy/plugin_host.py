@@ -185,7 +185,6 @@ def _context(given: JsonObject) -> RouteContext:
         label=given["label"],
         flags=frozenset(given["flags"]),
         sets=_frozen({name: frozenset(members) for name, members in given["sets"].items()}),
-        hints=_frozen(given["hints"]),
         unscanned=tuple(given["unscanned"]),
         exceeded=frozenset(given["exceeded"]),
         generation=given["generation"],
