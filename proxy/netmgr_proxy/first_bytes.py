@@ -80,6 +80,9 @@ def _judge_head(raw: bytes, target: Target, limits: Limits) -> Objection | None:
     if not isinstance(head, Head):
         return Objection(Refusal(Reason.MALFORMED_REQUEST, "the request's head is malformed"))
     bodyless = head.method == "HEAD"
+    if head.repeats_length:
+        why = "more than one Content-Length (RFC 9112 §6.3)"
+        return Objection(Refusal(Reason.MALFORMED_REQUEST, why), bodyless=bodyless)
     if head.host is None:
         why = f"the request names no host; it has to name {target.name}"
         return Objection(Refusal(Reason.AUTHORITY_MISMATCH, why), bodyless=bodyless)

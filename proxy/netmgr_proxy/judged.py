@@ -104,6 +104,9 @@ class Endpoint:
                 f"an upgrade to {protocol} is not possible on an endpoint whose requests are judged"
             )
             raise Refused(Refusal(Reason.UNSUPPORTED_PROTOCOL, why))
+        if head.repeats_length:  # whoever made that sees requests where we may not
+            why = "more than one Content-Length (RFC 9112 §6.3)"
+            raise Refused(Refusal(Reason.MALFORMED_REQUEST, why))
         target = check_authority(head, self.target, self.scheme)
         try:
             path, query = canonical_path(target, allow_encoded_slash=True)

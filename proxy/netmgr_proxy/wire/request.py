@@ -75,6 +75,7 @@ class Head:
         expects_continue: it waits for 100 before it sends the body.
         upgrade: the Upgrade field, lower case, or None.
         fields: end-to-end header fields without Host and framing, names as sent.
+        repeats_length: the length was said more than once, and always the same.
     """
 
     method: str
@@ -86,6 +87,7 @@ class Head:
     expects_continue: bool
     upgrade: bytes | None
     fields: tuple[tuple[bytes, bytes], ...]
+    repeats_length: bool = False
 
     def field(self, name: bytes) -> bytes | None:
         """The first field called `name` (lower case)."""
@@ -100,6 +102,7 @@ class Head:
             and self.host == other.host
             and self.http10 == other.http10
             and self.upgrade == other.upgrade
+            and self.repeats_length == other.repeats_length
         )
 
 
@@ -241,7 +244,9 @@ class RequestReader:
         if raw.count(b"\r\n") - 2 > self._max_fields:
             why = f"the request has more than {self._max_fields} header fields"
             raise BadRequest(431, why, Reason.LIMIT_EXCEEDED)
-        _check_lengths(_LENGTHS.findall(raw))
+        lengths = _LENGTHS.findall(raw)
+        if any(b"," in value for value in lengths):  # h11 takes `3, 3` for one; not everybody does
+            raise BadRequest(400, "Content-Length is a list (RFC 9112 §6.3)")
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_H11_BUFFER)
         connection.receive_data(raw)
         try:
@@ -251,6 +256,8 @@ class RequestReader:
         if not isinstance(event, h11.Request):
             raise BadRequest(400, "the request's head is not valid HTTP/1.1")
         head = _head_from(event)
+        if len(lengths) > 1:  # h11 has compared them
+            head = replace(head, repeats_length=True)
         if head.length is None:
             self._h11 = connection
             if self._buffer:  # nothing at all would mean the end of the connection to h11
@@ -351,13 +358,6 @@ def _check_nominated(nominated: set[bytes], upgrade: bytes | None) -> None:
         raise BadRequest(400, "the Connection field nominates a framing field (RFC 9110 §7.6.1)")
     if upgrade == _WEBSOCKET and _UPGRADE not in nominated:
         raise BadRequest(400, "Upgrade without 'Connection: Upgrade' (RFC 9110 §7.8)")
-
-
-def _check_lengths(values: list[bytes]) -> None:
-    """h11 makes one of several that are equal; whoever reads the first and whoever reads the last
-    agree here, but not on `3, 3`."""
-    if len(values) > 1 or any(b"," in value for value in values):
-        raise BadRequest(400, "more than one Content-Length (RFC 9112 §6.3)")
 
 
 def _check_framing(chunked: bool, length: int | None, http10: bool) -> None:
