@@ -280,7 +280,7 @@ def test_all_workers_agree_on_a_broken_endpoint_and_one_call_finds_out(
         assert many(box, 12) == ["second"] * 12
         assert len(server.connections) == 4
         server.tls = trusted
-        first.behaviour = later(2.0, answers("first"))  # longer than six starts take
+        first.behaviour = later(0.5, answers("first"))
         time.sleep(1.0)
         found = many(box, 6, at_once=True)
         assert (found.count("first"), len(first.requests)) == (1, 1), found
