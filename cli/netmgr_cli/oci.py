@@ -5,12 +5,13 @@ people and for runtimes that are started rarely.
 """
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import click
 
-from netmgr.errors import BY_CODE, BadInput, NetmgrError, Refused
+from netmgr.errors import BY_CODE, BadInput, NetmgrError, NotFound, Refused
 from netmgr_cli import oci_program, programs, render, screen
 from netmgr_cli.options import Format, Session, need_root, parse_pairs, shows, speaks
 from netmgr_cli.shim.oci import words as shim_words
@@ -203,8 +204,9 @@ def gc(session: Session, older_than: float, output: Format) -> None:
             if shim_words.CONTAINER_LABEL not in sandbox["labels"] or young:
                 continue
             if identity(sandbox["netns"]) not in living:
-                client.send(calls.sandbox_delete(sandbox["name"]))
-                removed.append(sandbox["name"])
+                with suppress(NotFound):  # its engine has come to it meanwhile
+                    client.send(calls.sandbox_delete(sandbox["name"]))
+                    removed.append(sandbox["name"])
     rows = tuple((render.cell(name),) for name in removed)
     screen.show(
         {"removed": removed}, [render.Grid(("REMOVED",), rows, "nothing to remove")], output

@@ -164,6 +164,16 @@ def test_gc_without_names_is_refused(netmgr: Netmgr, daemon: Any) -> None:
     assert daemon.asked == []
 
 
+def test_a_container_that_went_meanwhile_is_nothing_to_collect(netmgr: Netmgr, daemon: Any) -> None:
+    """Its engine and the collector come to it at the same time."""
+    (box,) = daemon.answers["GET /v1/sandboxes"]["sandboxes"]
+    left = [box | {"name": name, "labels": {"container": name}} for name in ("gone", "demo")]
+    daemon.answers["GET /v1/sandboxes"] = {"sandboxes": left}
+    daemon.answers["DELETE /v1/sandboxes/gone"] = NotFound("there is no sandbox 'gone'")
+    done = netmgr("oci", "gc", "-o", "json")
+    assert (done.status, json.loads(done.out)) == (0, {"removed": ["demo"]})
+
+
 def test_commands_that_enter_need_root(netmgr: Netmgr, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     for words in (["run", "--", "true"], ["sandbox", "exec", "demo", "--", "true"]):
