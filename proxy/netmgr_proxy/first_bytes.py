@@ -14,7 +14,7 @@ from netmgr_proxy.wire import alert
 from netmgr_proxy.wire.classify import First, Http, Malformed, Tls
 from netmgr_proxy.wire.face import Refusal, Refused
 from netmgr_proxy.wire.hello import ClientHello
-from netmgr_proxy.wire.request import BadRequest, Head, RequestReader
+from netmgr_proxy.wire.request import REPEATED_LENGTH, BadRequest, Head, RequestReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,8 @@ def _judge_head(raw: bytes, target: Target, limits: Limits) -> Objection | None:
         return Objection(Refusal(Reason.MALFORMED_REQUEST, "the request's head is malformed"))
     bodyless = head.method == "HEAD"
     if head.repeats_length:
-        why = "more than one Content-Length (RFC 9112 §6.3)"
-        return Objection(Refusal(Reason.MALFORMED_REQUEST, why), bodyless=bodyless)
+        refusal = Refusal(Reason.MALFORMED_REQUEST, REPEATED_LENGTH)
+        return Objection(refusal, bodyless=bodyless)
     if head.host is None:
         why = f"the request names no host; it has to name {target.name}"
         return Objection(Refusal(Reason.AUTHORITY_MISMATCH, why), bodyless=bodyless)

@@ -17,7 +17,7 @@ from netmgr_proxy.authority import canonical_authority, check_authority
 from netmgr_proxy.upstreams import Origin
 from netmgr_proxy.wire.face import Refusal, Refused, refusal_of
 from netmgr_proxy.wire.handshake import EXTENSIONS, WEBSOCKET
-from netmgr_proxy.wire.request import Head
+from netmgr_proxy.wire.request import REPEATED_LENGTH, Head
 
 # Sent again on a new connection when a pooled one turns out to be dead (RFC 9110 §9.2.2).
 REPEATABLE: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
@@ -105,8 +105,7 @@ class Endpoint:
             )
             raise Refused(Refusal(Reason.UNSUPPORTED_PROTOCOL, why))
         if head.repeats_length:  # whoever made that sees requests where we may not
-            why = "more than one Content-Length (RFC 9112 §6.3)"
-            raise Refused(Refusal(Reason.MALFORMED_REQUEST, why))
+            raise Refused(Refusal(Reason.MALFORMED_REQUEST, REPEATED_LENGTH))
         target = check_authority(head, self.target, self.scheme)
         try:
             path, query = canonical_path(target, allow_encoded_slash=True)

@@ -41,6 +41,7 @@ _MAX_DIGITS: Final = 12
 MAX_LENGTH: Final = 10**15
 _LENGTH_FIELD = re.compile(rb"\r\nContent-Length: ([0-9]{1,12})\r\n", re.IGNORECASE)
 _LENGTHS = re.compile(rb"\r\nContent-Length:([^\r]*)", re.IGNORECASE)
+REPEATED_LENGTH: Final = "more than one Content-Length (RFC 9112 §6.3)"  # see Head
 _MEMO_BYTES: Final = 2048  # a longer head is not kept: every idle connection would hold it
 # h11 starts with room for a head; chunk sizes and trailers stay below this as well.
 _H11_BUFFER: Final = 16 * 1024
