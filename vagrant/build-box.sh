@@ -168,12 +168,18 @@ TEXT
 }
 
 make_box() {
-  local work=$1 version=$2 sum
+  local work=$1 version=$2
   printf '{"provider": "libvirt", "format": "qcow2", "virtual_size": %d}\n' \
     $((disk_mib / 1024)) >"$work/metadata.json"
   echo 'Vagrant.configure("2") { |config| config.vm.guest = :debian }' >"$work/Vagrantfile"
   tar -C "$work" -cf "$out/$name.box.new" metadata.json Vagrantfile box.img
   mv "$out/$name.box.new" "$out/$name.box"
+  catalogue "$version"
+}
+
+# What tells Vagrant where the box is: by a whole path, so it is written anew where a cache was moved.
+catalogue() {
+  local version=$1 sum
   sum=$(sha256sum "$out/$name.box" | cut -d' ' -f1)
   cat >"$out/$name.json" <<TEXT
 {"name": "$name", "versions": [{"version": "$version", "providers": [{"name": "libvirt",
@@ -207,6 +213,7 @@ exec 9>"$out/.lock" # two at once would take away each other's half
 flock 9
 version=$(version)
 if [ -e "$out/$name.box" ] && grep -q "\"$version\"" "$out/$name.json" 2>/dev/null; then
+  grep -qF "\"file://$out/$name.box\"" "$out/$name.json" || catalogue "$version"
   say "$name $version is there"
 else
   build "$version"
