@@ -134,23 +134,21 @@ class Generation:
         """
         found = self._promoter.evidence(stages, at_least)
         model = request.model
+        # By position: see netmgr_proxy.routing.facts.
         return RouteContext(
-            request_id=request.request_id,
-            sandbox_id=request.sandbox,
-            tenant=request.tenant,
-            workload=request.workload,
-            protocol=request.protocol,
-            route=model if model is not None and model in self.file.routes else DEFAULT_ROUTE,
-            stream=request.stream,
-            needs=request.needs,
-            tokens_in=request.tokens_in,
-            tokens_out_max=request.tokens_out_max,
-            label=found.label,
-            flags=found.flags,
-            sets=found.sets,
-            unscanned=found.unscanned,
-            exceeded=exceeded,
-            generation=self.number,
+            request.request_id,
+            request.sandbox,
+            request.tenant,
+            request.workload,
+            request.protocol,
+            model if model is not None and model in self.file.routes else DEFAULT_ROUTE,
+            request.stream,
+            request.needs,
+            request.tokens_in,
+            request.tokens_out_max,
+            *found,
+            exceeded,
+            self.number,
         )
 
     def decide(self, ctx: RouteContext, health: HealthBoard = NO_HEALTH) -> Plan:

@@ -20,7 +20,7 @@ from netmgr_proxy.inference.broken_stream import render_stream_error
 from netmgr_proxy.inference.echo import EchoGuard
 from netmgr_proxy.inference.errors import outward_message
 from netmgr_proxy.inference.frame_usage import FrameMeter
-from netmgr_proxy.inference.object_ids import ObjectIds
+from netmgr_proxy.inference.object_ids import SEARCHED, ObjectIds
 from netmgr_proxy.inference.sse import SseTracker
 from netmgr_proxy.inference.usage import UsageMeter
 from netmgr_proxy.objects import tell_own
@@ -186,7 +186,9 @@ class Answering:
             protocol = self._admission.admitted.pattern.protocol
             if protocol is Protocol.INVOKE:
                 self.meter.read_head(head.fields)
-            self._ids = ObjectIds(protocol, stream=answer.streaming and not answer.frames)
+            if protocol in SEARCHED:
+                stream = answer.streaming and not answer.frames
+                self._ids = ObjectIds(protocol, stream=stream)
         # A stream's length would leave no room for the words that a broken one ends with.
         open_ended = answer.streaming and head.framing is Framing.LENGTH
         self._framed_here = open_ended or head.framing in (Framing.CHUNKED, Framing.CLOSE)

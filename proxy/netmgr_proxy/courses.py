@@ -111,9 +111,14 @@ class Course:
     # -- the head ----------------------------------------------------------------------------
 
     def turn(self, sandbox: SandboxView) -> None:
-        """Time has passed: what is in force now decides. Not once middlewares have looked for a
-        file: whose failures were let pass by that file's word is its to judge."""
+        """Time has passed: what is in force now decides."""
         self._way = self._choose(sandbox, self._way)
+
+    def looked(self, sandbox: SandboxView) -> None:
+        """The same once middlewares have looked. They looked for the file, if it was one: whose
+        failures were let pass by that file's word is its to judge."""
+        if not self.by_file:
+            self.turn(sandbox)
 
     def admit(self) -> Admission:
         """Judge the head by the first route that has such a request at all.
@@ -163,8 +168,6 @@ class Course:
         Raises:
             Refused, ModelRefused: nothing may be.
         """
-        if not self.by_file:
-            self.turn(sandbox)  # a body and middlewares may take their time, the route change
         admission, way = self._admission_now(), self._way
         admitted = admission.admitted
         if (listed := way.listed(admitted)) is not None:

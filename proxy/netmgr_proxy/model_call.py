@@ -4,10 +4,12 @@ to one endpoint of the plan after the other until one has answered, counted and 
 All rules are in netmgr_proxy.inference and netmgr_proxy.routing; here is only the order of it.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from netmgr.inference.protocols import Shape
+from netmgr.middleware.chain import Stage
 from netmgr.middleware.request import Phase, changed
 from netmgr.process.view import SandboxView
 from netmgr.reasons import Kind, Reason, Verdict
@@ -76,12 +78,15 @@ class ModelCall(Exchange):
         self._course = course = Course(self._asked, self.sandbox())
         admission = course.admit()
         body = await self._read_body(admission.coding)
-        course.turn(self.sandbox())  # a body may take its time, what is in force change meanwhile
-        if course.examined(admission):
-            body = await self._examine(course, body)
-        stages = self._examination.outcome.results if self._examination else ()
+        # A body may take its time, and so may middlewares: what is in force changes meanwhile.
+        course.turn(sandbox := self.sandbox())
+        stages = sandbox.policy.middlewares.chain(self.account.target)
+        if stages and course.examined(admission):
+            body = await self._examine(course, sandbox, stages, body)
+            course.looked(sandbox := self.sandbox())
+        told = self._examination.outcome.results if self._examination else ()
         try:
-            planned = await course.plan(self.sandbox(), body, stages)
+            planned = await course.plan(sandbox, body, told)
         finally:
             for alert in course.alerts:
                 self.account.found(Verdict.FAILED, Reason.ALLOWED, alert)
@@ -90,7 +95,7 @@ class ModelCall(Exchange):
             self._answer_here(planned)
             return self.keep_client
         try:
-            await self._reserve(self.sandbox(), planned)
+            await self._reserve(sandbox, planned)
             self._attempts = Attempts(self, planned, self._settle, self._check)
             await self._attempts.run()
         finally:
@@ -133,20 +138,17 @@ class ModelCall(Exchange):
             raise ModelRefused(plain)
         return plain
 
-    async def _examine(self, course: Course, body: bytes) -> bytes:
-        """Have middlewares look, where the policy has some for inference.local; the body as they
-        leave it.
+    async def _examine(
+        self, course: Course, sandbox: SandboxView, stages: Sequence[Stage], body: bytes
+    ) -> bytes:
+        """Have middlewares look; the body as they leave it.
 
         Raises:
             Refused: one of them says no, or did not look, and no routing file has a say on that.
         """
-        sandbox, target = self.sandbox(), self.account.target
-        stages = sandbox.policy.middlewares.chain(target)
-        if not stages:
-            return body
         self._examination = Examination(self.room, self.client, self.account, stages)
         self._examination.require_room()
-        request = stage_request(Phase.INFERENCE, sandbox, target, self.head, body)
+        request = stage_request(Phase.INFERENCE, sandbox, self.account.target, self.head, body)
         outcome = await self._examination.ask(request, course.tolerated)
         if outcome.headers:
             self.head = replace(self.head, fields=changed(self.head.fields, outcome.headers))

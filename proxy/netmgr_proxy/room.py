@@ -1,6 +1,6 @@
 """Owns: what all connections of one worker share, gathered in one value."""
 
-import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import count
@@ -38,6 +38,7 @@ class Room:
 
     Attributes:
         id_prefix: makes request ids differ between workers and starts.
+        now: the loop's time. Asked ten times in a call, so it is the loop's own method.
     """
 
     daemon: Peer
@@ -59,6 +60,7 @@ class Room:
     tasks: TaskSet
     id_prefix: str
     numbers: "count[int]"
+    now: Callable[[], float]
 
     def judge_new(self, caller: Caller) -> Gate:
         """What is to be done with a connection that has just come."""
@@ -108,7 +110,3 @@ class Room:
     def next_request_id(self) -> str:
         """An id for the faces and records of one request."""
         return f"{self.id_prefix}{next(self.numbers):x}"
-
-    def now(self) -> float:
-        """The loop's time."""
-        return asyncio.get_running_loop().time()

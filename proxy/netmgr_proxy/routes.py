@@ -16,7 +16,9 @@ from netmgr.inference.scope import endpoint_scope, narrowest_first
 from netmgr.inference.sigv4 import Signer
 from netmgr.keys.client_pair import client_pair
 from netmgr.process.view import SandboxView
+from netmgr.routing.generation import Generation
 from netmgr.routing.language import Failure
+from netmgr.routing.single import generation_of
 from netmgr_proxy.inference.echo import spellings
 from netmgr_proxy.tunnel import render_connect
 from netmgr_proxy.upstream_tls import make_client_context
@@ -73,6 +75,7 @@ class Routes:
     def __init__(self) -> None:
         self._by_scope: dict[str | None, LiveRoute] = {}
         self._bounded: dict[str, _Bounded] = {}
+        self._singles: dict[int, Generation] = {}
         self._serials = count(1)
         self._roots = ""
         self._load: Callable[[ssl.SSLContext, str], None] | None = None
@@ -96,6 +99,7 @@ class Routes:
             self._by_scope.pop(scope, None)
         else:
             self._by_scope[scope] = self.make(op["route"], scope)
+        self._singles.clear()
         self._labelled = sum(1 for key in self._by_scope if key is not None and "=" in key)
 
     def make(self, wire: dict[str, Any], scope: str | None = None) -> LiveRoute:
@@ -150,6 +154,13 @@ class Routes:
         if kept is None or kept.origin is not live or kept.failure is not failure:
             kept = self._bounded[endpoint] = _Bounded(live, failure, _bound(live, failure))
         return kept.live
+
+    def single(self, live: LiveRoute) -> Generation:
+        """The generation that `inference set` wrote with that route."""
+        kept = self._singles.get(live.serial)
+        if kept is None:
+            kept = self._singles[live.serial] = generation_of(live.route)
+        return kept
 
     def by_id(self, route_id: str) -> LiveRoute | None:
         """The route in force with that id."""

@@ -123,6 +123,7 @@ class ProxyRole:
             tasks=self._tasks,
             id_prefix=secrets.token_hex(4),
             numbers=count(1),
+            now=asyncio.get_running_loop().time,
         )
 
     def serve(self) -> None:

@@ -14,7 +14,6 @@ from netmgr.reasons import Reason
 from netmgr.routing.contract import EndpointId
 from netmgr.routing.generation import Generation
 from netmgr.routing.language import Failure
-from netmgr.routing.single import generation_of
 from netmgr_proxy.inference.admit import Admitted
 from netmgr_proxy.inference.answer_here import Made, list_models
 from netmgr_proxy.routes import LiveRoute, Routes
@@ -119,7 +118,7 @@ class SetWay:
         """See Way."""
         if self._generation is None:
             assert self._live is not None  # a call without a route ends with its head
-            self._generation = generation_of(self._live.route)
+            self._generation = self._routes.single(self._live)
         return self._generation
 
     def holds(self, sandbox: SandboxView) -> bool:

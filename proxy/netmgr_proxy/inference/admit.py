@@ -6,6 +6,7 @@ protocol (400).
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 from urllib.parse import unquote
 
@@ -24,7 +25,7 @@ SET_COMMAND: Final = "netmgr inference set --provider NAME --model MODEL"
 RENEW_COMMAND: Final = "netmgr provider update NAME --credential KEY"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # what is asked of one is found out once: it serves many calls
 class Admitted:
     """A request that may be sent on.
 
@@ -41,14 +42,14 @@ class Admitted:
     query: str
     route: InferenceRoute
 
-    @property
+    @cached_property
     def shape(self) -> Shape:
         """How errors are worded: the pattern's way, or for what both vendors have, the route's."""
         if self.pattern.protocol is Protocol.MODELS and _speaks(self.route, Protocol.MESSAGES):
             return Shape.ANTHROPIC
         return self.pattern.shape
 
-    @property
+    @cached_property
     def answered_here(self) -> bool:
         """Whether the provider is not asked: its list of models is none of the sandbox's."""
         if self.route.made_up:
@@ -56,7 +57,7 @@ class Admitted:
         listed = self.route.dialect.models is ModelList.SYNTHESISED
         return listed and self.pattern.protocol is Protocol.MODELS
 
-    @property
+    @cached_property
     def named_model(self) -> str | None:
         """The model that the path names, where this protocol has it there."""
         if self.pattern.protocol not in _MODEL_IN_PATH:

@@ -24,7 +24,7 @@ _STORED: Final = re.compile(
     + _ID
 )
 _FIRST: Final = re.compile(rb'\s*\{\s*"id"\s*:\s*' + _ID)
-_SEARCHED: Final = frozenset({Protocol.RESPONSES, Protocol.MESSAGES})
+SEARCHED: Final = frozenset({Protocol.RESPONSES, Protocol.MESSAGES})
 
 
 class ObjectIds:
@@ -39,7 +39,7 @@ class ObjectIds:
     def __init__(self, protocol: Protocol, *, stream: bool) -> None:
         self._protocol = protocol
         self._stream = stream
-        self._open = protocol in _SEARCHED
+        self._open = protocol in SEARCHED
         self._kept = b""
         self._tail = b""
         self._found: dict[str, None] = {}

@@ -10,11 +10,13 @@ import re
 from typing import Any, Final
 
 from netmgr_proxy.inference.document import Document
+from netmgr_proxy.inference.keys import remembered
 from netmgr_proxy.inference.rewrite import KEY
 from netmgr_proxy.inference.way_out import fold
 
 MODEL: Final = "model_choice"
 PLACE: Final = "provider_choice"
+_BAG: Final = "bag"
 
 
 def _words(text: str) -> frozenset[str]:
@@ -53,13 +55,22 @@ def find_choices(document: Document) -> dict[str, str]:
 
 def _look(key: str, value: Any, found: dict[str, str]) -> None:
     """One member of the body, or of what is read as if it were."""
-    name = fold(key)
-    if not value:  # null, false and what is empty choose nothing
+    kind = _kind_of(key)
+    if kind is None or not value:  # null, false and what is empty choose nothing
         return
-    if name in _MODEL_KEYS or _MODEL_KEY.fullmatch(name):
-        found.setdefault(MODEL, key)
-    elif name in _PLACE_KEYS:
-        found.setdefault(PLACE, key)
-    elif name in _BAGS and isinstance(value, dict):
+    if kind != _BAG:
+        found.setdefault(kind, key)
+    elif isinstance(value, dict):
         for below, inner in value.items():
             _look(below, inner, found)
+
+
+@remembered
+def _kind_of(key: str) -> str | None:
+    """What a member of that name chooses, or _BAG; None: nothing."""
+    name = fold(key)
+    if name in _MODEL_KEYS or _MODEL_KEY.fullmatch(name):
+        return MODEL
+    if name in _PLACE_KEYS:
+        return PLACE
+    return _BAG if name in _BAGS else None

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from netmgr_proxy.inference.document import Document, Member
+from netmgr_proxy.inference.keys import remembered
 from netmgr_proxy.inference.tree import MalformedBody, Object
 
 MAX_FINDINGS: Final = 1000  # of each kind; a request of more is no honest one
@@ -131,6 +132,7 @@ def _tells(member: Member, keys: frozenset[str]) -> bool:
     return any(map(_is_telling, keys)) or (fold(member.key) == "input" and "id" in map(fold, keys))
 
 
+@remembered
 def _is_telling(key: str) -> bool:
     if key in _SILENT:
         return False

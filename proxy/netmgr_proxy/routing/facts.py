@@ -66,18 +66,16 @@ def request_of(
         )
     document = call.document
     facts = facts_of(document)
+    # By position, which takes a third of the time: this is made for every call.
     return Request(
-        request_id=request_id,
-        sandbox=sandbox.name,
-        tenant=sandbox.tenant,
-        workload=sandbox.labels,
-        protocol=admitted.pattern.protocol.value,
-        model=call.requested_model,
-        stream=asks_for_stream(document) or admitted.pattern.operation.endswith("_stream"),
-        needs=facts.needs,
-        tokens_in=facts.tokens_in,
-        tokens_out_max=facts.tokens_out_max,
-        conversation=facts.conversation,
+        request_id,
+        sandbox.name,
+        sandbox.tenant,
+        sandbox.labels,
+        admitted.pattern.protocol.value,
+        call.requested_model,
+        asks_for_stream(document) or admitted.pattern.operation.endswith("_stream"),
+        *facts,
     )
 
 

@@ -38,9 +38,8 @@ class Ready(NamedTuple):
     pinned: PinnedBody | None
 
 
-@dataclass(frozen=True, slots=True)
-class CallPlan:
-    """What one call may try.
+class CallPlan(NamedTuple):
+    """What one call may try. (Made for every call: see netmgr.routing.contract.RouteContext.)
 
     Attributes:
         shape: how errors are worded.

@@ -19,7 +19,6 @@ from netmgr.routing.generation import Binding
 from netmgr.routing.schema import parse_routing
 from netmgr.routing.wire import generation_to_wire
 from netmgr.secret import Secret
-from netmgr_proxy.room import Room
 from tests.unit.proxy.rig import Origin, Rig, Tee, read_response, rig, run
 from tests.unit.proxy.test_proxy_model_call import CHAT, POLICY, call
 
@@ -156,11 +155,13 @@ def test_time_that_passes_within_a_decision_closes_no_endpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loop's clock has milliseconds: between two looks at it one may pass."""
-    ticks, real = itertools.count(), Room.now
-    monkeypatch.setattr(Room, "now", lambda room: real(room) + next(ticks) * 0.001)
+    ticks = itertools.count()
 
     async def story() -> None:
         async with rig(tmp_path, POLICY) as r:
+            real = r.role._opened.now
+            late = replace(r.role._opened, now=lambda: real() + next(ticks) * 0.001)
+            monkeypatch.setattr(r.role, "_room", late)
             put_in_force(r)
             script = answering(answer("near", 500))
             await serve(r, near=script, far=answering(answer("far")))
