@@ -4,11 +4,9 @@ Knows nothing of the world. The same functions answer the resolver, the proxy, t
 `policy explain`.
 """
 
-import shlex
 from typing import Final
 
 from netmgr.errors import BadInput
-from netmgr.guard import judge_address
 from netmgr.model import parse_dns_name
 from netmgr.policy.decision import (
     Decision,
@@ -23,19 +21,14 @@ from netmgr.policy.decision import (
 from netmgr.policy.denied_owner import why_not
 from netmgr.policy.hosts import (
     HOST_NAMES,
-    OWN_NAMES,
     AnyHost,
     ExactHost,
-    LiteralHost,
-    WildcardHost,
-    parse_host,
 )
 from netmgr.policy.index import NOTHING, Index, ports_in
-from netmgr.policy.match import BadPattern
 from netmgr.policy.nearest import Nearest
 from netmgr.policy.owner import UNKNOWN, Owner
-from netmgr.policy.programs import parse_file_glob
-from netmgr.policy.rules import Endpoint, Protocol, Tls
+from netmgr.policy.remedy import add_binary, add_host, add_port
+from netmgr.policy.rules import Endpoint, Protocol
 from netmgr.policy.venue import Venue
 from netmgr.reasons import Reason, Verdict
 
@@ -115,7 +108,7 @@ class Judge:
         venue = self._venue(target, owner, request.websocket)
         if venue is None:
             return self.judge_connection(target, owner)
-        return venue.judge(target, request)
+        return venue.judge(target, request, owner)
 
     def inspection(
         self, target: Target, request: Request, owner: Owner = UNKNOWN
@@ -143,13 +136,13 @@ class Judge:
             return None
         judging = [e for e in judging if not e.forced] or judging
         having = [e for e in judging if (e.protocol is Protocol.WEBSOCKET) is websocket]
-        beside = [e for e in judging if e not in having] if websocket else []
+        beside = [e for e in judging if e not in having]
         key = ("websocket" if websocket else "http", *(e.place for e in (*having, *beside)))
         venue = self._venues.get(key)
         if venue is None:
             if len(self._venues) >= MAX_VENUES:
                 self._venues.clear()
-            venue = self._venues[key] = Venue(having, beside if websocket else None)
+            venue = self._venues[key] = Venue(having, beside, websocket=websocket)
         return venue
 
     # -- destinations ----------------------------------------------------------------------
@@ -195,7 +188,7 @@ class Judge:
             None,
             message,
             nearest,
-            _add_endpoint(name, port),
+            add_host(name, port),
         )
 
 
@@ -217,22 +210,8 @@ def _refuse_owner(target: Target, on_port: list[Endpoint], owner: Owner) -> Deci
     reason, message = why_not(target, on_port, owner)
     remedy = None
     if reason is Reason.BINARY_NOT_ALLOWED and len(owner.chains) == 1:
-        remedy = _add_binary(endpoint, target, owner.chains[0][0].path)
+        remedy = add_binary(endpoint, target, owner.chains[0][0].path)
     return Decision(Verdict.DENIED, reason, endpoint.place, message, endpoint.place, remedy)
-
-
-def _add_binary(like: Endpoint, target: Target, path: str) -> str | None:
-    """The arguments that would allow one more program what another may."""
-    try:
-        glob = parse_file_glob(path)
-    except BadPattern:
-        return None
-    if not glob.exact or not path.isprintable() or like.tls is not Tls.AUTO:
-        return None
-    arguments = _add_port(like, target.name or str(target.ip), target.port)
-    if arguments is not None and like.protocol in (Protocol.TCP, Protocol.SQL):
-        arguments += f"::{like.protocol.value}"
-    return None if arguments is None else f"{arguments} --binary {shlex.quote(path)}"
 
 
 def _allow_opaque(target: Target, found: list[Endpoint]) -> Decision:
@@ -256,7 +235,7 @@ def _wrong_port(target: Target, known: tuple[Endpoint, ...]) -> Decision:
         None,
         f"{host} is allowed on port {shown}, not on {target.port}",
         known[0].place,
-        _add_port(known[0], host, target.port),
+        add_port(known[0], host, target.port),
     )
 
 
@@ -268,33 +247,8 @@ def _unlisted_address(target: Target) -> Decision:
         f"no rule names the address {target.ip}; addresses are reached by the names that "
         "the policy allows",
         None,
-        _add_endpoint(str(target.ip), target.port),
+        add_host(str(target.ip), target.port),
     )
-
-
-def _add_endpoint(host: str, port: int) -> str | None:
-    """The arguments that would allow `host`, or None where no policy could."""
-    try:
-        parsed = parse_host(host)
-    except BadPattern:
-        return None
-    if isinstance(parsed, WildcardHost) or parsed.text in OWN_NAMES:
-        return None
-    if isinstance(parsed, LiteralHost):
-        plan = DestinationPlan(PlanKind.LITERAL)
-        if judge_address(parsed.address, plan) is not None:
-            return None
-    return f"--add-endpoint {parsed.text}:{port}"
-
-
-def _add_port(like: Endpoint, host: str, port: int) -> str | None:
-    """The arguments that would allow `host` on a further port, no wider than its other ports."""
-    arguments = _add_endpoint(host, port)
-    if arguments is None or not like.inspects:
-        return arguments
-    # Without an access the new endpoint takes the rules of its like (merge.py).
-    access = like.access.value if like.access and like.path is None else ""
-    return f"{arguments}:{access}:{like.protocol.value}" + (":audit" if like.audit else "")
 
 
 def _is_host_name(name: str) -> bool:

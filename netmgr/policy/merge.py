@@ -40,7 +40,7 @@ class Wanted:
     rules: tuple[Doc, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.endpoint.host}:{self.endpoint.port}"
+        return f"{self.endpoint.host}:{self.endpoint.port}{self.endpoint.path}"
 
     def entry_doc(self) -> Doc:
         """An entry for just this."""
@@ -113,6 +113,8 @@ def paths_of(entry: Doc) -> list[str]:
 def endpoint_doc(wanted: AddEndpoint) -> Doc:
     """A new endpoint."""
     doc: Doc = {"host": wanted.host, "port": wanted.port}
+    if wanted.path:
+        doc["path"] = wanted.path
     for key in ("protocol", "enforcement", "access"):
         if value := getattr(wanted, key):
             doc[key] = value
@@ -121,7 +123,10 @@ def endpoint_doc(wanted: AddEndpoint) -> Doc:
 
 def rules_like(entries: dict[str, Doc], wanted: AddEndpoint) -> tuple[Doc, ...]:
     """The rules of endpoints of the same host and protocol, of the first entry that has some, on
-    the first port that it has them on; none where the addition has a preset of its own."""
+    the first port that it has them on; none where the addition has a preset or a path of its own,
+    for which only what all endpoints of a host and port must say alike is taken over."""
+    if wanted.path:
+        return _addresses_like(entries, wanted)
     if wanted.access or not wanted.protocol:
         return ()
     for entry in entries.values():
@@ -133,6 +138,15 @@ def rules_like(entries: dict[str, Doc], wanted: AddEndpoint) -> tuple[Doc, ...]:
         if alike:
             port = ports_of(alike[0])[0]
             return tuple(_rules_of(each) for each in alike if port in ports_of(each))
+    return ()
+
+
+def _addresses_like(entries: dict[str, Doc], wanted: AddEndpoint) -> tuple[Doc, ...]:
+    for entry in entries.values():
+        for each in entry["endpoints"]:
+            alike = each.get("host") == wanted.host and wanted.port in ports_of(each)
+            if alike and "allowed_ips" in each:
+                return ({"allowed_ips": each["allowed_ips"]},)
     return ()
 
 

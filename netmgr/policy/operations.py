@@ -1,7 +1,7 @@
 """Owns: the operations of `policy update` and how a command line or the API spells them.
 
-    add-endpoint     host:port[:access[:protocol[:enforcement[:option,...]]]]
-    remove-endpoint  host:port
+    add-endpoint     host:port[/path][:access[:protocol[:enforcement[:option,...]]]]
+    remove-endpoint  host:port[/path]
     add-allow        host:port:METHOD:path-pattern
     add-deny         host:port:METHOD:path-pattern
     allow-operation  host:port[/path]:operation   as calls/wording.py has it
@@ -11,8 +11,8 @@
     rule-name        entry       which entry the others work on
     binary           path        who may use added endpoints
     expires          when        a date, an RFC 3339 time, or never: of added or named entries
-Knows nothing of policies: update.py applies them. What is inside a part (is this a host?) is
-judged by the schema, once the new policy is read.
+A ':' in an endpoint's path is written as %3A. Knows nothing of policies: update.py applies them.
+What is inside a part (is this a host?) is judged by the schema, once the new policy is read.
 """
 
 import shlex
@@ -23,12 +23,14 @@ from typing import Final
 from netmgr.errors import BadInput, did_you_mean
 from netmgr.policy.expiry import parse_expiry
 from netmgr.policy.hosts import parse_host
-from netmgr.policy.match import BadPattern
+from netmgr.policy.match import BadPattern, parse_path_glob
 
 MAX_OPERATIONS: Final = 256  # of one batch; more is a new policy, not an update
 
-_ENDPOINT_FORM: Final = "host:port[:access[:protocol[:enforcement[:options]]]]"
+_ENDPOINT_FORM: Final = "host:port[/path][:access[:protocol[:enforcement[:options]]]]"
+_PLACE_FORM: Final = "host:port[/path]"
 _PROTOCOLS: Final = ("", "tcp", "sql", "rest", "websocket", "graphql", "json-rpc", "mcp")
+_OPAQUE: Final = ("", "tcp", "sql")
 _OPTIONS: Final = (
     "allow-encoded-slash",
     "websocket-credential-rewrite",
@@ -48,6 +50,8 @@ class AddEndpoint:
 
     Attributes:
         options: keys of an endpoint that are switched on.
+        path: which requests it is for, in canonical spelling; '' for all. One with a path has its
+            preset, or the rules that the batch gives.
     """
 
     host: str
@@ -56,14 +60,16 @@ class AddEndpoint:
     protocol: str = ""
     enforcement: str = ""
     options: tuple[str, ...] = ()
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveEndpoint:
-    """Allow a host and port no longer."""
+    """Allow a host and port no longer, or what of it is for one path (where that is not '')."""
 
     host: str
     port: int
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +181,8 @@ def parse_operation(flag: str, value: str) -> Operation:
         case "add-endpoint":
             return _parse_add_endpoint(value)
         case "remove-endpoint":
-            parts = _split(name, value, 2, 2, "host:port")
-            return RemoveEndpoint(_host(name, parts[0]), _port(name, parts[1]))
+            host, place = _split(name, value, 2, 2, _PLACE_FORM)
+            return RemoveEndpoint(_host(name, host), *_place(name, place))
         case "add-allow" | "add-deny":
             host, port, method, path = _split(name, value, 4, 4, _RULE_FORM, last_takes_all=True)
             deny = name == "add-deny"
@@ -232,7 +238,8 @@ def parse_arguments(arguments: str) -> tuple[Operation, ...]:
 
 def _parse_add_endpoint(value: str) -> AddEndpoint:
     name = "add-endpoint"
-    host, port, *rest = _split(name, value, 2, 6, _ENDPOINT_FORM)
+    host, place, *rest = _split(name, value, 2, 6, _ENDPOINT_FORM)
+    port, path = _place(name, place)
     access, protocol, enforcement, options = (*rest, "", "", "", "")[:4]
     if access and not protocol:
         protocol = "rest"
@@ -240,16 +247,19 @@ def _parse_add_endpoint(value: str) -> AddEndpoint:
         known = ", ".join(filter(None, _PROTOCOLS))
         near = did_you_mean(protocol, _PROTOCOLS)
         raise BadInput(f"--{name}: unknown protocol {protocol!r}; expected {known}{near}")
-    return AddEndpoint(
-        _host(name, host), _port(name, port), access, protocol, enforcement, _options(name, options)
-    )
+    if path and protocol in _OPAQUE:
+        raise BadInput(
+            f"--{name} {value!r}: a path is for endpoints that judge requests: give an access "
+            "(read-only, read-write, full) or a protocol, such as rest"
+        )
+    switched = _options(name, options)
+    return AddEndpoint(_host(name, host), port, access, protocol, enforcement, switched, path)
 
 
 def _parse_call_rule(name: str, value: str) -> AddCallRule:
     host, place, operation = _split(name, value, 3, 3, _OPERATION_FORM, last_takes_all=True)
-    port, slash, path = place.partition("/")
     deny = name == "deny-operation"
-    return AddCallRule(deny, _host(name, host), _port(name, port), slash + path, operation)
+    return AddCallRule(deny, _host(name, host), *_place(name, place), operation)
 
 
 def _options(name: str, text: str) -> tuple[str, ...]:
@@ -283,6 +293,18 @@ def _host(name: str, text: str) -> str:
         return parse_host(text).text
     except BadPattern as error:
         raise BadInput(f"--{name}: host {error}") from None
+
+
+def _place(name: str, text: str) -> tuple[int, str]:
+    """The port, and the path behind it in canonical spelling; '' where it covers every path."""
+    port, slash, path = text.partition("/")
+    if not slash:
+        return _port(name, port), ""
+    try:
+        glob = parse_path_glob(slash + path)
+    except BadPattern as error:
+        raise BadInput(f"--{name}: path {error}") from None
+    return _port(name, port), glob.text if glob.specificity else ""
 
 
 def _port(name: str, text: str) -> int:

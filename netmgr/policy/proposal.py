@@ -42,6 +42,7 @@ _MENDABLE: Final = frozenset(
         Reason.METHOD_NOT_ALLOWED,
         Reason.PATH_NOT_ALLOWED,
         Reason.OPERATION_NOT_ALLOWED,
+        Reason.UNSUPPORTED_PROTOCOL,
         Reason.EXPIRED,
         Reason.BINARY_NOT_ALLOWED,
     )
@@ -63,6 +64,7 @@ _ID: Final = re.compile(
 
 MAX_BINARIES: Final = 5
 _DELETED: Final = " (deleted)"  # what the kernel adds to the name of a file that is gone
+_WITH_PATHS: Final = ("--add-allow", "--add-endpoint")
 _OPERATION_FLAG: Final = "--allow-operation"
 
 Record = dict[str, Any]
@@ -185,14 +187,20 @@ def propose(policy: Policy, records: Iterable[Record], is_public: IsPublic) -> A
 
 
 def fragment(advice: Advice, expires: str) -> str:
-    """Proposed endpoints as entries of a policy file, with where they come from."""
+    """Proposed endpoints as entries of a policy file, with where they come from.
+
+    Those that take over rules of the policy in force are not among them: their line alone says so.
+    """
     policy, sources = EMPTY_POLICY, dict[str, Record]()
     for proposal in advice.proposals:
         if not adds_endpoint(proposal.arguments):
             continue
         known = set(sources)
         words = f"{proposal.arguments} --expires {expires}"
-        policy = update_policy(policy, parse_arguments(words)).policy
+        try:
+            policy = update_policy(policy, parse_arguments(words)).policy
+        except BadInput:
+            continue
         doc = {
             "proposed_by": "observe",
             "seen": proposal.count,
@@ -234,6 +242,10 @@ def _wish_of(policy: Policy, record: Record) -> Wish | None:
     request = _request_of(record.get("http") or {})
     if request is not None and record["reason"] == Reason.OPERATION_NOT_ALLOWED.value:
         request = _with_call(policy, target, request, record.get("remedy") or "")
+    elif request is not None and record["reason"] == Reason.UNSUPPORTED_PROTOCOL.value:
+        # A record tells a handshake from a request in its remedy alone, as above.
+        handshake = ":websocket" in (record.get("remedy") or "")
+        request = replace(request, websocket=handshake)
     exe = (record.get("process") or {}).get("exe")
     return Wish(target, request, not port, exe if _is_nameable(exe) else None)
 
@@ -351,8 +363,19 @@ def _generalised(proposals: Iterable[Proposal]) -> Iterator[Proposal]:
 
 def _masked(arguments: str) -> str:
     words = shlex.split(arguments)
-    if words[0] != "--add-allow":
-        return arguments
-    head, _, path = words[1].partition("/")
-    segments = ["*" if _ID.fullmatch(segment) else segment for segment in path.split("/")]
-    return shlex.join([words[0], f"{head}/{'/'.join(segments)}", *words[2:]])
+    masked = [
+        _mask(word) if flag in _WITH_PATHS else word
+        for flag, word in zip(["", *words[:-1]], words, strict=True)
+    ]
+    return arguments if masked == words else shlex.join(masked)
+
+
+def _mask(value: str) -> str:
+    """`host:443/users/7::rest` and `host:443:GET:/users/7` with what looks like a number masked."""
+    head, slash, rest = value.partition("/")
+    if head.count(":") == 1:  # an endpoint: its path ends at a colon
+        path, colon, tail = rest.partition(":")
+    else:
+        path, colon, tail = rest, "", ""
+    segments = ("*" if _ID.fullmatch(segment) else segment for segment in path.split("/"))
+    return head + slash + "/".join(segments) + colon + tail

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from netmgr.errors import BadInput, did_you_mean
+from netmgr.errors import BadInput
 from netmgr.policy.calls.rules import GRAPHQL_PRESETS, GraphqlRule
 from netmgr.policy.calls.wording import graphql_rule, rpc_rule
 from netmgr.policy.http_rules import PRESET_RULES, SOCKET_PRESETS, Access, HttpRule
-from netmgr.policy.match import BadPattern, PathGlob, parse_path_glob
+from netmgr.policy.meant import Entries, read_glob
 from netmgr.policy.merge import (
     Wanted,
     are_apart,
@@ -45,9 +45,6 @@ from netmgr.policy.programs import ANY_BINARY
 from netmgr.policy.rules import entry_of
 
 DEFAULT_PORT: Final = 443  # of `--allow HOST`
-_RULED: Final = ("rest", "websocket")  # whose rules have a form on the command line
-# Those that look inside; in this order, as of one host and path there may be one of each.
-_INSPECTED: Final = (("graphql", "json-rpc", "mcp"), ("websocket",))
 _PRESETS: Final[dict[str, Mapping[Access, tuple[HttpRule | GraphqlRule, ...]]]] = {
     "rest": PRESET_RULES,
     "websocket": SOCKET_PRESETS,
@@ -127,6 +124,7 @@ class _Batch:
 
     def __init__(self, entries: dict[str, Doc]) -> None:
         self.entries = entries
+        self._meant = Entries(entries)
         self.entry: str | None = None
         self.binaries: list[str] = []
         self.expires: str | None = None
@@ -145,7 +143,7 @@ class _Batch:
             case AddCallRule():
                 self._add_call_rule(operation)
             case RemoveEntry(entry):
-                self._existing(entry)
+                self._meant.existing(entry)
                 del self.entries[entry]
             case RemoveBinary(path):
                 self._remove_binary(path)
@@ -156,7 +154,7 @@ class _Batch:
             return
         if self.entry is None:
             raise BadInput("--expires: say which entry ends then, with --rule-name")
-        entry = self.entries[self._existing(self.entry)]
+        entry = self.entries[self._meant.existing(self.entry)]
         entry.pop("expires", None)
         if self.expires is not None:
             entry["expires"] = self.expires
@@ -167,36 +165,38 @@ class _Batch:
         rules = rules_like(self.entries, endpoint)
         wanted = Wanted(endpoint, tuple(self.binaries) or (ANY_BINARY,), self.expires, rules)
         if self.entry is not None and self.entry in self.entries:
-            self._add_to_named(self.entry, wanted)
+            self._meant.fresh += self._add_to_named(self.entry, wanted)
             return
         obstacles: list[str] = []
         for place, sharing in self._covering(endpoint, None):
             folded = fold(self.entries[entry_of(place)], place, sharing, wanted)
             if folded.obstacle is None:
                 self.notes += folded.notes
+                self._meant.fresh.append(sharing)
                 return
             obstacles.append(folded.obstacle)
         key = self.entry or self._new_key(f"allow_{endpoint.host}_{endpoint.port}")
         self.entries[key] = wanted.entry_doc()
+        self._meant.fresh += self.entries[key]["endpoints"]
         self.notes += [f"{obstacle}: entry {key!r} is added beside it" for obstacle in obstacles]
 
-    def _add_to_named(self, key: str, wanted: Wanted) -> None:
+    def _add_to_named(self, key: str, wanted: Wanted) -> list[Doc]:
+        """The endpoints that are what was wanted."""
         entry, endpoint = self.entries[key], wanted.endpoint
         for place, sharing in self._covering(endpoint, key):
             folded = fold(entry, place, sharing, wanted)
             if folded.obstacle is not None:
                 raise refuse(folded.obstacle)
             self.notes += folded.notes
-            return
+            return [sharing]
         if obstacle := widening(entry, key, wanted):
             raise refuse(obstacle)
-        entry["endpoints"] += wanted.endpoint_docs()
+        added = wanted.endpoint_docs()
+        entry["endpoints"] += added
+        return added
 
     def _remove_endpoint(self, unwanted: RemoveEndpoint) -> None:
-        found = self._find(unwanted.host, unwanted.port, self.entry)
-        if not found:
-            raise self._not_found(unwanted.host, unwanted.port)
-        for _, endpoint in found:
+        for _, endpoint in self._meant.unwanted(unwanted, self.entry):
             set_ports(endpoint, [p for p in ports_of(endpoint) if p != unwanted.port])
         for key, entry in list(self.entries.items()):
             left = [endpoint for endpoint in entry["endpoints"] if ports_of(endpoint)]
@@ -207,35 +207,22 @@ class _Batch:
                 entry["endpoints"] = left
 
     def _remove_binary(self, path: str) -> None:
-        keys = list(self.entries) if self.entry is None else [self._existing(self.entry)]
-        listing = [key for key in keys if path in paths_of(self.entries[key])]
-        if path == ANY_BINARY or (not listing and self._is_open(keys)):
-            raise BadInput(
-                f"{path} cannot be taken from an entry that every program may use ({ANY_BINARY}); "
-                "write the programs that may use it into a file for `policy set`"
-            )
-        if not listing:
-            known = {known for key in keys for known in paths_of(self.entries[key])}
-            raise BadInput(f"no entry lists the program {path}{did_you_mean(path, known)}")
-        for key in listing:
+        for key in self._meant.listing(path, self.entry):
             left = [each for each in self.entries[key]["binaries"] if each["path"] != path]
             self.entries[key]["binaries"] = left
             if not left:
                 self.notes.append(f"entry {key!r} has no programs left and is removed")
                 del self.entries[key]
 
-    def _is_open(self, keys: list[str]) -> bool:
-        return any(ANY_BINARY in paths_of(self.entries[key]) for key in keys)
-
     # -- rules -----------------------------------------------------------------------------
 
     def _add_rule(self, wanted: AddHttpRule) -> None:
-        place, endpoint = self._one_ruled_endpoint(wanted)
-        rule = {"method": wanted.method, "path": _parse_glob(wanted.path).text}
+        place, endpoint = self._meant.ruled(wanted, self.entry)
+        rule = {"method": wanted.method, "path": read_glob(wanted.path).text}
         self._put_rule(place, endpoint, wanted, rule)
 
     def _add_call_rule(self, wanted: AddCallRule) -> None:
-        place, endpoint = self._one_inspected_endpoint(wanted)
+        place, endpoint = self._meant.inspected(wanted, self.entry)
         read = rpc_rule if endpoint["protocol"] in ("json-rpc", "mcp") else graphql_rule
         profile = endpoint.get("mcp", {}).get("allow_all_known_mcp_methods", False)
         if profile and not wanted.deny and not endpoint.get("rules"):
@@ -275,43 +262,6 @@ class _Batch:
                 "--binary out, or name them too"
             )
 
-    def _one_ruled_endpoint(self, wanted: AddHttpRule) -> tuple[str, Doc]:
-        covering = self._find(wanted.host, wanted.port, self.entry)
-        if not covering:
-            raise self._not_found(wanted.host, wanted.port)
-        judging = [(place, e) for place, e in covering if e.get("protocol") in _RULED]
-        if not judging:
-            raise BadInput(
-                f"{covering[0][0]} does not look inside its connections: rules need "
-                "'protocol: rest' or 'websocket'"
-            )
-        found = _narrowest(judging, wanted)
-        _refuse_several(judging, wanted)
-        return found[0]
-
-    def _one_inspected_endpoint(self, wanted: AddCallRule) -> tuple[str, Doc]:
-        """The endpoint for what is inside of requests; messages are meant where nothing else is."""
-        covering = self._find(wanted.host, wanted.port, self.entry)
-        if not covering:
-            raise self._not_found(wanted.host, wanted.port)
-        if wanted.path:
-            covering = [(place, e) for place, e in covering if e.get("path") == wanted.path]
-        for protocols in _INSPECTED:
-            judging = [(place, e) for place, e in covering if e.get("protocol") in protocols]
-            paths = sorted({str(endpoint.get("path", "/**")) for _, endpoint in judging})
-            if len(paths) > 1:
-                raise BadInput(
-                    f"{wanted.host}:{wanted.port} has several paths ({', '.join(paths)}); say "
-                    f"which, as {wanted.host}:{wanted.port}/path:OPERATION"
-                )
-            if judging:
-                _refuse_several(judging, wanted)
-                return judging[0]
-        raise BadInput(
-            f"no endpoint {wanted.host}:{wanted.port}{wanted.path} judges what is inside of "
-            "requests: 'protocol: graphql', 'json-rpc' or 'mcp' does"
-        )
-
     def _alone(self, place: str, endpoint: Doc, port: int) -> Doc:
         """The endpoint for just this port: the others keep what they have."""
         others = [other for other in ports_of(endpoint) if other != port]
@@ -326,40 +276,15 @@ class _Batch:
 
     # -- finding ---------------------------------------------------------------------------
 
-    def _find(self, host: str, port: int, key: str | None) -> list[tuple[str, Doc]]:
-        keys = self.entries if key is None else (self._existing(key),)
-        return [
-            (f"{name}.endpoints[{number}]", endpoint)
-            for name in keys
-            for number, endpoint in enumerate(self.entries[name]["endpoints"])
-            if endpoint.get("host") == host and port in ports_of(endpoint)
-        ]
-
     def _covering(self, wanted: AddEndpoint, key: str | None) -> list[tuple[str, Doc]]:
-        """What covers all of a host and port already: an endpoint with a `path` covers a part, and
-        of requests and handshakes each has endpoints of its own."""
-        found = self._find(wanted.host, wanted.port, key)
+        """What covers the same of a host and port already: all of it, or the same `path`; and of
+        requests and handshakes each has endpoints of its own."""
         return [
             (place, each)
-            for place, each in found
-            if "path" not in each and not are_apart(each.get("protocol", ""), wanted.protocol)
+            for place, each in self._meant.find(wanted.host, wanted.port, key)
+            if each.get("path", "") == wanted.path
+            and not are_apart(each.get("protocol", ""), wanted.protocol)
         ]
-
-    def _existing(self, key: str) -> str:
-        if key not in self.entries:
-            raise BadInput(f"no entry {key!r}{did_you_mean(key, self.entries)}")
-        return key
-
-    def _not_found(self, host: str, port: int) -> BadInput:
-        known = [
-            f"{endpoint.get('host', '')}:{number}"
-            for entry in self.entries.values()
-            for endpoint in entry["endpoints"]
-            for number in ports_of(endpoint)
-        ]
-        where = f" in entry {self.entry!r}" if self.entry else ""
-        asked = f"{host}:{port}"
-        return BadInput(f"no endpoint {asked}{where}{did_you_mean(asked, known)}")
 
     def _new_key(self, text: str) -> str:
         stem = _NO_WORD.sub("_", text).strip("_")[:100]
@@ -367,33 +292,3 @@ class _Batch:
         while key in self.entries:
             key, number = f"{stem}_{number}", number + 1
         return key
-
-
-def _refuse_several(judging: list[tuple[str, Doc]], wanted: AddHttpRule | AddCallRule) -> None:
-    keys = sorted({entry_of(place) for place, _ in judging})
-    if len(keys) > 1:
-        raise BadInput(
-            f"{wanted.host}:{wanted.port} stands in several entries ({', '.join(keys)}); "
-            "say which with --rule-name"
-        )
-
-
-def _narrowest(judging: list[tuple[str, Doc]], wanted: AddHttpRule) -> list[tuple[str, Doc]]:
-    """The endpoints whose `path` may cover the rule's, the narrowest first: it judges them."""
-    rule_path = _parse_glob(wanted.path)
-    paths = [_parse_glob(endpoint.get("path", "/**")) for _, endpoint in judging]
-    order = sorted(range(len(judging)), key=lambda number: -paths[number].specificity)
-    found = [judging[number] for number in order if paths[number].meets(rule_path)]
-    if not found:
-        raise BadInput(
-            f"no endpoint for {wanted.host}:{wanted.port} has a 'path' that covers {wanted.path}; "
-            f"{judging[0][0]} covers {paths[0].text}"
-        )
-    return found
-
-
-def _parse_glob(text: str) -> PathGlob:
-    try:
-        return parse_path_glob(text)
-    except BadPattern as error:
-        raise BadInput(f"path {error}") from None

@@ -5,20 +5,20 @@ request is read (its protocol, whether `%2F` may stand in it, whether it is audi
 another protocol cannot allow it. Every endpoint that has a say can deny it. Knows nothing of names.
 """
 
-import shlex
 from collections.abc import Iterable
 from functools import partial
 from typing import Final
 
-from netmgr.policy.calls.call import Call, Calls
+from netmgr.policy.calls.call import Calls
 from netmgr.policy.calls.judge import Judging, Remedy, judge_calls
-from netmgr.policy.calls.wording import narrowest
 from netmgr.policy.decision import Decision, Inspection, Reader, Request, Target, Treatment
 from netmgr.policy.http_rules import EVERY_PATH, WEBSOCKET_TEXT, Fit, HttpRule, Reading
-from netmgr.policy.match import StarText, is_method, literal_glob, parse_star_text
+from netmgr.policy.match import StarText, parse_star_text
+from netmgr.policy.owner import UNKNOWN, Owner
 from netmgr.policy.path import MalformedTarget
 from netmgr.policy.path_table import PathTable
 from netmgr.policy.query import missed
+from netmgr.policy.remedy import add_operation, add_path, add_rule
 from netmgr.policy.rules import Endpoint, Protocol
 from netmgr.reasons import Reason, Verdict
 
@@ -59,28 +59,31 @@ class Venue:
     """Endpoints that judge the same targets, ready for many requests.
 
     Args:
-        beside: of WebSockets: those of the same targets that judge requests, and so meet a rule
-            for what is inside first; None: these are requests.
+        beside: those of the same targets that have no say here: of WebSockets those that judge
+            requests, and so meet a rule for what is inside first; of requests those for WebSockets.
     """
 
-    __slots__ = ("_beside", "_empty", "_reaching", "_seats", "_websocket")
+    __slots__ = ("_beside", "_endpoints", "_reaching", "_seats", "_websocket")
 
     def __init__(
-        self, endpoints: Iterable[Endpoint], beside: Iterable[Endpoint] | None = None
+        self, endpoints: Iterable[Endpoint], beside: Iterable[Endpoint] = (), *, websocket: bool
     ) -> None:
-        seats = [_Seat(endpoint) for endpoint in endpoints]
-        self._websocket = beside is not None
-        self._beside = tuple(beside or ())
-        self._empty = not seats
+        self._endpoints, self._beside = tuple(endpoints), tuple(beside)
+        seats = [_Seat(endpoint) for endpoint in self._endpoints]
+        self._websocket = websocket
         self._seats = PathTable((seat.endpoint.path or EVERY_PATH, seat) for seat in seats)
         self._reaching = tuple(seat for seat in seats if seat.reach is not None)
 
-    def judge(self, target: Target, request: Request) -> Decision:
-        """Whether the request may go to the target."""
+    def judge(self, target: Target, request: Request, owner: Owner = UNKNOWN) -> Decision:
+        """Whether the request may go to the target.
+
+        Args:
+            owner: who asks; told by a denial's remedy alone, as all of these are open to him.
+        """
         reading = Reading(target, request)
         seats = self._covering(reading)
         if not seats:
-            return self._nobodys(reading)
+            return self._nobodys(reading, owner)
         chosen = max(seats, key=_authority)
         if reading.slashed is not None and not chosen.endpoint.encoded_slash:
             return _malformed(chosen, "escaped separator %2F")
@@ -151,14 +154,14 @@ class Venue:
             alike = (other.entry, other.host) == (endpoint.entry, endpoint.host)
             if alike and endpoint.path in (None, other.path):
                 return None
-        return partial(_allow_operation, endpoint, port)
+        return partial(add_operation, endpoint, port)
 
     def _ask_inside(
         self, seats: list[_Seat], chosen: _Seat, request: Request, reading: Reading
     ) -> Decision:
         endpoint = chosen.endpoint
         wrong = _wrong_method(endpoint, reading, request.calls)
-        remedy = partial(_allow_operation, endpoint, reading.target.port)
+        remedy = partial(add_operation, endpoint, reading.target.port)
         decision = wrong or judge_calls(_judging(seats, chosen), request.calls, remedy)
         if decision.permits or decision.final:
             return decision
@@ -200,13 +203,13 @@ class Venue:
                 )
         return None
 
-    def _nobodys(self, reading: Reading) -> Decision:
-        target = reading.target
+    def _nobodys(self, reading: Reading, owner: Owner) -> Decision:
+        target, others = reading.target, [*self._endpoints, *self._beside]
         reason, why = Reason.PATH_NOT_ALLOWED, f"no endpoint for {target} covers the path"
         if self._websocket:
             reason = Reason.UNSUPPORTED_PROTOCOL
             why = f"no endpoint with 'protocol: websocket' for {target} covers the path"
-        elif self._empty:
+        elif not self._endpoints:
             reason = Reason.UNSUPPORTED_PROTOCOL
             why = f"{target} takes WebSocket handshakes only, this is a request for"
         return Decision(
@@ -214,18 +217,10 @@ class Venue:
             reason,
             None,
             f"{why} {reading.path}",
-            remedy_args=self._remedy_for_handshake(target),
+            others[0].place,
+            add_path(others, reading, owner, handshake=self._websocket),
             treatment=Treatment.TERMINATE,
         )
-
-    def _remedy_for_handshake(self, target: Target) -> str | None:
-        """An endpoint for WebSockets beside those for requests, where they are for everybody."""
-        here = self._beside if self._empty else ()
-        if not here or not all(
-            each.programs.any and each.host.text == target.name for each in here
-        ):
-            return None
-        return f"--add-endpoint {target.name}:{target.port}:read-only:websocket"
 
 
 def _refused(chosen: _Seat, nearest: _Near | None, reading: Reading) -> Decision:
@@ -245,28 +240,9 @@ def _refused(chosen: _Seat, nearest: _Near | None, reading: Reading) -> Decision
         endpoint.place,
         f"{endpoint.place} does not allow {what} ({reading.method} {reading.path}){why}",
         endpoint.place,
-        _add_allow(endpoint, reading),
+        add_rule(endpoint, reading),
         treatment=Treatment.TERMINATE,
     )
-
-
-def _add_allow(endpoint: Endpoint, reading: Reading) -> str | None:
-    """The arguments that would allow the request, or None where no rule can name it."""
-    if not is_method(reading.method) or not endpoint.host.text:
-        return None
-    host, port = endpoint.host.text, reading.target.port
-    wording = f"{host}:{port}:{reading.method}:{literal_glob(reading.path)}"
-    return f"--add-allow {shlex.quote(wording)} --rule-name {shlex.quote(endpoint.entry)}"
-
-
-def _allow_operation(endpoint: Endpoint, port: int, call: Call) -> str | None:
-    """The arguments that would allow the call, or None where no rule can name it."""
-    operation = narrowest(call, tools=endpoint.protocol is Protocol.MCP)
-    path = endpoint.path.text if endpoint.path else ""
-    if operation is None or not endpoint.host.text or ":" in path:
-        return None
-    wording = f"{endpoint.host.text}:{port}{path}:{operation}"
-    return f"--allow-operation {shlex.quote(wording)} --rule-name {shlex.quote(endpoint.entry)}"
 
 
 def _judging(seats: list[_Seat], chosen: _Seat) -> list[Judging]:

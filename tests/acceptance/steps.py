@@ -11,7 +11,7 @@ post      POSTs with a body and its length over TLS to `site`: path, body (or se
 pipeline  `count` GETs in one write to `to`, answered in order
 policy    put a policy in force;  reject: one that must not be, with what the message names
 put-global     put a policy over all sandboxes; the case's `after` takes it away
-apply-remedy   run the line that `policy explain TARGET` prints
+apply-remedy   run the line that `policy explain TARGET [--method M]` prints
 apply-proposals   run every line that `policy propose --since` prints
 record    a decision record with these fields (dotted) exists; `/pattern/` is searched for
 untouched, unasked, saw, lacks, silent   what the internet and the links saw
@@ -174,7 +174,8 @@ def _reject(scene: Scene, words: Step, _: Step) -> None:
 
 
 def _apply_remedy(scene: Scene, target: str, _: Step) -> None:
-    done = scene.world.netmgr("policy", "explain", scene.sandbox.name, target, "-o", "json")
+    asked = shlex.split(target)
+    done = scene.world.netmgr("policy", "explain", scene.sandbox.name, *asked, "-o", "json")
     assert done.returncode == 6, done.stderr
     line = json.loads(done.stdout)["remedy"]
     assert line.startswith("netmgr policy update "), line

@@ -312,7 +312,7 @@ def handshake(policy: Policy, host: str, method: str = "GET") -> Decision:
 
 def test_a_refused_upgrade_has_a_remedy_that_leaves_requests_as_they_are() -> None:
     refused = handshake(SOCKETS, "a.test")
-    assert refused.remedy_args == "--add-endpoint a.test:443:read-only:websocket"
+    assert refused.remedy_args == "--add-endpoint a.test:443/ws:read-only:websocket"
     updated = change(SOCKETS, refused.remedy_args)
     assert handshake(updated, "a.test").permits
     spoken = handshake(updated, "a.test", "WEBSOCKET_TEXT")
@@ -323,9 +323,14 @@ def test_a_refused_upgrade_has_a_remedy_that_leaves_requests_as_they_are() -> No
         assert updated.judge_request(Target("a.test", None, 443), request).permits is permits
 
 
-@pytest.mark.parametrize("host", ["x.w.test", "b.test"])
-def test_an_upgrade_that_only_some_may_ask_for_is_left_to_a_person(host: str) -> None:
-    assert handshake(SOCKETS, host).remedy_args is None
+def test_an_upgrade_that_only_some_may_ask_for_is_left_to_a_person() -> None:
+    assert handshake(SOCKETS, "b.test").remedy_args is None
+
+
+def test_an_upgrade_through_a_wildcard_shows_the_pattern() -> None:
+    refused = handshake(SOCKETS, "x.w.test")
+    assert refused.remedy_args == "--add-endpoint '*.w.test:443/ws:read-only:websocket'"
+    assert handshake(change(SOCKETS, refused.remedy_args), "x.w.test").permits
 
 
 def test_a_plain_endpoint_is_not_made_one_for_sockets_by_an_addition() -> None:

@@ -74,9 +74,9 @@ def test_flag_syntax(flag_value: tuple[str, str]) -> None:
 
 
 BAD_OPERATIONS = {
-    ("add-endpoint", "a.test"): "--add-endpoint 'a.test': expected host:port[:access[:protocol",
+    ("add-endpoint", "a.test"): "--add-endpoint 'a.test': expected host:port[/path][:access",
     ("add-endpoint", "a.test:443:full:rest:audit:x"): "unknown option 'x'",
-    ("add-endpoint", "a.test:443:full:rest:audit::"): "expected host:port[:access",
+    ("add-endpoint", "a.test:443:full:rest:audit::"): "expected host:port[/path][:access",
     ("add-endpoint", "a.test:443::mpc"): "unknown protocol 'mpc'; expected tcp, sql, rest, "
     "websocket, graphql, json-rpc, mcp; did you mean 'mcp'?",
     ("expires", "soon"): "--expires 'soon': expected a date (2027-01-31) or a time",
