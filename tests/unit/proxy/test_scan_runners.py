@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ REQUEST = StageRequest(
     Phase.HTTP, "box", None, {}, "api.test", 443, "POST", "/", (), b"my words are MINE"
 )
 STAGE = Stage("own", "own", "test/own", 0)
+DEADLINE_S = 30.0  # for what happens at once, on a machine however busy
 
 
 class PlugIn:
@@ -77,17 +79,30 @@ def test_a_plug_in_that_takes_too_long_fails() -> None:
     assert time.monotonic() - began < 3.0
 
 
-def test_threads_that_do_not_come_back_are_counted() -> None:
-    async def run() -> tuple[bool, bool]:
-        threads, runners = Threads(), Runners(0.05)
-        runners.others["test/own"] = PlugInRunner(PlugIn(), threads)
-        stage = doing("sleep", seconds=0.5)
-        await asyncio.gather(*(runners.run_chain([stage], REQUEST) for _ in range(THREADS)))
-        lost = threads.exhausted
-        await asyncio.sleep(0.7)
-        return lost, threads.exhausted
+class Stuck:
+    """Answers once it is released, and not before."""
 
-    assert asyncio.run(run()) == (True, False)
+    def __init__(self) -> None:
+        self.released = threading.Event()
+
+    def examine(self, request: StageRequest, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        self.released.wait(DEADLINE_S)
+        return {"decision": "allow"}
+
+
+def test_threads_that_do_not_come_back_are_counted() -> None:
+    async def run() -> bool:
+        plug_in, threads, runners = Stuck(), Threads(), Runners(0.05)
+        runners.others["test/own"] = PlugInRunner(plug_in, threads)
+        await asyncio.gather(*(runners.run_chain([STAGE], REQUEST) for _ in range(THREADS)))
+        lost = threads.exhausted
+        plug_in.released.set()
+        async with asyncio.timeout(DEADLINE_S):
+            while threads.exhausted:
+                await asyncio.sleep(0.01)
+        return lost
+
+    assert asyncio.run(run())
 
 
 def test_stages_are_asked_in_turn_about_what_was_made() -> None:
