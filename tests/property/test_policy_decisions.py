@@ -128,6 +128,10 @@ def test_explain_agrees_with_the_judge(doc: Any, target: Target, method: str, pa
         assert explained.stage == "inference"
         return
     connection = policy.judge_connection(target)
+    if explained.stage == "address":  # what the policy lets through and the dialer never dials
+        assert connection.permits
+        assert explained.decision.reason is Reason.ADDRESS_BLOCKED
+        return
     if connection.permits and connection.treatment is Treatment.TERMINATE:
         request = read(method, path)
         assert explained.decision == policy.judge_request(target, request)
