@@ -118,7 +118,7 @@ class Admissions:
         if isinstance(admitted, errors.Refusal):
             raise ModelRefused(admitted)
         assert live is not None  # admit refuses where no route is
-        objection = judge_request_headers(head.fields, admitted.shape)
+        objection = judge_request_headers(head.fields, admitted.shape, live.route)
         if objection is not None:
             raise ModelRefused(objection)
         admission = _make(head, live, admitted, self._address)

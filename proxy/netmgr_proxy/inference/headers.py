@@ -23,6 +23,9 @@ RawHeaders = Collection[tuple[bytes, bytes]]
 MAX_CONNECTION_TOKENS: Final = 32  # names in Connection; browsers send one or two
 
 _FORWARDED: Final = frozenset({b"accept", b"user-agent"})
+# What may stand in several fields: lists (RFC 9110 §5.3; W3C Trace Context §3.3, Baggage §3).
+# Of anything else each reader takes the field that it likes: the first, the last, both in one.
+_LISTS: Final = re.compile(rb"accept(?:-[a-z]+)?|[a-z0-9-]+-beta|tracestate|baggage")
 # Answers are read as they pass: tokens, ids of stored objects, where a stream stands.
 _PLAIN: Final = (b"accept-encoding", b"identity")
 
@@ -58,8 +61,11 @@ _JSON_TYPE: Final = re.compile(
 )
 
 
-def judge_request_headers(client: RawHeaders, shape: Shape) -> Refusal | None:
-    """Refuse what would make the provider read another body than the one that is judged.
+def judge_request_headers(
+    client: RawHeaders, shape: Shape, route: InferenceRoute
+) -> Refusal | None:
+    """Refuse what would make the provider read another body than the one that is judged, or a
+    header that says two things.
 
     A body in a coding that is not read here could not be looked into; a charset other than UTF-8
     could turn other bytes into quotes.
@@ -74,6 +80,10 @@ def judge_request_headers(client: RawHeaders, shape: Shape) -> Refusal | None:
         if name.lower() == b"content-type" and not _is_utf8(value):
             what = f"content-type {_shown(value)}: expected JSON in UTF-8"
             return Refusal(415, Reason.MALFORMED_REQUEST, what, close=False, shape=shape)
+    twice = _said_in_two_ways(_crossing(client, route))
+    if twice is not None:
+        what = f"header {_shown(twice)} is there twice with different values; expected one"
+        return Refusal(400, Reason.MALFORMED_REQUEST, what, close=False, shape=shape)
     return None
 
 
@@ -95,23 +105,20 @@ def request_headers(
         content_length: bytes of the body; None where there is none.
     """
     dialect = route.dialect
-    fields = [(name.lower(), value) for name, value in client]
-    nominated = _nominated(fields)
-    allowed, added, fixed = _own_headers(
+    _, added, fixed = _own_headers(
         dialect.forward_headers, dialect.add_headers, dialect.set_headers
     )
     out: Headers = [(b"host", route.base.authority.encode())]
-    for name, value in fields:
-        if name not in allowed or name in nominated or not _VALUE.fullmatch(value):
-            continue
-        out.append((name, value))
+    for name, value in _crossing(client, route):
+        if _is_list(name) or (name, value) not in out:
+            out.append((name, value))
     present = {name for name, _ in out}
     out += [(name, value) for name, value in added if name not in present]
     out += fixed
     if all(name != _PLAIN[0] for name, _ in out):
         out.append(_PLAIN)
     if content_length is not None:
-        out.append((b"content-type", _json_type(fields)))
+        out.append((b"content-type", _json_type(client)))
         out.append((b"content-length", str(content_length).encode()))
     out += _auth(route)
     return out
@@ -155,13 +162,39 @@ def _nominated(fields: Headers) -> frozenset[bytes]:
     return frozenset(token.strip().lower() for token in tokens)
 
 
-def _json_type(fields: Headers) -> bytes:
+def _crossing(client: RawHeaders, route: InferenceRoute) -> Headers:
+    """The client's fields that go on, names in lower case."""
+    dialect = route.dialect
+    allowed, _, _ = _own_headers(dialect.forward_headers, dialect.add_headers, dialect.set_headers)
+    fields = [(name.lower(), value) for name, value in client]
+    nominated = _nominated(fields)
+    return [
+        (name, value)
+        for name, value in fields
+        if name in allowed and name not in nominated and _VALUE.fullmatch(value)
+    ]
+
+
+def _is_list(name: bytes) -> bool:
+    return _LISTS.fullmatch(name) is not None
+
+
+def _said_in_two_ways(fields: Headers) -> bytes | None:
+    """A name that may stand once and has two values; None where there is none."""
+    said: dict[bytes, bytes] = {}
+    for name, value in fields:
+        if said.setdefault(name, value) != value and not _is_list(name):
+            return name
+    return None
+
+
+def _json_type(fields: RawHeaders) -> bytes:
     """The type of a body that was read as JSON: the client's word where it says just that.
 
     A form's type over the same bytes could name another model (`{"a":"&model=other&"}`); `curl -d`
     sends one without meaning it.
     """
-    types = [value for name, value in fields if name == b"content-type"]
+    types = [value for name, value in fields if name.lower() == b"content-type"]
     return types[0] if len(types) == 1 and _JSON_TYPE.fullmatch(types[0]) else _JSON
 
 

@@ -73,7 +73,7 @@ def play(case: dict[str, Any], body: bytes) -> Sent | Refusal:
     admitted = admit(request["method"], request["target"].encode(), route_of(case))
     if isinstance(admitted, Refusal):
         return admitted
-    refusal = judge_request_headers(headers, admitted.shape)
+    refusal = judge_request_headers(headers, admitted.shape, admitted.route)
     if refusal is not None:
         return refusal
     length, pinned = None, None

@@ -85,6 +85,46 @@ def test_defaults_yield_to_the_client() -> None:
     assert out[-1] == (b"x-api-key", b"op")
 
 
+@pytest.mark.parametrize(
+    ("fields", "sent"),
+    [
+        ([(b"anthropic-version", b"1"), (b"Anthropic-Version", b"1")], [b"1"]),
+        ([(b"anthropic-version", b"1"), (b"Anthropic-Version", b"2")], None),
+        (
+            [
+                (b"connection", b"anthropic-version"),
+                (b"anthropic-version", b"1"),
+                (b"anthropic-version", b"2"),
+            ],
+            [b"2023-06-01"],
+        ),
+    ],
+)
+def test_a_header_that_may_stand_once_goes_on_once(
+    fields: list[tuple[bytes, bytes]], sent: list[bytes] | None
+) -> None:
+    refusal = judge_request_headers(fields, Shape.ANTHROPIC, ANT)
+    if sent is None:
+        assert refusal is not None
+        assert (refusal.status, refusal.shape) == (400, Shape.ANTHROPIC)
+        assert "anthropic-version" in refusal.message
+        return
+    assert refusal is None
+    assert [v for n, v in request_headers(fields, ANT, None) if n == b"anthropic-version"] == sent
+
+
+def test_lists_stay_in_as_many_fields_as_there_were() -> None:
+    fields = [(b"anthropic-beta", b"a"), (b"anthropic-beta", b"b"), (b"anthropic-beta", b"a")]
+    assert judge_request_headers(fields, Shape.ANTHROPIC, ANT) is None
+    out = request_headers(fields, ANT, None)
+    assert [v for n, v in out if n == b"anthropic-beta"] == [b"a", b"b", b"a"]
+
+
+def test_what_does_not_cross_may_stand_as_often_as_it_likes() -> None:
+    fields = [(b"x-other", b"1"), (b"x-other", b"2"), (b"x-api-key", b"1"), (b"x-api-key", b"2")]
+    assert judge_request_headers(fields, Shape.OPENAI, OAI) is None
+
+
 def test_a_nominated_version_is_replaced_by_the_default() -> None:
     client = [(b"connection", b"anthropic-version"), (b"anthropic-version", b"x")]
     out = request_headers(client, ANT, None)
@@ -134,7 +174,7 @@ def test_answers_are_asked_for_as_they_are(asked: bytes) -> None:
     ],
 )
 def test_bodies_in_other_clothes_are_refused(header: tuple[bytes, bytes]) -> None:
-    refusal = judge_request_headers([header], Shape.OPENAI)
+    refusal = judge_request_headers([header], Shape.OPENAI, OAI)
     assert refusal is not None
     assert refusal.status == 415
     coded = header[0].lower() == b"content-encoding"
@@ -143,7 +183,7 @@ def test_bodies_in_other_clothes_are_refused(header: tuple[bytes, bytes]) -> Non
 
 def test_codings_in_two_headers_are_two_codings() -> None:
     twice = [(b"content-encoding", b"gzip"), (b"Content-Encoding", b"deflate")]
-    refusal = judge_request_headers(twice, Shape.OPENAI)
+    refusal = judge_request_headers(twice, Shape.OPENAI, OAI)
     assert refusal is not None
     assert "gzip, deflate" in refusal.message
 
@@ -159,7 +199,7 @@ def test_codings_in_two_headers_are_two_codings() -> None:
     ],
 )
 def test_plain_bodies_pass(header: tuple[bytes, bytes]) -> None:
-    assert judge_request_headers([header], Shape.OPENAI) is None
+    assert judge_request_headers([header], Shape.OPENAI, OAI) is None
 
 
 def test_what_comes_back() -> None:
