@@ -11,7 +11,7 @@ readonly suite=trixie
 readonly tree=${NETMGR_NEWER_TREE:-$PWD/.cache/newer}
 readonly packages=podman,netavark,aardvark-dns,crun,runc,containerd,containernetworking-plugins
 readonly engines=docker.io,docker-cli,docker-buildx,bubblewrap,systemd
-readonly more=busybox-static,ca-certificates,curl,iproute2,libnss3-tools,procps
+readonly more=busybox-static,ca-certificates,curl,iproute2,libnss3-tools,nftables,procps,python3,slirp4netns,uidmap
 stamp=$tree/.whole-$(echo "$suite $packages $engines $more" | sha256sum | cut -c1-16)
 
 [ "$(id -u)" = 0 ] || { echo "make test-newer: needs root" >&2; exit 1; }

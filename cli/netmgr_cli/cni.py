@@ -2,13 +2,14 @@
 directory of CNI plugins. What the plugin does is `netmgr_cli.shim.cni`'s.
 """
 
+import sys
 from pathlib import Path
 from typing import Final
 
 import click
 
 from netmgr_cli import programs, screen
-from netmgr_cli.guard import guard_option, install_guard, remove_guard
+from netmgr_cli.guard import guard_option, guarded, install_guard, remove_guard
 
 BIN_DIR: Final = Path("/opt/cni/bin")  # of containerd, CRI-O and Kubernetes; Debian: /usr/lib/cni
 MODULE: Final = "netmgr_cli.shim.cni.plugin"
@@ -44,16 +45,19 @@ def cni(ctx: click.Context) -> int:
     return main()
 
 
-@cni.command()
-@bin_dir
-@plugin_name
-@click.option(
+python_option = click.option(
     "--python",
     type=click.Path(path_type=Path, dir_okay=False),
     default=programs.interpreter,
     show_default="the one that runs this",
     help="Interpreter of the program.",
 )
+
+
+@cni.command()
+@bin_dir
+@plugin_name
+@python_option
 @guard_option
 @programs.copy_option
 def install(bin_dir: Path, name: str, python: Path, hooks_dir: Path, home: Path | None) -> None:
@@ -74,6 +78,24 @@ def install(bin_dir: Path, name: str, python: Path, hooks_dir: Path, home: Path 
     new = programs.install_program(path, text)
     screen.note(f"{path} {'written' if new else 'stands already'}")
     install_guard("cni", hooks_dir, python)
+
+
+@cni.command()
+@python_option
+@programs.copy_option
+def guard(python: Path, home: Path | None) -> None:
+    """Add the guard to an OCI configuration: standard input to standard output.
+
+    For containerd, which has no directory of hooks: the file that a runtime's
+    `base_runtime_spec` names is where all of its containers begin.
+
+    \b
+    Example:
+      ctr oci spec | netmgr cni guard | sudo tee /etc/containerd/guarded.json
+    """
+    if home is not None:
+        programs.copy_shim(home)
+    click.echo(guarded(sys.stdin.read(), python, home), nl=False)
 
 
 @cni.command()

@@ -1,20 +1,24 @@
 """Owns: ending what could reach past its door: processes that came into a sandbox's namespace after
 it was made, with CAP_NET_ADMIN or CAP_SYS_ADMIN in the host's user namespace.
 
-Entrances that see a container's configuration refuse it (OCI, podman's guard). CNI, netavark and an
-engine that joins a namespace by its path do not; here it is found in /proc, killed, and its sandbox
+Entrances that see a container's configuration refuse it (OCI, the guard of podman and containerd).
+CNI, netavark and an engine that joins a namespace by its path do not. Where the kernel tells of
+each program that begins, such a container is ended as its own first program does; where it does
+not, or where somebody joins in another way, it is found in /proc. It is killed, and its sandbox
 removed, since nothing that it did to its links can be trusted. Knows nothing of engines.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Container
+from contextlib import suppress
 from typing import Final, Protocol
 
 from netmgr.daemon.core import Core
 from netmgr.errors import NetmgrError, NotFound
-from netmgr.kernel.powers import Holder, Identity, find_holders, kill_holder
+from netmgr.kernel.exec_events import ExecEvents
+from netmgr.kernel.powers import Holder, Identity, find_holder, find_holders, kill_holder
 from netmgr.reasons import Kind, Reason, Verdict
 
 log = logging.getLogger(__name__)
@@ -37,23 +41,42 @@ class _Lifecycle(Protocol):
 
 
 class PowerWatch:
-    """Looks at the processes in all sandboxes' namespaces, again and again."""
+    """Looks at the processes in all sandboxes' namespaces, again and again, and at who begins a
+    program there at once."""
 
     def __init__(
         self,
         core: Core,
         lifecycle: _Lifecycle,
-        find: Callable[[Collection[Identity]], list[Holder]] = find_holders,
+        find: Callable[[Container[Identity]], list[Holder]] = find_holders,
         kill: Callable[[Holder], None] = kill_holder,
+        judge: Callable[[int, Container[Identity]], Holder | None] = find_holder,
     ) -> None:
         self._core = core
         self._lifecycle = lifecycle
         self._find = find
         self._kill = kill
+        self._judge = judge
         self._since: dict[Holder, float] = {}
+        self._caught: list[Holder] = []  # killed already, as they began
+        self._awake = asyncio.Event()
 
     async def keep_looking(self) -> None:
         """For ever."""
+        loop = asyncio.get_running_loop()
+        events = await asyncio.to_thread(ExecEvents.open)
+        if events is None:
+            log.info("the kernel tells of no programs that begin: sandboxes are looked at instead")
+            await self._look_for_ever()
+            return
+        loop.add_reader(events.fileno(), lambda: self.hear(events.read()))
+        try:
+            await self._look_for_ever()
+        finally:
+            loop.remove_reader(events.fileno())
+            events.close()
+
+    async def _look_for_ever(self) -> None:
         while True:
             began = time.monotonic()
             try:
@@ -61,10 +84,22 @@ class PowerWatch:
             except NetmgrError as failure:
                 log.error("a sandbox with too much power is not removed: %s", failure.message)
             took = time.monotonic() - began
-            await asyncio.sleep(max(LOOK_S, SHARE * took))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(LOOK_S, SHARE * took)):
+                    await self._awake.wait()
+
+    def hear(self, pids: list[int]) -> None:
+        """Processes that have just begun a program. Who could reach past a sandbox's door is killed
+        before it has done much: what a runtime starts may give nothing up any more."""
+        for pid in pids if self._core.residents else ():
+            holder = self._judge(pid, self._core.residents.netnses)
+            if holder is not None and not holder.starting:
+                self._kill(holder)
+                self._caught.append(holder)
+                self._awake.set()
 
     async def look(self, now: float) -> None:
-        """Look once; end what is there for too long.
+        """End whole what was caught meanwhile; look once; end what is there for too long.
 
         Args:
             now: of a monotonic clock, in seconds.
@@ -72,11 +107,13 @@ class PowerWatch:
         Raises:
             HostFailed: a sandbox cannot be removed whole; its processes are dead.
         """
-        wanted = {(r.row.netns_dev, r.row.netns_ino) for r in self._core.residents.values()}
+        self._awake.clear()
+        caught, self._caught = self._caught, []
+        wanted = set(self._core.residents.netnses)
         found = await asyncio.to_thread(self._find, wanted) if wanted else []
         self._since = {holder: self._since.get(holder, now) for holder in found}
-        due = {holder.netns: holder for holder in found if self._is_due(holder, now)}
-        for holder in due.values():
+        due = [holder for holder in found if self._is_due(holder, now)]
+        for holder in {holder.netns: holder for holder in (*due, *caught)}.values():
             await self._end(holder)
 
     def _is_due(self, holder: Holder, now: float) -> bool:

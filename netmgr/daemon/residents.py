@@ -6,7 +6,7 @@ is looked up by must not cost a walk over all sandboxes.
 """
 
 import time
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, KeysView, MutableMapping
 from dataclasses import dataclass, field
 
 from netmgr.addresses import NamePool
@@ -90,6 +90,11 @@ class Residents(MutableMapping[SandboxName, Resident]):
     def numbered(self, number: int) -> Resident | None:
         """The one with this number in the store."""
         return self._by_id.get(number)
+
+    @property
+    def netnses(self) -> KeysView[tuple[int, int]]:
+        """Device and inode of every sandbox's network namespace, as they are from now on."""
+        return self._by_netns.keys()
 
     def in_netns(self, identity: tuple[int, int]) -> Resident | None:
         """The one whose network namespace has this device and inode."""

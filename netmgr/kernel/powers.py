@@ -9,7 +9,7 @@ that. Who comes into the namespace later is found here, too (netmgr.daemon.power
 
 import os
 import signal
-from collections.abc import Collection, Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -97,26 +97,37 @@ class Holder:
     starting: bool
 
 
-def find_holders(netnses: Collection[Identity], root: str = "/proc") -> list[Holder]:
+def find_holders(netnses: Container[Identity], root: str = "/proc") -> list[Holder]:
     """Who could reach past the doors of these namespaces.
 
     Programs of the host's own root and pid namespace are not meant: those are the operator's, and
     may do without a sandbox whatever they could do in one.
     """
     own = _World.of(f"{root}/self")
-    found = []
-    for name in os.listdir(root):
-        netns = _identity(f"{root}/{name}/ns/net") if name.isdigit() else None
-        if netns is None or netns not in netnses:
-            continue
-        place = f"{root}/{name}"
-        world, capability = _World.of(place), _power(int(name), own.users, root)
-        started = _started(place)
-        if capability is None or started is None or (world.pids, world.top) == (own.pids, own.top):
-            continue
-        starting = not _runs_its_own(place, own.program)
-        found.append(Holder(int(name), started, netns, capability, starting))
-    return found
+    pids = [int(name) for name in os.listdir(root) if name.isdigit()]
+    found = (_holder(pid, netnses, own, root) for pid in pids)
+    return [holder for holder in found if holder is not None]
+
+
+def find_holder(pid: int, netnses: Container[Identity], root: str = "/proc") -> Holder | None:
+    """One process as `find_holders` judges it; None where it is none."""
+    return _holder(pid, netnses, None, root)
+
+
+def _holder(
+    pid: int, netnses: Container[Identity], own: "_World | None", root: str
+) -> Holder | None:
+    """A process, if it is one who could; most are in no sandbox's namespace, and cost one look."""
+    place = f"{root}/{pid}"
+    netns = _identity(f"{place}/ns/net")
+    if netns is None or netns not in netnses:
+        return None
+    own = own or _World.of(f"{root}/self")
+    world, capability = _World.of(place), _power(pid, own.users, root)
+    started = _started(place)
+    if capability is None or started is None or (world.pids, world.top) == (own.pids, own.top):
+        return None
+    return Holder(pid, started, netns, capability, not _runs_its_own(place, own.program))
 
 
 def kill_holder(holder: Holder, root: str = "/proc") -> None:

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netmgr.kernel.exec_events import parse_exec
 from netmgr.kernel.netlink import iter_attrs, iter_messages, pack_attr, pack_message, parse_attrs
 from netmgr.kernel.nflog import DeniedPacket, encode_event, parse_events
 
@@ -98,3 +99,20 @@ def test_messages_there_and_back(messages: list[tuple[int, bytes]]) -> None:
 @given(st.binary(max_size=200))
 def test_messages_of_any_bytes_stay_within_them(data: bytes) -> None:
     assert sum(len(payload) + 16 for _, _, _, payload in iter_messages(data)) <= len(data)
+
+
+@given(st.binary(max_size=120))
+def test_any_bytes_are_a_process_or_nothing(data: bytes) -> None:
+    pid = parse_exec(data)
+    assert pid is None or pid > 0
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**22), st.integers(0, 2**22))
+def test_an_exec_names_its_process_and_no_other_event_does(
+    what: int, thread: int, pid: int
+) -> None:
+    event = struct.pack("=IIQii", what, 0, 0, thread, pid) + bytes(16)
+    connector = struct.pack("=IIIIHH", 1, 1, 0, 0, len(event), 0)
+    message = struct.pack("=IHHII", 36 + len(event), 3, 0, 0, 0) + connector + event
+    assert parse_exec(message) == (pid if what == 2 and pid else None)
+    assert parse_exec(message[:59]) is None

@@ -41,6 +41,8 @@ _HANDLER: Final = (
 )
 
 PRIVILEGED: Final = "ALL"
+# What a kubelet has a container not write (pkg/securitycontext/util.go).
+READ_ONLY: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 Field = int | str | bytes | None
 
@@ -186,7 +188,9 @@ class Containerd:
             what = message((1, message((1, "main"))), (2, image), (3, "sleep"), (4, "600"))
             what += _map(10, devices or {})
             added = message(*((1, power) for power in powers if not everything))
-            what += message((15, message((2, message((1, added), (2, everything))))))
+            paths = () if everything else READ_ONLY
+            security = message((1, added), (2, everything), *((14, path) for path in paths))
+            what += message((15, message((2, security))))
             made = self.call("CreateContainer", message((1, pod), (2, what), (3, config)))
             container = self._text(made)
             self.call("StartContainer", message((1, container)))

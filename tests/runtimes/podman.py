@@ -72,7 +72,7 @@ class Podman:
         stderr is told why, and on no network it is nobody's business."""
         done = self.run("--rm", *flags, "--network", network, IMAGE, "touch", "/tmp/ran")
         assert done.returncode != 0
-        assert told in done.stderr
+        assert told in done.stderr, done
         assert self.run("--rm", *flags, "--network", "none", IMAGE, "id").returncode == 0
 
     def forget(self, container: str) -> None:

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from unit.ground.policy_stage import born
 
+from netmgr.daemon import power_watch
 from netmgr.daemon.lifecycle import Lifecycle
 from netmgr.daemon.power_watch import STARTING_S, PowerWatch
 from netmgr.journal.filter import Filter
@@ -22,6 +23,9 @@ class Table:
     def find(self, netnses):
         return [holder for holder in self.holders if holder.netns in netnses]
 
+    def judge(self, pid, netnses):
+        return next((one for one in self.find(netnses) if one.pid == pid), None)
+
     def kill(self, holder):
         self.killed.append(holder.pid)
         self.holders.remove(holder)
@@ -32,7 +36,7 @@ class Table:
 
 
 def watch(core, table):
-    return PowerWatch(core, Lifecycle(core), table.find, table.kill)
+    return PowerWatch(core, Lifecycle(core), table.find, table.kill, table.judge)
 
 
 async def holder_in(core, *, starting=False):
@@ -84,5 +88,42 @@ def test_who_gives_its_powers_up_is_let_be(open_core):
             table.holders.clear()
             await looks.look(101.0)
             assert (table.killed, len(core.residents)) == ([], 1)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("starting", "ended"), [(False, True), (True, False)])
+def test_who_begins_a_program_with_it_is_ended_at_once(open_core, starting, ended):
+    """Whoever is told of by the kernel needs no second look; a runtime's own program does."""
+
+    async def main():
+        async with open_core() as core:
+            table = Table(await holder_in(core, starting=starting))
+            looks = watch(core, table)
+            looks.hear([7, 100])
+            assert table.killed == [100] * ended
+            await looks.look(100.0)
+            assert (not core.residents) is ended
+            await core.journal.flush()
+            assert len(await core.journal.query(Filter(kind="finding"))) == ended
+
+    asyncio.run(main())
+
+
+def test_a_program_that_begins_wakes_who_looks(open_core, monkeypatch):
+    monkeypatch.setattr(power_watch, "LOOK_S", 3600.0)
+
+    async def main():
+        async with open_core() as core:
+            table = Table()
+            looks = watch(core, table)
+            looking = asyncio.ensure_future(looks.keep_looking())
+            try:
+                table.holders.append(await holder_in(core))
+                looks.hear([100])
+                while core.residents:  # the suite has a deadline
+                    await asyncio.sleep(0.01)
+            finally:
+                looking.cancel()
 
     asyncio.run(main())

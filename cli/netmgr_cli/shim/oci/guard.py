@@ -1,6 +1,6 @@
 """Owns: the guard: an OCI hook that refuses a container in a sandbox's namespace which could reach
-past its door. For engines whose network plugin sees no configuration: podman with CNI or netavark,
-or joining a sandbox's namespace by its path.
+past its door, or has a second one. For engines whose network plugin sees no configuration: podman
+with CNI or netavark, containerd with CNI, or joining a sandbox's namespace by its path.
 
 It asks no daemon: a sandbox keeps its namespace without one, and its guard, too.
 """
@@ -16,6 +16,11 @@ from netmgr_cli.shim.oci.words import Refused
 
 PINS = "/run/netns"  # where every instance pins its namespaces (netmgr.settings.table)
 HUB = "-hub"
+DOOR = "eth0"
+# What a new namespace has besides (netmgr.kernel.links): always down, if nobody can raise it.
+NO_DOORS = frozenset(
+    "lo tunl0 gre0 gretap0 erspan0 ip_vti0 ip6_vti0 sit0 ip6tnl0 ip6gre0".split()  # noqa: SIM905
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -28,6 +33,7 @@ def main(arguments: list[str]) -> int:
             return 0
         netns = identity(f"/proc/{int(state['pid'])}/ns/net")
         if netns is not None and netns in sandboxes():
+            refuse_second_doors(f"/proc/{int(state['pid'])}/net/dev")
             refuse(f"{state['bundle']}/config.json")
     except (Refused, KeyError, ValueError) as problem:
         return complain(str(problem))
@@ -46,6 +52,26 @@ def refuse(path: str) -> None:
     config = read_container(path)
     judge.shape_of(config, hosts_own(config))
     judge.require_read_only_sysctls(config)
+
+
+def refuse_second_doors(path: str) -> None:
+    """Let a namespace pass that has the sandbox's link alone: another network of the engine's is
+    there by now, if the container was to have one.
+
+    Args:
+        path: /proc/PID/net/dev of a process there.
+
+    Raises:
+        Refused: names the links.
+    """
+    with open(path, encoding="utf-8", errors="replace") as file:
+        names = [line.partition(":")[0].strip() for line in file if ":" in line]
+    others = [name for name in names if name != DOOR and name not in NO_DOORS]
+    if others:
+        raise Refused(
+            f"a sandbox has one door, {DOOR}, and its namespace has links besides it: "
+            f"{', '.join(others)}. Start the container on one network alone"
+        )
 
 
 def sandboxes(pins: str = PINS) -> "set[tuple[int, int] | None]":
