@@ -10,11 +10,11 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from netmgr.addresses import AddressPool, check_routes
 from netmgr.control.app import make_app
@@ -24,7 +24,6 @@ from netmgr.daemon.accounts_desk import AccountsDesk
 from netmgr.daemon.adoption import adopt
 from netmgr.daemon.core import Core
 from netmgr.daemon.credential_watch import CredentialWatch
-from netmgr.daemon.hub_watch import HubWatch
 from netmgr.daemon.inference_desk import InferenceDesk
 from netmgr.daemon.inspection import Inspection
 from netmgr.daemon.kernel_denials import KernelDenials
@@ -34,12 +33,10 @@ from netmgr.daemon.object_owners import ObjectOwners
 from netmgr.daemon.policy_desk import PolicyDesk
 from netmgr.daemon.policy_expiry import PolicyExpiry
 from netmgr.daemon.policy_moves import PolicyMoves
-from netmgr.daemon.power_watch import PowerWatch
 from netmgr.daemon.provider_desk import ProviderDesk
 from netmgr.daemon.refresher import Refresher
 from netmgr.daemon.route_desk import RouteDesk
 from netmgr.daemon.routing_desk import RoutingDesk
-from netmgr.daemon.rules_watch import RulesWatch
 from netmgr.daemon.status import Status
 from netmgr.daemon.usage_series import UsageSeries
 from netmgr.daemon.vault_desk import VaultDesk, reseal
@@ -62,6 +59,7 @@ from netmgr.store import Store
 from netmgr_cli.crew import Crew
 from netmgr_cli.service import keep_alive, notify
 from netmgr_cli.surroundings import Surroundings
+from netmgr_cli.watches import watches
 
 log = logging.getLogger("netmgr")
 
@@ -112,17 +110,6 @@ def run(
     no_core_dumps()  # every credential and every authority's key is in this memory
     asyncio.run(_Daemon(settings, read).live())
     return 0
-
-
-def _watches(
-    core: Core, status: Status, lifecycle: Lifecycle
-) -> tuple[tuple[Coroutine[Any, Any, None], str], ...]:
-    """What looks after the hub for ever, and what each is called."""
-    return (
-        (RulesWatch(core, status).keep_looking(), "hub rules"),
-        (HubWatch(core).keep_looking(), "hub routing and sets"),
-        (PowerWatch(core, lifecycle).keep_looking(), "who could reach past a door"),
-    )
 
 
 async def _store_last(meter: Meter, owners: ObjectOwners) -> None:
@@ -265,7 +252,7 @@ class _Daemon:
             (crew.owners.keep_storing(), "store objects of providers"),
             (desk.defaults.keep_looking(), "look at stand-ins"),
             (PolicyExpiry(core, PolicyMoves(core)).keep_watching(), "expiry of policy entries"),
-            *_watches(core, status, lifecycle),
+            *watches(core, status, lifecycle),
         ):
             tasks.start(work, name=what)
         office = Office(

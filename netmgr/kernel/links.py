@@ -28,7 +28,7 @@ _SANDBOX_MAC: Final = bytes.fromhex("066e")  # and the address: nothing to read 
 
 # Links that some kernels put into every new namespace, always down (net.core.fb_tunnels_only_for_
 # init_net = 0): without CAP_NET_ADMIN nobody inside can raise them.
-_FALLBACK_LINKS: Final = frozenset(
+FALLBACK_LINKS: Final = frozenset(
     ["tunl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0", "ip6gre0"]
 )
 _ENODEV: Final = 19
@@ -44,7 +44,7 @@ def foreign_links(links: tuple[rtnl.LinkFacts, ...]) -> tuple[str, ...]:
     return tuple(
         link.name
         for link in links
-        if link.index != LO_INDEX and (link.up or link.name not in _FALLBACK_LINKS)
+        if link.index != LO_INDEX and (link.up or link.name not in FALLBACK_LINKS)
     )
 
 

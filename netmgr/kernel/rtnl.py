@@ -144,6 +144,11 @@ def set_link_up(index: int) -> bytearray:
     return netlink.pack_message(_RTM_NEWLINK, 0, _IFINFO.pack(0, 0, index, IFF_UP, IFF_UP))
 
 
+def set_link_down(index: int) -> bytearray:
+    """Set a link administratively down."""
+    return netlink.pack_message(_RTM_NEWLINK, 0, _IFINFO.pack(0, 0, index, 0, IFF_UP))
+
+
 def del_link(name: str) -> bytearray:
     """Delete a link by name."""
     named = netlink.pack_attr(_IFLA_IFNAME, name.encode() + b"\0")

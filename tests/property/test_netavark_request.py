@@ -15,6 +15,7 @@ from netmgr_cli.shim.netavark.request import (
     judge_network,
     parse_front,
     parse_plugin,
+    split_front,
 )
 
 words = st.text(max_size=8)
@@ -36,6 +37,10 @@ def test_only_a_refusal_escapes(call: dict[str, Any]) -> None:
             request = parse(call)
             if isinstance(request, Request):
                 parse_sandbox_name(request.sandbox)
+    with suppress(Refusal):
+        ours, others = split_front(call)
+        assert all(isinstance(request, Request) for request in ours)
+        assert parse_front(others) is None
 
 
 def call(**networks: str) -> dict[str, Any]:
@@ -54,6 +59,14 @@ def test_the_front_answers_for_our_networks_alone() -> None:
     assert (request.network, request.sandbox) == ("ours", "c" * 12)
     with pytest.raises(Refusal, match="one door"):
         parse_front(call(ours=DRIVER, podman="bridge"))
+
+
+def test_the_end_of_a_container_on_several_networks_is_everybodys() -> None:
+    whole = call(ours=DRIVER, podman="bridge") | {"port_mappings": []}
+    [request], others = split_front(whole)
+    assert request.network == "ours"
+    assert others == call(podman="bridge") | {"port_mappings": []}
+    assert split_front(call(podman="bridge")) == ([], call(podman="bridge"))
 
 
 @pytest.mark.parametrize(

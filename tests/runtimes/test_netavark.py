@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +16,7 @@ from world.web import fixed
 pytestmark = pytest.mark.root
 
 ALLOW = "api.example.com:80"
+NOTICED_S = 20.0
 URL = "http://api.example.com/"
 HELPERS = '[engine]\nhelper_binaries_dir = ["/opt/netmgr/libexec", "/usr/lib/podman"]\n'
 
@@ -222,4 +224,21 @@ def test_a_network_is_created_by_command(podman: Podman, machine: Machine) -> No
     wrong = ("podman", "network", "create", "--driver", "netmgr", "--opt", "polici=x", "wrong2")
     assert "unknown option 'polici'" in machine.run(*wrong).stderr
     podman.must("network", "rm", "made")
+    assert_nothing_is_left(machine)
+
+
+def test_a_network_that_is_connected_later_is_no_door(podman: Podman, machine: Machine) -> None:
+    """`podman network connect` runs no hook. The front refuses it; a driver is not asked, and the
+    daemon sets the link down; podman takes it away at the end."""
+    podman.must("run", "-d", "--name", "later", "--network", "sandboxes", IMAGE, "sleep", "60")
+    sandbox = names(machine)[0]
+    done = machine.run("podman", "network", "connect", "podman", "later")
+    assert NEWER or "one door" in done.stderr, done
+    deadline = time.monotonic() + NOTICED_S
+    while "eth1" in podman.must("exec", "later", "ip", "-o", "link", "show", "up"):
+        assert time.monotonic() < deadline, "the second door stays open"
+        time.sleep(0.1)
+    assert checks_out(machine, sandbox)
+    assert podman.must("exec", "later", "wget", "-q", "-O", "-", URL) == "hello from outside\n"
+    podman.must("rm", "--force", "--time", "0", "later")
     assert_nothing_is_left(machine)

@@ -15,6 +15,7 @@ from netmgr_cli.shim.netavark.request import (
     judge_network,
     parse_front,
     parse_plugin,
+    split_front,
 )
 from netmgr_cli.shim.policies import Unreadable, read_policy
 
@@ -74,14 +75,29 @@ def _front(words: list[str]) -> Json | None:
     if not {"setup", "teardown"} & set(rest):
         os.execv(netavark, [netavark, *rest])  # noqa: S606 - a fixed word of our own program
     raw = sys.stdin.buffer.read(MAX_INPUT + 1)
-    request = parse_front(_parse(raw))
-    if request is None:
-        _hand_on(netavark, rest, raw)
-        raise AssertionError("execv returned")
-    if "setup" in rest:
+    call = _parse(raw)
+    if "teardown" in rest:
+        ours, others = split_front(call)
+        for one in ours:
+            _tear_down(one)
+        if others["networks"] or not ours:
+            _hand_on(netavark, rest, light.dumps(others).encode() if ours else raw)
+        return None
+    request = parse_front(call)
+    if request is not None:
         return {request.network: _set_up(request, rest[-1])}
-    _tear_down(request)
+    _refuse_second_door(rest[-1])
+    _hand_on(netavark, rest, raw)
     return None
+
+
+def _refuse_second_door(netns: str) -> None:
+    """`podman network connect`: another network for a container that is in a sandbox."""
+    from netmgr_cli.shim.oci.guard import sandboxes  # most calls end before
+    from netmgr_cli.shim.oci.lodge import identity
+
+    if identity(netns) in sandboxes():
+        raise Refusal("a sandbox has one door: its container goes on no other network")
 
 
 def _hand_on(netavark: str, words: list[str], raw: bytes) -> None:

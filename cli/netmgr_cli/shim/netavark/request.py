@@ -78,6 +78,21 @@ def parse_front(call: Json) -> Request | None:
     return _request(call, _object(known, ours[0]), _object(wanted, ours[0]))
 
 
+def split_front(call: Json) -> tuple[list[Request], Json]:
+    """A container's end, as podman asks netavark for it: what is ours of it, and the question
+    about all others, which netavark answers. However it came by several networks.
+
+    Raises:
+        Refusal: one of ours cannot be meant.
+    """
+    wanted, known = _object(call, "networks"), _object(call, "network_info")
+    ours = {name for name in wanted if _object(known, name).get("driver") == DRIVER}
+    others = {name: value for name, value in wanted.items() if name not in ours}
+    info = {name: value for name, value in known.items() if name not in ours}
+    requests = [_request(call, _object(known, name), _object(wanted, name)) for name in ours]
+    return requests, call | {"networks": others, "network_info": info}
+
+
 def _request(call: Json, network: Json, attachment: Json) -> Request:
     name = str(network.get("name", ""))
     container = call.get("container_id")
