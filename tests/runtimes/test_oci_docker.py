@@ -87,6 +87,26 @@ def test_dockers_networks_stay_outside(site: Site, docker: Docker) -> None:
     docker.must("network", "rm", "second")
 
 
+def test_names_and_files_of_dockers_are_joined_with_ours(site: Site, docker: Docker) -> None:
+    """--dns, --add-host, a network with aliases, a read-only root: as a composition has them."""
+    docker.must("network", "create", "stack")
+    flags = ("--network", "stack", "--network-alias", "web", "--dns", "192.0.2.8", "--read-only")
+    flags = (*flags, "--add-host", "db.corp.example:192.0.2.9", "--restart", "always")
+    start(docker, *AGENT, *flags, *volumes(), "--name", "web-1")
+    site.judge(docker.must("exec", "web-1", *probe("allowed", "denied")))
+    resolver = docker.must("exec", "web-1", "cat", "/etc/resolv.conf")
+    assert "nameserver 169.254.77.1" in resolver
+    assert "192.0.2.8" not in resolver
+    hosts = docker.must("exec", "web-1", "cat", "/etc/hosts")
+    assert "db.corp.example" in hosts
+    assert "inference.local" in hosts
+    docker.must("kill", "web-1")  # by command, so nothing starts it again
+    docker.must("start", "web-1")
+    site.judge(docker.must("exec", "web-1", *probe("allowed")))
+    docker.must("rm", "-f", "web-1")
+    docker.must("network", "rm", "stack")
+
+
 def test_exec_is_judged_and_trusts(site: Site, docker: Docker) -> None:
     start(docker, *AGENT, *volumes(), "--name", "exec")
     site.judge(docker.must("exec", "exec", *probe("sdk")))

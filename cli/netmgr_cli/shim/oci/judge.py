@@ -17,6 +17,9 @@ POWERS = {
 }
 HELD = CAPABILITY_SETS[:4]  # without the bounding set
 READ_ONLY = "/proc/sys"
+# The runtime sets these as root, whatever the container may; some are the whole machine's, and one
+# of them (nf_hooks_lwtunnel) cannot be set back.
+MACHINES_OWN = "net.netfilter."
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,10 +66,20 @@ def shape_of(config: "dict[str, Any]", hosts: "frozenset[str]" = frozenset()) ->
             "it sees another container's processes (--pid=container:NAME), and through them that "
             "one's network. Start it without, or in that one's network, too: in its sandbox"
         )
+    _refuse_sysctls(config)
     own_users = "user" in kinds
     if not own_users:
         refuse_powers(config.get("process") or {})
     return Shape(kinds["network"], own_users)
+
+
+def _refuse_sysctls(config: "dict[str, Any]") -> None:
+    for key in (config.get("linux") or {}).get("sysctl") or {}:
+        if str(key).replace("/", ".").startswith(MACHINES_OWN):
+            raise Refused(
+                f"it sets {key} (--sysctl), which is the whole machine's: set it on the host, or "
+                "start it without"
+            )
 
 
 def namespaces_of(config: "dict[str, Any]") -> dict[str, str]:

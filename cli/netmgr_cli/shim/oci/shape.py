@@ -30,7 +30,8 @@ PARTS: "dict[str, dict[str, str]]" = {
     },
     "hooks": dict.fromkeys(STAGES, OBJECTS),
     **{f"hooks.{stage}[]": {"args": TEXTS, "path": TEXT} for stage in STAGES},
-    "linux": {"namespaces": OBJECTS, "readonlyPaths": TEXTS, "seccomp": OBJECT},
+    "linux": {"namespaces": OBJECTS, "readonlyPaths": TEXTS, "seccomp": OBJECT}
+    | {"sysctl": OBJECT},
     "linux.namespaces[]": {"path": TEXT, "type": TEXT},
     "linux.seccomp": {"architectures": TEXTS, "defaultAction": TEXT, "syscalls": OBJECTS},
     "linux.seccomp.syscalls[]": {"action": TEXT, "args": OBJECTS, "names": TEXTS},
