@@ -9,7 +9,7 @@ import pytest
 
 from netmgr_cli.main import cli
 
-PREFIXES = ("sudo", "pass show nim |")  # what may stand before `netmgr`
+PREFIXES = ("sudo", "pass show nim |", "ctr oci spec |")  # what may stand before `netmgr`
 OTHERS = ("podman ", "runc ")  # what examples go on with: tests/runtimes runs those
 CUT = ("|", ">", ">>", "||", "&&")  # where the shell's part begins
 
