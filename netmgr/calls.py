@@ -332,10 +332,12 @@ def inference_delete(
     return Call("DELETE", "/v1/inference", query=query, deadline_s=CHANGE_S)
 
 
-def inference_test(sandbox: str | None, label: str | None = None) -> Call[Json]:
-    """Probe the route in force."""
-    body = _present(sandbox=sandbox, label=label)
-    return Call("POST", "/v1/inference/test", body=body, deadline_s=_verifying(None))
+def inference_test(
+    sandbox: str | None, label: str | None = None, timeout_s: float | None = None
+) -> Call[Json]:
+    """Probe the route in force; with its own timeout unless one is given."""
+    body = _present(sandbox=sandbox, label=label, timeout_s=timeout_s)
+    return Call("POST", "/v1/inference/test", body=body, deadline_s=_verifying(timeout_s))
 
 
 # -- records -------------------------------------------------------------------------------------

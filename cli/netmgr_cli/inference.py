@@ -209,9 +209,22 @@ def delete(session: Session, sandbox: str | None, label: str | None, cut: bool) 
 
 @inference.command()
 @_scope
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0),
+    metavar="S",
+    help="Seconds to wait for the answer.  [default: the route's]",
+)
 @shows
 @speaks
-def test(session: Session, sandbox: str | None, label: str | None, output: Format) -> None:
+def test(
+    session: Session,
+    sandbox: str | None,
+    label: str | None,
+    timeout_s: float | None,
+    output: Format,
+) -> None:
     """Ask the provider of the route in force: from the host, the way a call is sent.
 
     With --sandbox also from inside it, the whole way: its resolver, its certificate authority, its
@@ -225,19 +238,21 @@ def test(session: Session, sandbox: str | None, label: str | None, output: Forma
 
     need_root("inference test")
     with session.client() as client:
-        answer: dict[str, Any] = dict(client.send(calls.inference_test(sandbox, label)))
+        answer: dict[str, Any] = dict(client.send(calls.inference_test(sandbox, label, timeout_s)))
         if sandbox is not None:
-            answer["inside"] = _call_inside(client, sandbox, answer)
+            answer["inside"] = _call_inside(client, sandbox, answer, timeout_s)
     _show_change(answer, output)
 
 
-def _call_inside(client: Any, sandbox: str, route: dict[str, Any]) -> dict[str, Any]:
+def _call_inside(
+    client: Any, sandbox: str, route: dict[str, Any], timeout_s: float | None
+) -> dict[str, Any]:
     from netmgr import calls
     from netmgr_cli.inside_call import call_inside
 
     facts = client.send(calls.sandbox_show(sandbox))
     protocol = route["validated"][0]["protocol"]
-    return call_inside(facts, protocol, route["model"], route["timeout_s"])
+    return call_inside(facts, protocol, route["model"], timeout_s or route["timeout_s"])
 
 
 for command in (accounts.limit, accounts.price, accounts.usage):

@@ -4,8 +4,8 @@ Knows nothing of counting (netmgr.accounts.ledger) or of storage. Money is count
 the currency's unit, in whole numbers: sums of them are exact.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Final
@@ -51,6 +51,11 @@ class Claim:
     subject: str
     name: str
     limits: Mapping[Measure, int]
+
+    def without(self, measures: Collection[Measure]) -> "Claim":
+        """The same, where some limits do not count."""
+        left = {each: most for each, most in self.limits.items() if each not in measures}
+        return replace(self, limits=left)
 
 
 def parse_limits(given: Mapping[str, str | int | float]) -> dict[Measure, int | str | None]:

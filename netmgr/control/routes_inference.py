@@ -139,7 +139,7 @@ def _add_inference(router: APIRouter, office: Office) -> None:
     @router.post("/inference/test")
     async def test(body: schema.TestInference, request: Request) -> JsonObject:
         office.allow(request, Need.ROOT)
-        return await desk.test(body.sandbox, body.label)
+        return await desk.test(body.sandbox, body.label, timeout_s=body.timeout_s)
 
 
 def _add_accounts(router: APIRouter, office: Office) -> None:

@@ -222,10 +222,11 @@ class UpdateInference(Body):
 
 
 class TestInference(Body):
-    """POST /v1/inference/test."""
+    """POST /v1/inference/test. Without a `timeout_s`, or with 0, the route's own holds."""
 
     sandbox: str | None = None
     label: Label | None = None
+    timeout_s: Seconds = 0
 
 
 class SetLimits(Body):

@@ -11,7 +11,15 @@ import time
 from typing import Final
 
 from netmgr.accounts.ledger import Excess, Ledger, Used
-from netmgr.accounts.limits import MONEY, Claim, Limits, Measure, effective, show_money
+from netmgr.accounts.limits import (
+    MONEY,
+    TOKENS,
+    Claim,
+    Limits,
+    Measure,
+    effective,
+    show_money,
+)
 from netmgr.accounts.prices import Price, PriceTable, Tokens, parse_prices
 from netmgr.accounts.spending import SUBJECT as BUDGET
 from netmgr.accounts.spending import Spending
@@ -33,6 +41,9 @@ USAGE_KEPT_S: Final = 400 * 86_400  # a year, and the month to compare it with
 MAX_NUMBER: Final = 2**53
 MAX_TOKENS: Final = 10**12  # of one call; as the proxy's own bound
 MAX_PRICED: Final = 10_000  # models whose price is remembered: looking is a search
+
+_PRICE_REMEDY: Final = "add it to the price file: netmgr inference price set FILE"
+_TIER_REMEDY: Final = "ask for the usual tier: the price file's amounts are its"
 
 DEFAULT: Final[Subject] = (None, None)
 _SANDBOX: Final = "sandbox:"
@@ -89,7 +100,7 @@ class Meter:
         """Let one call begin.
 
         Args:
-            body: {number, address, provider, model, billable}.
+            body: {number, address, provider, model, billable, tier}.
 
         Raises:
             PeerRefused: `limit_exceeded` or `budget_exceeded`; the details say when to try again.
@@ -101,8 +112,12 @@ class Meter:
             raise PeerRefused(Reason.UNKNOWN_CALLER, "the sandbox is gone")
         price = self._price(_text(body, "provider"), _text(body, "model"))
         claims = self._claims(resident)
-        if body.get("billable") and price is None:
-            self._refuse_unpriced(claims, _text(body, "model"))
+        if not body.get("billable"):  # it spends neither tokens nor money
+            claims = [claim.without(TOKENS | MONEY) for claim in claims]
+        elif price is None:
+            self._refuse_unpriced(claims, f"model {_text(body, 'model')!r}", _PRICE_REMEDY)
+        elif tier := str(body.get("tier") or ""):
+            self._refuse_unpriced(claims, f"the tier {tier!r}", _TIER_REMEDY)
         try:
             excess = self._ledger.reserve(holder, number, claims, time.time())
         except ValueError as fault:
@@ -235,12 +250,11 @@ class Meter:
             self._priced[key] = self.prices.price(*key)
         return self._priced[key]
 
-    def _refuse_unpriced(self, claims: list[Claim], model: str) -> None:
+    def _refuse_unpriced(self, claims: list[Claim], what: str, remedy: str) -> None:
         """What has no known price cannot be counted against a budget of money."""
         for claim in claims:
             if MONEY & claim.limits.keys():
-                why = f"model {model!r} has no known price, and {claim.name} has a budget of money"
-                remedy = "add it to the price file: netmgr inference price set FILE"
+                why = f"{what} has no known price, and {claim.name} has a budget of money"
                 details = {"remedy": remedy, "retry_after_s": None, "final": True}
                 raise PeerRefused(Reason.BUDGET_EXCEEDED, why, details)
 

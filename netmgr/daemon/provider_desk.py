@@ -209,6 +209,7 @@ class ProviderDesk:
                 config=merged,
                 credentials=dict.fromkeys(given.removed) | sealed,
                 expires=given.ends(),
+                unverify=bool(sealed) or merged != dict(row.config),
             )
             await self._inference.announce_routes_of(name, cut=force)
         core.refused_keys.forget(name)

@@ -146,8 +146,13 @@ class RouteDesk:
             self._record(scope, "removed")
         return had
 
-    async def test(self, sandbox: str | None, label: str | None = None) -> JsonObject:
+    async def test(
+        self, sandbox: str | None, label: str | None = None, *, timeout_s: float = 0
+    ) -> JsonObject:
         """Probe the route that holds in a scope; nothing changes but what is known of its health.
+
+        Args:
+            timeout_s: of this probe; 0 is the route's own.
 
         Raises:
             NotFound: no route.
@@ -159,7 +164,8 @@ class RouteDesk:
             route = await self._holding(sandbox)
         if route is None:
             raise NotFound("inference is not configured; use `netmgr inference set`")
-        validated = await self._providers.probe(await self._providers.resolve(route))
+        probed = replace(route, timeout_s=timeout_s or route.timeout_s)
+        validated = await self._providers.probe(await self._providers.resolve(probed))
         if route.version:  # the default route is nobody's row
             at = time.time()
             await self._core.on_store(self._core.store.inference.note_verified, route, at)
@@ -193,13 +199,18 @@ class RouteDesk:
         """The rules, if this daemon can keep them.
 
         Raises:
-            BadInput: the dialer gives up earlier than the route would.
+            BadInput: the dialer gives up earlier than the route would, or a pattern that nobody
+                would ever ask for by name.
         """
         most = self._core.settings.connect_timeout_s
         if rules.connect_timeout_s is not None and rules.connect_timeout_s > most:
             raise BadInput(
                 f"connect_timeout_s: {rules.connect_timeout_s:g}: no connection is waited for "
                 f"longer than the setting connect_timeout_s ({most:g} seconds)"
+            )
+        if (pattern := next((name for name in rules.models if "*" in name), None)) is not None:
+            raise BadInput(
+                f"models: {pattern!r}: expected a model's whole name; no '*' stands for others here"
             )
         return rules
 

@@ -6,7 +6,7 @@ netmgr.inference.provider_type, which types there are in netmgr.inference.catalo
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from netmgr.errors import BadInput, did_you_mean
@@ -216,17 +216,39 @@ def base_url_of(
     """
     chosen = configured_base_url(kind, config)
     if chosen is not None:
-        return parse_base_url(
+        base = parse_base_url(
             config[chosen],
             f"config key {chosen}",
             query_allowed=kind.base_url_query,
             mock_allowed=kind.mock,
         )
+        return _with_vendors_path(kind, base, f"config key {chosen}")
     if kind.base_url is None:
         key = (*kind.base_url_keys, BASE_URL)[0]
         raise BadInput(f"missing config key {key}: type {kind.name} has no base URL of its own")
     text = filled(kind, kind.base_url, words if words is not None else words_of(kind, config))
     return parse_base_url(text, f"type {kind.name}", query_allowed=kind.base_url_query)
+
+
+def _with_vendors_path(kind: ProviderType, base: BaseUrl, where: str) -> BaseUrl:
+    """A base URL on a vendor's own host, with one of the paths that there are.
+
+    Raises:
+        BadInput: it has another; the message names all of them on that host.
+    """
+    if not kind.base_url_paths or not base.is_below(kind.base_url_hosts):
+        return base
+    if not base.path and not base.query:
+        return replace(base, path=kind.base_url_paths[0])
+    given = {part.partition("=")[0] for part in base.query.split("&")}
+    for form in kind.base_url_paths:
+        path, _, name = form.partition("?")
+        wanted = re.escape(path).replace(r"\*", "[^/]+")
+        if re.fullmatch(wanted, base.path) and (not name or name in given):
+            return base
+    forms = [f"{base.origin}{form}".replace("*", "NAME") for form in kind.base_url_paths]
+    known = ", ".join(f"{form}=..." if "?" in form else form for form in forms)
+    raise BadInput(f"{where}: {base} is no base URL of {kind.title}; expected one of {known}")
 
 
 def configured_base_url(kind: ProviderType, config: Mapping[str, str]) -> str | None:

@@ -132,6 +132,9 @@ class ProviderType:
         base_url: text of the base URL; None where the operator has to give one.
         base_url_keys: config keys that replace it, the first that is given counts.
         base_url_query: whether a base URL may have a query.
+        base_url_hosts: domains of the vendor's own, on which a base URL's path is one of
+            `base_url_paths` (`*` is one segment, `?NAME` a query that goes with it); none is the
+            first of them. Elsewhere (a gateway) it may be any.
         auth: the ways to be let in, in their order.
         discovery: environment variables that `--from-existing` reads.
         adc: the credential that Google's application default credentials renew; '' is none.
@@ -150,6 +153,8 @@ class ProviderType:
     base_url: str | None = None
     base_url_keys: tuple[str, ...] = ()
     base_url_query: bool = False
+    base_url_hosts: tuple[str, ...] = ()
+    base_url_paths: tuple[str, ...] = ()
     path_prefix: str | None = None
     settings: Mapping[str, Setting] = field(default_factory=dict)
     words: Mapping[str, Word] = field(default_factory=dict)

@@ -36,13 +36,14 @@ _KEY: Final = re.compile(r"[A-Z][A-Z0-9_]{0,127}")
 _WORD: Final = re.compile(r"[a-z][a-z_]{0,31}")
 _DOMAIN: Final = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+")
 _TARGET: Final = re.compile(r"(?:/[A-Za-z0-9._~@:{}-]+)+")
+_BASE_PATH: Final = re.compile(r"(?:/(?:[A-Za-z0-9._~-]+|\*))+(?:\?[a-z-]+)?")
 _METHODS: Final = ("GET", "POST", "DELETE")
 _BODIES: Final = ("json", "none")
 
 _TYPE_KEYS: Final = (
     "type", "aliases", "title", "base_url", "base_url_keys", "base_url_query", "path_prefix",
     "auth", "from_existing", "settings", "words", "segment_model", "models", "patterns", "variants",
-    "query", "from_adc",
+    "query", "from_adc", "base_url_hosts", "base_url_paths",
 )  # fmt: skip
 _VARIANT_KEYS: Final = ("protocols", "headers", "calls", "model", "base_url_fixed", "models")
 _AUTH_KEYS: Final = (
@@ -96,6 +97,8 @@ class _Reader:
             base_url=self._base_url(),
             base_url_keys=self._texts(fields, "base_url_keys", _KEY, "a key like MY_BASE_URL"),
             base_url_query=fields.flag("base_url_query") or False,
+            base_url_hosts=self._texts(fields, "base_url_hosts", _DOMAIN, "a domain"),
+            base_url_paths=self._texts(fields, "base_url_paths", _BASE_PATH, "a path like /v1"),
             path_prefix=self._path_prefix(),
             auth=auth,
             settings=settings,

@@ -45,11 +45,13 @@ class Providers:
         config: Mapping[str, str] | None = None,
         credentials: Mapping[str, Sealed | None] | None = None,
         expires: Mapping[str, float | None] | None = None,
+        unverify: bool = False,
     ) -> Provider:
         """Replace the configuration where one is given, and single credentials (None deletes).
 
         Args:
             expires: when credentials end; None is never. A new credential has no end of old.
+            unverify: no probe has seen what its routes come to now.
 
         Raises:
             NotFound: there is no such provider.
@@ -64,6 +66,8 @@ class Providers:
             )
             self._put_credentials(name, credentials or {})
             self._put_expiries(name, expires or {})
+            if unverify:
+                self._db.execute("UPDATE inference SET verified = NULL WHERE provider = ?", name)
         return self.get(name)
 
     def find(self, name: str) -> Provider | None:

@@ -9,26 +9,26 @@ planned it. Knows nothing of attempts.
 import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-from netmgr.inference.protocols import Protocol, Shape
+from netmgr.inference.protocols import Protocol
 from netmgr.middleware.contract import StageResult
 from netmgr.process.view import SandboxView
 from netmgr.reasons import Reason
 from netmgr.routing.contract import AttemptOutcome, HealthBoard, Plan, RouteContext
 from netmgr.routing.contract import Request as RouteRequest
-from netmgr_proxy.admission import Admission, Admissions, ModelRefused
+from netmgr_proxy.admission import Admission, ModelRefused
 from netmgr_proxy.affinity import Held, Thread
+from netmgr_proxy.asked import Asked
 from netmgr_proxy.inference.answer_here import Made, answer_here
 from netmgr_proxy.inference.errors import Refusal
 from netmgr_proxy.inference.outgoing import NotPermitted, outgoing_call
-from netmgr_proxy.inference.patterns import shape_of_path
 from netmgr_proxy.inference.permits import choose_model
 from netmgr_proxy.inference.rewrite import CallBody, MalformedBody, PinnedBody, read_call
+from netmgr_proxy.inference.tier import tier_of
 from netmgr_proxy.inference.usage import UsageMeter
 from netmgr_proxy.objects import check_own, named_objects
 from netmgr_proxy.refusing import denied, nobody_to_ask, refuse_expired
-from netmgr_proxy.room import Room
 from netmgr_proxy.routes import LiveRoute
 from netmgr_proxy.routing.facts import answers_of, request_of
 from netmgr_proxy.routing.plan import CallPlan, Endpoint, Ready
@@ -36,31 +36,8 @@ from netmgr_proxy.routing.trial import on_trial
 from netmgr_proxy.spending import cost_of, most_that_it_costs, price, reserve, settle, tokens_of
 from netmgr_proxy.story import Story
 from netmgr_proxy.ways import Way, way_of
-from netmgr_proxy.wire.request import Head
 
 log = logging.getLogger(__name__)
-
-
-class Asked(NamedTuple):
-    """A call's head and where it came from.
-
-    Attributes:
-        address: the sandbox's.
-        admissions: what is known from the connection's calls before.
-        scheme: of the client's connection.
-    """
-
-    room: Room
-    address: str
-    head: Head
-    admissions: Admissions
-    scheme: str
-    request_id: str
-
-    @property
-    def shape(self) -> Shape:
-        """How errors are worded, as far as the path tells."""
-        return shape_of_path(self.head.target.partition(b"?")[0].decode("latin-1"))
 
 
 class Course:
@@ -267,6 +244,14 @@ class Course:
         asked, generation = self.asked, self._way.generation
         assert self._decided is not None
         decided = self._decided
+        if self.tier:
+            why = (
+                f"what the tier {self.tier!r} costs is not known, and the routing file has budgets"
+            )
+            remedy = "ask for the usual tier"
+            raise ModelRefused(
+                Refusal(429, Reason.BUDGET_EXCEEDED, why, remedy, close=False, shape=asked.shape)
+            )
         answers = answers_of(self._call.document) if self._call is not None else 1
         while cost := most_that_it_costs(generation, context, decided.endpoints, answers):
             shape = asked.shape
@@ -354,6 +339,11 @@ class Course:
         self._way.check(sandbox, live)
 
     # -- afterwards --------------------------------------------------------------------------
+
+    @property
+    def tier(self) -> str:
+        """That the body asks for; '' is the usual one."""
+        return tier_of(self._call.document) if self._call is not None else ""
 
     @property
     def owes(self) -> bool:

@@ -9,6 +9,7 @@ of the question, the call is told to have ended: a number that was reserved is n
 from itertools import count
 from typing import Any, Final
 
+from netmgr.inference.pattern import Pattern
 from netmgr.inference.protocols import Protocol, Shape
 from netmgr.process.ipc import Peer, PeerClosed, PeerRefused
 from netmgr.process.view import SandboxView
@@ -20,7 +21,7 @@ from netmgr_proxy.inference.usage import UsageMeter
 
 ASK_DEADLINE_S: Final = 2.0  # the daemon answers from memory; silent for longer, it is stuck
 BYTES_PER_TOKEN: Final = 4  # of English text and code, about, in every vendor's tokenizer
-_FREE: Final = frozenset({Protocol.MODELS})  # providers charge nothing for it
+_COUNTING: Final = "count_tokens"
 
 
 class Metered:
@@ -43,14 +44,23 @@ class Metered:
         return self._all or sandbox.name in self._sandboxes or sandbox.tenant in self._tenants
 
     async def reserve(
-        self, daemon: Peer, sandbox: SandboxView, admitted: Admitted, provider: str, model: str
+        self,
+        daemon: Peer,
+        sandbox: SandboxView,
+        admitted: Admitted,
+        provider: str,
+        model: str,
+        tier: str = "",
     ) -> "Permit":
         """Ask for one call.
+
+        Args:
+            tier: that it asks for, where its price is another than the model's.
 
         Raises:
             ModelRefused: a limit or budget is reached (429), or the daemon does not answer (503).
         """
-        billable = admitted.pattern.protocol not in _FREE
+        billable = not _is_free(admitted.pattern)
         permit = Permit(daemon, next(self._numbers), billable=billable)
         body = {
             "number": permit.number,
@@ -58,6 +68,7 @@ class Metered:
             "provider": provider,
             "model": model,
             "billable": billable,
+            "tier": tier,
         }
         try:
             await daemon.ask("reserve", body, deadline_s=ASK_DEADLINE_S)
@@ -70,6 +81,11 @@ class Metered:
             permit.settle(UsageMeter())
             raise
         return permit
+
+
+def _is_free(pattern: Pattern) -> bool:
+    """Whether providers charge nothing for it: lists of models, and counting a prompt's tokens."""
+    return pattern.protocol is Protocol.MODELS or pattern.operation == _COUNTING
 
 
 class Permit:

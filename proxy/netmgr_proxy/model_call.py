@@ -16,9 +16,10 @@ from netmgr.reasons import Kind, Reason, Verdict
 from netmgr_proxy.account import Account
 from netmgr_proxy.admission import Admissions, ModelRefused
 from netmgr_proxy.answering import REFUSED_FROM
+from netmgr_proxy.asked import Asked
 from netmgr_proxy.attempts import Attempts
 from netmgr_proxy.client import ClientConnection
-from netmgr_proxy.courses import Asked, Course
+from netmgr_proxy.courses import Course
 from netmgr_proxy.examination import Examination, stage_request
 from netmgr_proxy.exchange import Exchange
 from netmgr_proxy.forms import Like
@@ -177,7 +178,7 @@ class ModelCall(Exchange):
         route = plan.endpoints[0].live.route
         model = course.pinned.model if course.pinned else route.model
         self._permit = await metered.reserve(
-            self.room.daemon, sandbox, course.admission.admitted, route.provider, model
+            self.room.daemon, sandbox, course.admission.admitted, route.provider, model, course.tier
         )
 
     def _settle(self) -> None:

@@ -53,9 +53,15 @@ def show(world: World, *words: str) -> Any:
     return json.loads(do(world, *words, "-o", "json"))
 
 
-def call(box: Sandbox, model: str = "any", *extra: str, path: str = "/chat/completions") -> str:
+def call(
+    box: Sandbox,
+    model: str = "any",
+    *extra: str,
+    path: str = "/chat/completions",
+    **more: Any,
+) -> str:
     """One call; its status and headers, then its body."""
-    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "hi"}]})
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "hi"}], **more})
     words = ["curl", "-sS", "-i", "--max-time", "20", f"{URL}{path}", "-d", body, *extra]
     done = box.run(*words, "-H", "content-type: application/json")
     assert done.returncode == 0, done.stderr
@@ -202,12 +208,15 @@ def test_a_tenants_budget_of_money(
         prices = tmp_path / "prices.yaml"
         prices.write_text(PRICES)
         do(world, "inference", "price", "set", str(prices))
-        assert call(one).startswith("HTTP/1.1 200")  # costs 1.00
+        assert "tier 'priority' has no known price" in call(one, service_tier="priority")
+        assert call(one, service_tier="auto").startswith("HTTP/1.1 200")  # costs 1.00
         assert call(two).startswith("HTTP/1.1 200")  # the budget is passed by what was under way
         refused = call(one).lower()
         assert refused.startswith("http/1.1 429")
         assert "x-should-retry: false" in refused
         assert '"code": "budget_exceeded"' in refused
+        listed = one.run("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", f"{URL}/models")
+        assert listed.stdout == "200", "it costs nothing"
         record = one.wait_record(lambda r: (r["inference"] or {}).get("cost") == "1")
         assert record["inference"]["tokens_in"] == 600
         shown = show(world, "inference", "usage", "--by", "sandbox", "--tenant", "lab7")

@@ -105,6 +105,21 @@ def test_a_budget_is_spent_by_what_calls_cost_and_outlives_the_daemon(open_core)
     asyncio.run(main())
 
 
+def test_what_is_free_goes_on_when_everything_is_spent(open_core) -> None:
+    async def main() -> None:
+        async with open_core() as core:
+            meter, desk = await staffed(core)
+            spent = {"tokens_per_minute": 0, "tokens_per_day": 0, "requests_per_minute": 2}
+            await desk.set_limits("a", None, spent)
+            refused(meter, "proxy-0", question(core, 1))
+            for number in (2, 3):
+                meter.reserve("proxy-0", question(core, number, billable=False))
+            fast = refused(meter, "proxy-0", question(core, 4, billable=False))
+            assert "2 requests per minute" in fast.message
+
+    asyncio.run(main())
+
+
 def test_who_answered_instead_is_paid_for(open_core) -> None:
     async def main() -> None:
         async with open_core() as core:
@@ -131,6 +146,9 @@ def test_what_has_no_price_is_refused_under_a_budget_of_money(open_core) -> None
             assert "no known price" in why.message
             meter.reserve("proxy-0", question(core, 2, billable=False))
             await desk.set_prices(PRICES, "f")
+            why = refused(meter, "proxy-0", question(core, 3, tier="priority"))
+            assert why.code == "budget_exceeded"
+            assert "the tier 'priority' has no known price" in why.message
             meter.reserve("proxy-0", question(core, 3))
             assert await desk.delete_prices() is True
             refused(meter, "proxy-0", question(core, 4))

@@ -226,6 +226,19 @@ def test_aliases_of_bedrock_are_asked_for_in_the_path() -> None:
             "https://r.openai.azure.com/openai/v1",
             "https://r.openai.azure.com/openai/v1/chat/completions?api-version=9&x=1",
         ),
+        (
+            "https://r.openai.azure.com/",
+            "https://r.openai.azure.com/openai/v1/chat/completions?api-version=9&x=1",
+        ),
+        (
+            "https://r.services.ai.azure.com/api/projects/p/openai/v1",
+            "https://r.services.ai.azure.com/api/projects/p/openai/v1/chat/completions"
+            "?api-version=9&x=1",
+        ),
+        (
+            "https://gateway.example/anything",
+            "https://gateway.example/anything/chat/completions?api-version=9&x=1",
+        ),
     ],
 )
 def test_azure(base: str, url: str) -> None:
@@ -235,6 +248,26 @@ def test_azure(base: str, url: str) -> None:
     fields = dict(request_headers([(b"api-key", b"agent")], to, 2))
     assert fields[b"api-key"] == b"k"
     assert b"authorization" not in fields
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "openai",
+        "v1",
+        "openai/deployments/d",
+        "openai/deployments/d?version=1",
+        "openai/deployments?api-version=2024-10-21",
+        "?api-version=2024-10-21",
+        "openai/deployments/d/chat/completions?api-version=2024-10-21",
+    ],
+)
+def test_azure_is_told_the_forms_that_there_are(tail: str) -> None:
+    base = f"https://r.openai.azure.com/{tail}"
+    with pytest.raises(BadInput) as caught:
+        route("azure", ("AZURE_OPENAI_API_KEY",), "gpt", AZURE_OPENAI_BASE_URL=base)
+    for form in ("/openai/v1", "/openai/deployments/NAME?api-version=..."):
+        assert f"https://r.openai.azure.com{form}" in caught.value.message
 
 
 @pytest.mark.parametrize("kind", ["ollama", "lm-studio", "vllm", "llama-cpp"])

@@ -703,14 +703,16 @@ def test_a_limited_call_asks_first_and_tells_what_it_used(tmp_path: Path) -> Non
                 "provider": "prod",
                 "model": "real-model",
                 "billable": True,
+                "tier": "",
             }
             number = till.asked[0]["number"]
             assert till.settled == [
                 {"number": number, "input": 7, "output": 3, "cache_read": 0, "cache_write": 0}
             ]
             heard = len(origin.bytes)
-            writer.write(call())
+            writer.write(call(body=b'{"model":"gpt-x","service_tier":"priority"}'))
             status, head, body = await read_response(reader)
+            assert till.asked[1]["tier"] == "priority"
             assert status == 429
             assert b"retry-after: 77" in head.lower()
             assert b"x-should-retry: false" in head.lower()

@@ -305,6 +305,17 @@ class TestProviders:
         assert store.providers.update("p", 6.0, config={}).config == {}
         assert store.providers.all() == (store.providers.get("p"),)
 
+    def test_what_a_probe_saw_is_forgotten_where_something_else_would_answer(
+        self, store: Store
+    ) -> None:
+        store.providers.add(a_provider(), {"KEY": SEALED})
+        stored = store.inference.put(a_route(None))
+        store.inference.note_verified(stored, 3.0)
+        store.providers.update("p", 4.0, credentials={"KEY": Sealed("k2", b"renewed")})
+        assert [route.verified for route in store.inference.all()] == [3.0]
+        store.providers.update("p", 5.0, config={}, unverify=True)
+        assert [route.verified for route in store.inference.all()] == [None]
+
     def test_a_provider_in_use_stays_unless_forced(self, store: Store) -> None:
         sandbox = added(store)
         store.providers.add(a_provider(), {"KEY": SEALED})
