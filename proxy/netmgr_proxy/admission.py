@@ -23,6 +23,9 @@ from netmgr_proxy.routes import LiveRoute
 from netmgr_proxy.upstreams import Origin
 from netmgr_proxy.wire.request import Head
 
+# Bytes of a body that is sent in one piece with its head, since every piece is a TLS record of its
+# own; to copy a longer one costs more than that.
+ONE_PIECE: Final = 64 * 1024
 MAX_KEPT: Final = 8  # endpoints of one plan; a longer one is judged anew
 
 
@@ -65,8 +68,9 @@ class Admission:
     signer: Signer | None
     coding: bytes = b""
 
-    def render(self, body: PinnedBody | None, now: float = 0.0) -> bytes:
-        """The request as the provider gets it, body included.
+    def render(self, body: PinnedBody | None, now: float = 0.0) -> list[bytes | memoryview]:
+        """The request as the provider gets it, body included: in one piece, or where the body is
+        long in as many as it takes to copy nothing.
 
         Args:
             now: seconds since the epoch, for a signature.
@@ -79,8 +83,11 @@ class Admission:
             signed = self.signer.sign(self.admitted.method, target, host, payload, now=now)
             line = b"\r\n".join((line, *(name + b": " + value for name, value in signed)))
         if body is None:
-            return line + self.before
-        return b"".join((line, self.before, b"%d" % body.length, self.after, *body.chunks))
+            return [line + self.before]
+        head = b"".join((line, self.before, b"%d" % body.length, self.after))
+        if body.length > ONE_PIECE:
+            return [head, *body.chunks]
+        return [b"".join((head, *body.chunks))]
 
 
 class Admissions:

@@ -263,7 +263,7 @@ class Attempts:
             self._check(live)
             self._connected = True
             upstream.begin(answering, bodyless=exchange.head.method == "HEAD")
-            upstream.write(request)
+            upstream.write_pieces(request)
             exchange.client.deadline = self.clock.sent(room.now())
             while not exchange.over:
                 await exchange.client.wait()

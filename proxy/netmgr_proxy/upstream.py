@@ -5,7 +5,7 @@ clients, policies or pools.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 from netmgr.reasons import Reason
@@ -83,6 +83,11 @@ class UpstreamConnection(Inbox):
         """Send request bytes; buffered, see `blocked`."""
         if self._transport is not None and not self.closed:
             self._transport.write(data)
+
+    def write_pieces(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """The same of what comes in several; nothing may change them any more."""
+        if self._transport is not None and not self.closed:
+            self._transport.writelines(pieces)
 
     def pause(self) -> None:
         """Read no more of the response for now. Twice is once."""

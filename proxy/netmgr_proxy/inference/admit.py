@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from netmgr.inference.dialect import Leniency, ModelList
 from netmgr.inference.protocols import Protocol, Shape
 from netmgr.inference.route import InferenceRoute
-from netmgr.policy.path import MalformedTarget, canonical_path
+from netmgr.policy.path import MalformedTarget, canonical_path, slashes_decoded
 from netmgr.reasons import Reason
 from netmgr_proxy.inference.errors import Refusal
 from netmgr_proxy.inference.patterns import PATTERNS, Pattern, match, shape_of_path
@@ -21,6 +21,8 @@ from netmgr_proxy.inference.query import allowed_query
 
 _MODEL_IN_PATH: Final = (Protocol.INVOKE, Protocol.CONVERSE)
 _VERSION: Final = "/v1"
+_MODELS: Final = "/v1/models/"
+_MODEL_SEGMENT: Final = "/model/"  # Bedrock's: the whole name is one segment
 SET_COMMAND: Final = "netmgr inference set --provider NAME --model MODEL"
 RENEW_COMMAND: Final = "netmgr provider update NAME --credential KEY"
 
@@ -75,7 +77,8 @@ def admit(method: str, target: bytes, route: InferenceRoute | None) -> Admitted 
     """
     method = method.upper()
     try:
-        path, query = canonical_path(target)
+        path, query = canonical_path(target, allow_encoded_slash=True)
+        path = _slashes_judged(path)
     except MalformedTarget as error:
         return Refusal(400, Reason.MALFORMED_REQUEST, f"malformed request target: {error}")
     paths = route.dialect.paths if route is not None else Leniency.SLASH
@@ -107,6 +110,20 @@ def admit(method: str, target: bytes, route: InferenceRoute | None) -> Admitted 
         return _other_protocol(pattern, route)
     query = allowed_query(query, route.dialect.forward_query, route.base.query)
     return Admitted(pattern, method, path, query, route)
+
+
+def _slashes_judged(path: str) -> str:
+    """A canonical path in which an escaped slash stands in a model's name only: SDKs write those of
+    `meta/llama` and of an ARN so. In a list of models it becomes what it means.
+
+    Raises:
+        MalformedTarget: it is anywhere else, where servers differ in what it is.
+    """
+    if "%2F" not in path or path.startswith(_MODEL_SEGMENT):
+        return path
+    if path.startswith(_MODELS):
+        return slashes_decoded(path) or path
+    raise MalformedTarget("escaped separator %2F")
 
 
 def expired(shape: Shape) -> Refusal:

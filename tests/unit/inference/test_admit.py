@@ -1,5 +1,7 @@
 """The request line: what is let in, and in which order the rest is refused."""
 
+from urllib.parse import quote
+
 import pytest
 
 from netmgr.inference.profiles import Provider
@@ -10,6 +12,7 @@ from netmgr.reasons import Reason
 from netmgr.secret import Secret
 from netmgr_proxy.inference.admit import Admitted, admit
 from netmgr_proxy.inference.errors import Refusal
+from netmgr_proxy.inference.outgoing import outgoing_body, outgoing_target
 from netmgr_proxy.inference.patterns import PATTERNS, Pattern
 
 
@@ -49,6 +52,8 @@ def test_every_row_is_admitted_by_a_route_that_speaks_it(row: Pattern) -> None:
         (b"/v1/%6dodels", "/v1/models"),
         (b"/v1/models/a/../b", "/v1/models/b"),
         (b"/v1/models/", "/v1/models"),
+        (b"/v1/models/meta%2fllama", "/v1/models/meta/llama"),
+        (b"/v1/models/%2F%2fa%2F", "/v1/models/a"),
     ],
 )
 def test_one_spelling_goes_on(target: bytes, path: str) -> None:
@@ -58,13 +63,28 @@ def test_one_spelling_goes_on(target: bytes, path: str) -> None:
     assert admitted.path == path
 
 
+def test_a_model_of_bedrocks_may_be_an_arn() -> None:
+    arn = "arn:aws:bedrock:us-east-1:1:inference-profile/us.m-v1:0"
+    target = f"/model/{quote(arn, safe='')}/converse".encode()
+    admitted = admit("POST", target, BED)
+    assert isinstance(admitted, Admitted)
+    assert admitted.named_model == arn
+    assert outgoing_target(admitted, outgoing_body(admitted, b"{}")) == "/model/m/converse"
+    assert refused("POST", b"/model/a%2Fb%2Fconverse", BED).status == 403
+    assert refused("POST", b"/model/..%2Fb/converse", BED).status == 400
+
+
 @pytest.mark.parametrize(
     "target",
     [
         b"/v1/models/%2e%2e/%2e%2e/%2e%2e/v1/files",
         b"/v1/models/../../../v1/files?x=1",
         b"/v1/models/%252e%252e/files",
-        b"/v1/models/a%2Fb",
+        b"/v1/responses/a%2Fb",
+        b"/v1%2Fmodels",
+        b"/v1/models/a%2F..%2F..%2Ffiles",
+        b"/v1/models/%2e%2e%2ffiles",
+        b"/v1/models/a%5Cb",
         b"/v1/models/%zz",
         b"/v1/models/\x00",
         b"/v1/models#f",

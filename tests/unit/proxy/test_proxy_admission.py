@@ -10,7 +10,7 @@ from netmgr.inference.resolve import resolve_route
 from netmgr.policy.decision import Target
 from netmgr.reasons import Reason
 from netmgr.secret import Secret
-from netmgr_proxy.admission import Admissions, ModelRefused
+from netmgr_proxy.admission import ONE_PIECE, Admissions, ModelRefused
 from netmgr_proxy.inference.rewrite import pin_model
 from netmgr_proxy.routes import LiveRoute
 from netmgr_proxy.wire.face import Refused
@@ -48,7 +48,7 @@ def test_calls_with_bodies_of_any_length_share_an_admission() -> None:
     assert connection.admit(replace(HEAD, length=30), route) is first
     for body in (b'{"model":"x"}', b'{"model":"x","n":1}'):
         pinned = pin_model(body, "m")
-        assert first.render(pinned) == (
+        assert b"".join(first.render(pinned)) == (
             b"POST /v1/chat/completions HTTP/1.1\r\nhost: p.test\r\n"
             b"accept-encoding: identity\r\ncontent-type: application/json\r\n"
             b"content-length: %d\r\nauthorization: Bearer sk-1\r\n\r\n%b"
@@ -56,9 +56,19 @@ def test_calls_with_bodies_of_any_length_share_an_admission() -> None:
         )
 
 
+def test_a_long_body_is_not_copied() -> None:
+    body = b'{"text":"%b","model":"x"}' % bytes(ONE_PIECE).replace(b"\0", b"a")
+    pinned = pin_model(body, "m")
+    head, *pieces = admissions().admit(HEAD, live()).render(pinned)
+    assert bytes(head).endswith(b"\r\n\r\n")
+    assert b"".join(pieces) == pinned.joined()
+    views = [piece for piece in pieces if isinstance(piece, memoryview)]
+    assert [view.obj is body for view in views] == [True, True]
+
+
 def test_a_call_without_a_body_has_no_length() -> None:
     head = replace(HEAD, method="GET", target=b"/v1/models", length=0)
-    assert admissions().admit(head, live()).render(None) == (
+    assert b"".join(admissions().admit(head, live()).render(None)) == (
         b"GET /v1/models HTTP/1.1\r\nhost: p.test\r\naccept-encoding: identity\r\n"
         b"authorization: Bearer sk-1\r\n\r\n"
     )

@@ -97,6 +97,25 @@ def test_a_call_is_rewritten_sent_and_recorded(tmp_path: Path) -> None:
     run(story())
 
 
+def test_a_long_body_arrives_as_it_was_left_but_for_the_model(tmp_path: Path) -> None:
+    """In pieces, which TLS sees one by one; more of them than fit into any buffer on the way."""
+    text = "".join(f"{number} says é. " for number in range(200_000))
+    body = json.dumps({"messages": [{"content": text}], "model": "gpt-x", "n": 1.0}).encode()
+
+    async def story() -> None:
+        async with rig(tmp_path, POLICY) as r:
+            put_in_force(r)
+            origin = await provider(r, answer_json)
+            reader, writer = await r.open("inference.local", 443, tls=True)
+            for sent in (body, CHAT):
+                writer.write(call(body=sent))
+                assert (await read_response(reader))[0] == 200
+                assert origin.bytes.endswith(sent.replace(b'"gpt-x"', b'"real-model"'))
+            writer.close()
+
+    run(story())
+
+
 @pytest.mark.parametrize("framing", ["chunked", "close"])
 def test_events_arrive_as_they_are_made(tmp_path: Path, framing: str) -> None:
     async def story() -> None:
