@@ -29,6 +29,10 @@ SETTLED_S: Final = 0.5  # found in two looks: whoever gives its powers up after 
 # A runtime's own process holds every capability until it becomes the container. Seconds on a busy
 # machine; whoever passes for one has as long, and no longer.
 STARTING_S: Final = 30.0
+# Judging who begins a program: a turn of this length or more is followed by a rest this many times
+# as long, a tenth of the loop's time. A turn's events are bounded where they are read.
+TURN_S: Final = 0.001
+REST: Final = 9
 ROUNDS: Final = 20  # of killing, for who forks meanwhile
 _REMEDY: Final = (
     "start the container without --privileged and without the capability, or in a user namespace "
@@ -38,6 +42,41 @@ _REMEDY: Final = (
 
 class _Lifecycle(Protocol):
     async def delete(self, name: str) -> None: ...
+
+
+class _Ear:
+    """Hears of programs that begin, for a share of the loop's time at most: a sandbox that begins
+    thousands of them must not keep the daemon from the others. What is lost then the looks find."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        events: ExecEvents,
+        hear: Callable[[list[int]], None],
+    ) -> None:
+        self._loop = loop
+        self._events = events
+        self._hear = hear
+        self._pause: asyncio.TimerHandle | None = None
+        self._listen()
+
+    def _listen(self) -> None:
+        self._loop.add_reader(self._events.fileno(), self._attend)
+
+    def _attend(self) -> None:
+        began = time.monotonic()
+        self._hear(self._events.read())
+        took = time.monotonic() - began
+        if took > TURN_S:
+            self._loop.remove_reader(self._events.fileno())
+            self._pause = self._loop.call_later(REST * took, self._listen)
+
+    def close(self) -> None:
+        """Hear nothing more."""
+        if self._pause is not None:
+            self._pause.cancel()
+        self._loop.remove_reader(self._events.fileno())
+        self._events.close()
 
 
 class PowerWatch:
@@ -69,12 +108,11 @@ class PowerWatch:
             log.info("the kernel tells of no programs that begin: sandboxes are looked at instead")
             await self._look_for_ever()
             return
-        loop.add_reader(events.fileno(), lambda: self.hear(events.read()))
+        ear = _Ear(loop, events, self.hear)
         try:
             await self._look_for_ever()
         finally:
-            loop.remove_reader(events.fileno())
-            events.close()
+            ear.close()
 
     async def _look_for_ever(self) -> None:
         while True:

@@ -23,7 +23,7 @@ from netmgr.kernel.netns import OWN, in_namespace
 log = logging.getLogger(__name__)
 
 FIRST_NETNS: Final = Path("/proc/1/ns/net")
-MAX_AT_ONCE: Final = 256  # events of one reading: the caller has other things to do, too
+MAX_AT_ONCE: Final = 32  # events of one reading: the caller has other things to do, too
 # A burst of some thousand programs; what does not fit is lost.
 BUFFER: Final = 1 << 20
 _MESSAGE: Final = 256  # bytes; an exec's is 76

@@ -8,6 +8,7 @@ that. Who comes into the namespace later is found here, too (netmgr.daemon.power
 """
 
 import os
+import re
 import signal
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from netmgr.model import StartingPid
 
 DANGEROUS: Final = {12: "CAP_NET_ADMIN", 21: "CAP_SYS_ADMIN"}
 _HELD: Final = ("CapInh", "CapPrm", "CapEff", "CapAmb")  # proc_pid_status(5)
+_JUDGED: Final = re.compile(rb"^(Cap\w+|NoNewPrivs):\t(\w+)$", re.MULTILINE)
 
 Identity = tuple[int, int]
 
@@ -61,11 +63,11 @@ def _power(pid: int, own_users: Identity | None, root: str) -> str | None:
     if _identity(f"{root}/{pid}/ns/user") != own_users:
         return None
     try:
-        with open(f"{root}/{pid}/status", encoding="utf-8", errors="replace") as file:
-            facts = dict(line.split(":", 1) for line in file if ":" in line)
+        with open(f"{root}/{pid}/status", "rb") as file:
+            facts = _JUDGED.findall(file.read())
     except OSError:
         return None
-    return judge_powers({name: value.strip() for name, value in facts.items()})
+    return judge_powers({name.decode(): value.decode() for name, value in facts})
 
 
 def judge_powers(status: dict[str, str]) -> str | None:
@@ -103,29 +105,27 @@ def find_holders(netnses: Container[Identity], root: str = "/proc") -> list[Hold
     Programs of the host's own root and pid namespace are not meant: those are the operator's, and
     may do without a sandbox whatever they could do in one.
     """
-    own = _World.of(f"{root}/self")
     pids = [int(name) for name in os.listdir(root) if name.isdigit()]
-    found = (_holder(pid, netnses, own, root) for pid in pids)
+    found = (find_holder(pid, netnses, root) for pid in pids)
     return [holder for holder in found if holder is not None]
 
 
 def find_holder(pid: int, netnses: Container[Identity], root: str = "/proc") -> Holder | None:
-    """One process as `find_holders` judges it; None where it is none."""
-    return _holder(pid, netnses, None, root)
+    """One process as `find_holders` judges it; None where it is none.
 
-
-def _holder(
-    pid: int, netnses: Container[Identity], own: "_World | None", root: str
-) -> Holder | None:
-    """A process, if it is one who could; most are in no sandbox's namespace, and cost one look."""
+    Asked for each program that begins on the host, so what settles most comes first: one look for
+    who is in no sandbox, a second for who has a user namespace of his own, a third for who holds
+    nothing.
+    """
     place = f"{root}/{pid}"
     netns = _identity(f"{place}/ns/net")
     if netns is None or netns not in netnses:
         return None
-    own = own or _World.of(f"{root}/self")
-    world, capability = _World.of(place), _power(pid, own.users, root)
-    started = _started(place)
-    if capability is None or started is None or (world.pids, world.top) == (own.pids, own.top):
+    capability = _power(pid, _identity(f"{root}/self/ns/user"), root)
+    if capability is None:
+        return None
+    own, world, started = _World.of(f"{root}/self"), _World.of(place), _started(place)
+    if started is None or (world.pids, world.top) == (own.pids, own.top):
         return None
     return Holder(pid, started, netns, capability, not _runs_its_own(place, own.program))
 
@@ -149,14 +149,13 @@ def kill_holder(holder: Holder, root: str = "/proc") -> None:
 class _World:
     """Where a process lives, each by device and inode; None: it has ended."""
 
-    users: Identity | None
     pids: Identity | None
     top: Identity | None
     program: Identity | None
 
     @classmethod
     def of(cls, place: str) -> "_World":
-        parts = ("ns/user", "ns/pid", "root/", "exe")
+        parts = ("ns/pid", "root/", "exe")
         return cls(*(_identity(f"{place}/{part}") for part in parts))
 
 

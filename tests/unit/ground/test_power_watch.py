@@ -1,6 +1,8 @@
 """Who came into a sandbox with too much power has a moment to give it up, and is ended then."""
 
 import asyncio
+import os
+import time
 
 import pytest
 from unit.ground.policy_stage import born
@@ -125,5 +127,45 @@ def test_a_program_that_begins_wakes_who_looks(open_core, monkeypatch):
                     await asyncio.sleep(0.01)
             finally:
                 looking.cancel()
+
+    asyncio.run(main())
+
+
+class Storm:
+    """Programs that begin without end, each reading of them slow."""
+
+    def __init__(self) -> None:
+        self._readable, self._other = os.pipe()
+        os.write(self._other, b"x")
+        self.readings = 0
+
+    def fileno(self):
+        return self._readable
+
+    def read(self):
+        self.readings += 1
+        time.sleep(0.005)
+        return [7]
+
+    def close(self):
+        os.close(self._readable)
+        os.close(self._other)
+
+
+def test_a_storm_of_programs_leaves_the_loop_to_others(open_core, monkeypatch):
+    storm = Storm()
+    monkeypatch.setattr(power_watch.ExecEvents, "open", lambda: storm)
+    monkeypatch.setattr(power_watch, "LOOK_S", 3600.0)
+
+    async def main():
+        async with open_core() as core:
+            looking = asyncio.ensure_future(watch(core, Table()).keep_looking())
+            turns = 0
+            while storm.readings < 4:
+                turns += 1
+                await asyncio.sleep(0)
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+            assert turns > 10 * storm.readings  # without a rest it is one for one
 
     asyncio.run(main())
