@@ -5,13 +5,13 @@ is not what its name first stood for in this sandbox is marked (trust on first u
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 from netmgr.daemon.core import Core
+from netmgr.daemon.identified import Identified, JsonObject, Remembered
 from netmgr.daemon.residents import Resident
 from netmgr.errors import NetmgrError
 from netmgr.kernel.facts import Ancestor, Flow, Netns, NetnsId, Owners, Process, Wants
@@ -23,29 +23,6 @@ log = logging.getLogger(__name__)
 RECORD_WAIT_S: Final = 0.060  # reads 30 MB of a cached file; a flow's record waits 150 ms at most
 DECISION_WAIT_S: Final = 2.0  # a connection waits for all its programs; 300 MB take a second
 MAX_TRUSTED: Final = 4096  # programs of one sandbox that a policy names, by path
-MAX_DOC: Final = 24 * 1024  # characters; the dialer takes no question above 64 KiB
-
-JsonObject = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Identified:
-    """Who holds a connection.
-
-    Attributes:
-        process: for records; None where nobody was found.
-        owner: for decisions.
-    """
-
-    process: JsonObject | None = None
-    owner: Owner = UNKNOWN
-
-    def to_doc(self) -> JsonObject:
-        """The answer to a worker."""
-        owner = self.owner.to_doc() if self.owner.known else None
-        if owner is not None and len(json.dumps(owner)) > MAX_DOC:
-            owner = None  # paths that long are no program's that a policy means
-        return {"process": self.process, "owner": owner}
 
 
 async def find_process(core: Core, resident: Resident, flow: Flow) -> JsonObject | None:
@@ -59,26 +36,36 @@ async def find_process(core: Core, resident: Resident, flow: Flow) -> JsonObject
 async def identify(core: Core, resident: Resident, flow: Flow) -> Identified:
     """All that hold the sandbox's end of a flow, for a decision."""
     policy, _ = core.effective(resident)
-    patterns = policy.program_patterns()
-    links = tuple(p.path.text for p in patterns if p.path.exact)
-    scripts = any(pattern.script is not None for pattern in patterns)
-    owners = await _find(core, resident, flow, Wants(links, scripts))
+    known = resident.identified
+    if known is None or known.policy is not policy:
+        known = resident.identified = Remembered.of(policy)
+    owners = await _find(core, resident, flow, known.wants)
     if owners is None or not owners.processes:
         return Identified()
-    judge = _Trust(core, resident, patterns)
-    chains = [await judge.chain(each) for each in owners.processes[:MAX_OWNERS]]
+    if known.told is not None and known.owners is owners:
+        return known.told
+    trust = _Trust(core, resident, known.patterns)
+    chains = [await trust.chain(each) for each in owners.processes[:MAX_OWNERS]]
     process = await _describe(core, resident, owners.processes[0])
     whole = owners.complete and len(owners.processes) <= MAX_OWNERS
-    return Identified(process, Owner(tuple(chains)) if whole else UNKNOWN)
+    told = Identified(process, Owner(tuple(chains)) if whole else UNKNOWN)
+    if not trust.lacking and process["sha256"] is not None and resident.identified is known:
+        resident.identified = replace(known, owners=owners, told=told)
+    return told
 
 
 class _Trust:
-    """Turns processes into programs, by what one sandbox has run before."""
+    """Turns processes into programs, by what one sandbox has run before.
+
+    Attributes:
+        lacking: some content was not known in time, and may be the next time.
+    """
 
     def __init__(self, core: Core, resident: Resident, patterns: Sequence[ProgramPattern]) -> None:
         self._core = core
         self._resident = resident
         self._patterns = patterns
+        self.lacking = False
         self._until = asyncio.get_running_loop().time() + DECISION_WAIT_S
 
     async def chain(self, process: Process) -> tuple[Program, ...]:
@@ -99,6 +86,7 @@ class _Trust:
     async def _fault(self, path: str, digest: str | None) -> Fault | None:
         known = self._resident.trusted
         if digest is None or (path not in known and len(known) >= MAX_TRUSTED):
+            self.lacking = True
             return Fault.UNREAD
         if path not in known:
             known[path] = digest
@@ -115,13 +103,20 @@ class _Trust:
 
 
 async def _find(core: Core, resident: Resident, flow: Flow, wants: Wants) -> Owners | None:
-    row = resident.row
-    identity = NetnsId(row.netns_dev, row.netns_ino)
-    netns = Netns(row.name, core.settings.netns_path(row.name), identity)
+    netns = resident.netns
+    if netns is None:
+        row = resident.row
+        identity = NetnsId(row.netns_dev, row.netns_ino)
+        netns = Netns(row.name, core.settings.netns_path(row.name), identity)
+        resident.netns = netns
     try:
-        return await core.on_identity(core.kernel.find_owners, netns, flow, wants)
+        # The same program again is known in less than it takes to ask another thread.
+        found = core.kernel.find_owners_again(netns, flow, wants)
+        if found is None:
+            found = await core.on_identity(core.kernel.find_owners, netns, flow, wants)
     except NetmgrError:  # the sandbox is going
         return None
+    return found
 
 
 async def _describe(core: Core, resident: Resident, process: Process) -> JsonObject:

@@ -13,7 +13,8 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from netmgr.daemon.core import Core
-from netmgr.daemon.identity import Identified, find_process, identify
+from netmgr.daemon.identified import Identified
+from netmgr.daemon.identity import find_process, identify
 from netmgr.daemon.residents import Resident
 from netmgr.daemon.wildcard_names import WildcardNames
 from netmgr.errors import BadInput

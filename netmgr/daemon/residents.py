@@ -10,6 +10,8 @@ from collections.abc import Iterator, KeysView, MutableMapping
 from dataclasses import dataclass, field
 
 from netmgr.addresses import NamePool
+from netmgr.daemon.identified import Remembered
+from netmgr.kernel.facts import Netns
 from netmgr.keys.authority import Authority
 from netmgr.model import Lease, SandboxName
 from netmgr.policy.policy import Policy
@@ -27,6 +29,7 @@ class Resident:
         judged_at: epoch seconds: by which time the kernel's entries were judged; expiring policies
             decide otherwise later.
         authority: signs its leaves; made, or read from the store, before anybody can ask.
+        netns, identified: made when somebody first asks whose a connection is (identity.py).
         trusted: content of programs by path, as they first ran in it where the policy names them;
             kept in the store.
     """
@@ -37,6 +40,8 @@ class Resident:
     judged_at: float = field(default_factory=time.time)
     authority: Authority = field(init=False)
     trusted: dict[str, str] = field(default_factory=dict)
+    netns: Netns | None = None
+    identified: Remembered | None = None
 
     @property
     def lease(self) -> Lease:

@@ -10,14 +10,14 @@ to make one in which /usr/bin/curl is what it likes. So a path counts only where
 import os
 import stat
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from netmgr.kernel.facts import Ancestor, Content, NetnsId, Process, Wants
 from netmgr.kernel.population import is_in
-from netmgr.kernel.syscalls import open_in_root
+from netmgr.kernel.syscalls import FileState, Statx, open_in_root
 
 MAX_ANCESTORS: Final = 32  # beyond it nobody reads them; a loop cannot be, but a bound is free
 MAX_ARGUMENTS: Final = 4096 + 4096  # bytes read of a command line: the interpreter and its script
@@ -26,7 +26,11 @@ INIT_NAME: Final = "netmgr-init"
 """What netmgr's own init in a sandbox calls itself: it is nobody's ancestor. Whoever else takes
 that name takes a grant from its children."""
 
+_NS: Final = 1_000_000_000  # in a second
+
 _Image = tuple[str, Content | None]
+Proof = tuple[str, bytes, str, FileState]
+"""A path of a process's executable, twice; where it led; and to which state of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Images:
 
     def __init__(self, root: str = "/proc") -> None:
         self._root = root
+        self._files = Statx()
         self._links: OrderedDict[tuple[NetnsId, str], str] = OrderedDict()
 
     def forget(self, netns: NetnsId) -> None:
@@ -65,16 +70,36 @@ class Images:
             pid, found.exe, found.content, found.genuine, found.links, found.script, ancestors
         )
 
-    def is_unchanged(self, process: Process) -> bool:
-        """Whether a process and its ancestors still run what they ran."""
-        return all(map(self._runs_as_before, process.chain))
+    def proof(self, processes: Iterable[Process]) -> tuple[Proof, ...] | None:
+        """What `still_run` looks at: for each of them, and each ancestor, what it runs; None where
+        one runs something else by now."""
+        found: list[Proof] = []
+        for seen in (each for process in processes for each in process.chain):
+            path = f"{self._root}/{seen.pid}/exe"
+            try:
+                state = self._files.state(os.fsencode(path))
+            except OSError:
+                return None
+            if _content_in(state) != seen.content:
+                return None
+            found.append((path, os.fsencode(path), seen.exe, state))
+        return tuple(found)
 
-    def _runs_as_before(self, seen: Ancestor) -> bool:
-        path = f"{self._root}/{seen.pid}/exe"
+    def still_run(self, proof: tuple[Proof, ...]) -> bool:
+        """Whether all of them still run what they ran, of the same content.
+
+        By the file: one that has a single name, and was not renamed (that changes its state), needs
+        no look at its path. Where a mount gives it another one, it is the same program under both.
+        """
         try:
-            return os.readlink(path) == seen.exe and _is_content(os.stat(path), seen.content)
-        except OSError:
+            for path, name, exe, state in proof:
+                if self._files.state(name) != state:
+                    return False
+                if state[0] != 1 and os.readlink(path) != exe:
+                    return False
+        except OSError:  # one has ended
             return False
+        return True
 
     def _ancestor(self, pid: int, image: _Image, entry: _Entry | None, wants: Wants) -> Ancestor:
         exe, content = image
@@ -91,7 +116,13 @@ class Images:
             exe = os.readlink(path)
         except OSError:  # it has ended, or is a kernel thread
             return None
-        return exe, _content(path)
+        return exe, self._content(path)
+
+    def _content(self, path: str) -> Content | None:
+        try:
+            return _content_in(self._files.state(os.fsencode(path)))
+        except OSError:
+            return None
 
     def _ancestors(self, pid: int, netns: NetnsId) -> Iterator[tuple[int, _Image]]:
         for _ in range(MAX_ANCESTORS):
@@ -170,23 +201,10 @@ class Images:
         return known
 
 
-def _content(path: str) -> Content | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return _content_of(found)
-
-
-def _is_content(found: os.stat_result, content: Content | None) -> bool:
-    """As `_content_of(found) == content`, without making one for every connection."""
-    return content is not None and (
-        found.st_ino == content.inode
-        and found.st_ctime_ns == content.changed_ns
-        and found.st_mtime_ns == content.modified_ns
-        and found.st_size == content.size
-        and found.st_dev == content.dev
-    )
+def _content_in(state: FileState) -> Content:
+    _, inode, size, changed, changed_ns, modified, modified_ns, major, minor = state
+    dev = os.makedev(major, minor)
+    return Content(dev, inode, size, modified * _NS + modified_ns, changed * _NS + changed_ns)
 
 
 def _content_of(found: os.stat_result) -> Content:

@@ -164,6 +164,10 @@ class Kernel(Protocol):
         """Who holds the sandbox's end of a flow. Takes some 20 ms at most. May be called beside
         the kernel's thread."""
 
+    def find_owners_again(self, netns: Netns, flow: Flow, wants: Wants = NO_WANTS) -> Owners | None:
+        """What `find_owners` says, where that is as last time and takes a few system calls, none of
+        which waits; else None. May be called from any thread."""
+
     def hash_program(self, netns: NetnsId, pid: int, content: Content) -> "Future[str | None]":
         """SHA-256 (hex) of what a process runs, as long as it is that file; None where it cannot
         be told. Never waits: threads read, one program of a namespace at a time."""

@@ -237,6 +237,10 @@ class LinuxKernel:
         """Who holds the sandbox's end."""
         return self._identifier.owners(netns, flow, wants)
 
+    def find_owners_again(self, netns: Netns, flow: Flow, wants: Wants = NO_WANTS) -> Owners | None:
+        """The same where nothing has changed since."""
+        return self._identifier.owners_again(netns, flow, wants)
+
     def hash_program(self, netns: NetnsId, pid: int, content: Content) -> "Future[str | None]":
         """The content hash of what a process runs."""
         return self._identifier.hashes.of(netns, pid, content)

@@ -30,6 +30,7 @@ WINDOW: Final = 100  # messages in one send: their answers fit a default receive
 DEADLINE_S: Final = 5  # the kernel answers in microseconds; beyond this something holds its lock
 RECEIVE_SIZE: Final = 1 << 18  # one datagram of a dump is at most 32 KiB; several fit
 ANSWER_SIZE: Final = 1 << 15  # of one object, or an error; to make room for more costs 20 us
+ROOM: Final = 1 << 12  # of the answer to a question about one thing, which is a tenth of it
 MAX_ERRNO: Final = 4095  # include/linux/err.h
 DUMP_ATTEMPTS: Final = 20  # a table that changes under each of 20 dumps is a fault, not bad luck
 
@@ -121,6 +122,7 @@ class NetlinkSocket:
         )
         self._sock.bind((0, 0))
         self._sequence = 0
+        self._room = memoryview(bytearray(ROOM))
 
     def fileno(self) -> int:
         """The descriptor."""
@@ -197,6 +199,31 @@ class NetlinkSocket:
                 if refusal is not None:
                     raise refusal
                 return payload
+
+    def ask_bytes(self, kind: int, payload: bytes) -> memoryview:
+        """As `ask`, of a message by its type and payload: for questions that are asked for every
+        connection. The answer holds until the next question.
+
+        Raises:
+            OSError: the kernel answered with an error.
+            TimeoutError: no answer within DEADLINE_S.
+        """
+        self._sequence = sequence = self._sequence + 1
+        head = HEAD.pack(HEAD.size + len(payload), kind, NLM_F_REQUEST, sequence, 0)
+        self._sock.send(head + payload)
+        while True:
+            try:
+                size = self._sock.recv_into(self._room)
+            except BlockingIOError as silence:
+                raise TimeoutError(f"the kernel did not answer within {DEADLINE_S} s") from silence
+            length, told, _, number, _ = HEAD.unpack_from(self._room)
+            if number != sequence or not HEAD.size <= length <= size:
+                continue  # a late answer to an earlier, failed exchange
+            answer = self._room[HEAD.size : length]
+            refusal = _error_in(answer) if told == NLMSG_ERROR else None
+            if refusal is not None:
+                raise refusal
+            return answer
 
     def ask_each(self, messages: Sequence[bytearray]) -> list[memoryview | OSError]:
         """Send a few questions (none of them a dump) at once and give each one's answer, or what

@@ -17,6 +17,7 @@ from typing import Final
 
 from netmgr.kernel.facts import NetnsId
 
+FEW_NEW: Final = 16  # looked at by whoever must not wait: 50 us at most
 MAX_NEW: Final = 512  # processes looked at one by one; where more are new, all are looked at
 MAX_KNOWN: Final = 1024  # that began while known, most of them gone; then all are looked at
 MAX_NAMESPACES: Final = 4096  # with known processes, some hundred bytes each
@@ -51,15 +52,10 @@ class Population:
 
     def of(self, netns: NetnsId) -> tuple[int, ...]:
         """Every process of a namespace, newest first; some may have ended or left it."""
-        known, now, newest = self._known.get(netns), self._clock(), self._newest()
-        if known is not None and self._is_just_counted(known) and self._is_short(known, newest):
-            self._look_at_new(known, newest, netns)  # mostly none
-            return known.pids
-        begun = self._begun()
-        if known is not None and self._is_close(known, newest, begun):
-            self._look_at_new(known, newest, netns)
-            known.begun, known.counted_at = begun, now
-            return known.pids
+        since = self.since(netns, MAX_NEW)
+        if since is not None:
+            return since
+        now, newest, begun = self._clock(), self._newest(), self._begun()
         pids = tuple(pid for pid in self._all() if self.is_in(pid, netns))
         if newest and begun:
             self._known[netns] = _Known(newest, begun, pids, now)
@@ -67,6 +63,27 @@ class Population:
             if len(self._known) > MAX_NAMESPACES:
                 self._known.popitem(last=False)
         return pids
+
+    def since(self, netns: NetnsId, most: int = FEW_NEW) -> tuple[int, ...] | None:
+        """As `of`, the very same tuple where nobody came or went; None where that is more than to
+        look at `most` processes that have begun since."""
+        known, now, newest = self._known.get(netns), self._clock(), self._newest()
+        if known is None or not 0 <= newest - known.newest <= most or len(known.pids) > MAX_KNOWN:
+            return None
+        if now - known.counted_at >= self._round / MAX_BEGUN_PER_S:
+            # Numbers may have come round: /proc/stat, which is long and dear, tells.
+            begun = self._begun()
+            if not 0 <= begun - known.begun < self._round:
+                return None
+            known.begun, known.counted_at = begun, now
+        if newest != known.newest:
+            self._look_at_new(known, newest, netns)
+        return known.pids
+
+    def last(self, netns: NetnsId) -> tuple[int, ...]:
+        """What was told last, without those that were seen to have ended; nothing is read."""
+        known = self._known.get(netns)
+        return () if known is None else known.pids
 
     def is_in(self, pid: int, netns: NetnsId) -> bool:
         """Whether a process is in a namespace now."""
@@ -95,18 +112,6 @@ class Population:
             known.pids = (*new, *(pid for pid in known.pids if pid not in new))
         known.newest = newest
 
-    def _is_just_counted(self, known: _Known) -> bool:
-        """Whether numbers cannot have come round since: then /proc/stat, which is long and dear,
-        has nothing to add."""
-        return self._clock() - known.counted_at < self._round / MAX_BEGUN_PER_S
-
-    def _is_close(self, known: _Known, newest: int, begun: int) -> bool:
-        """Whether what is new is a short range of numbers."""
-        return self._is_short(known, newest) and 0 <= begun - known.begun < self._round
-
-    def _is_short(self, known: _Known, newest: int) -> bool:
-        return 0 <= newest - known.newest <= MAX_NEW and len(known.pids) <= MAX_KNOWN
-
     def _all(self) -> list[int]:
         names = os.listdir(self._root)
         return sorted((int(name) for name in names if name.isdigit()), reverse=True)
@@ -114,7 +119,8 @@ class Population:
     def _newest(self) -> int:
         """The number that was given out last; 0 where the kernel does not say."""
         try:
-            return int(os.pread(self._loadavg, 256, 0).split()[4]) if self._loadavg else 0
+            # "0.20 0.18 0.12 1/80 11206"
+            return int(os.pread(self._loadavg, 256, 0)[-12:].split()[-1]) if self._loadavg else 0
         except (OSError, IndexError, ValueError):
             return 0
 

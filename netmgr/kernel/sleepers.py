@@ -50,14 +50,30 @@ class Watch:
             os.close(fd)
 
 
+@dataclass(frozen=True, slots=True)
+class Still:
+    """Several processes, to be asked about at once.
+
+    Attributes:
+        threads: all of theirs, as a Watch has them.
+        sockets: all that any of them held.
+        era: while it lasts, the files are theirs.
+    """
+
+    threads: tuple[tuple[int, bytes], ...]
+    sockets: frozenset[str]
+    era: int
+
+
 class Sleepers:
     """Remembers what sleeping processes hold. One per daemon, used from one thread."""
 
     def __init__(self, root: str = "/proc", release: str | None = None) -> None:
         self._root = root
-        self._able = _version(release or os.uname().release) >= WCHAN_SINCE
+        self._able = version(release or os.uname().release) >= WCHAN_SINCE
         self._max_open = min(MAX_OPEN, _may_open() // SHARE_OF_FILES)
         self._open = 0
+        self._era = 0  # ends with each file that is closed: its number may be another's then
         self._known: OrderedDict[int, tuple[Watch, frozenset[str]]] = OrderedDict()
 
     def held(self, pid: int, look: Callable[[int], Iterable[str]]) -> Iterable[str]:
@@ -83,6 +99,30 @@ class Sleepers:
             raise
         self._keep(watch, sockets)
         return sockets
+
+    def together(self, pids: Iterable[int]) -> Still | None:
+        """Processes that all slept when they were looked at last; None where one did not."""
+        threads: list[tuple[int, bytes]] = []
+        sockets: set[str] = set()
+        for pid in pids:
+            known = self._known.get(pid)
+            if known is None:
+                return None
+            threads += known[0].threads
+            sockets |= known[1]
+        return Still(tuple(threads), frozenset(sockets), self._era)
+
+    def still(self, those: Still) -> bool:
+        """Whether none of them has run since."""
+        if those.era != self._era:
+            return False
+        try:
+            for fd, before in those.threads:
+                if os.pread(fd, _COUNTS, 0) != before:
+                    return False
+        except OSError:  # one has ended
+            return False
+        return True
 
     def close(self) -> None:
         """Close what is kept open."""
@@ -125,6 +165,7 @@ class Sleepers:
     def _drop(self, pid: int) -> None:
         known = self._known.pop(pid, None)
         if known is not None:
+            self._era += 1
             known[0].close()
             self._open -= len(known[0].threads)
 
@@ -159,7 +200,8 @@ def _read_count(fd: int) -> bytes | None:
     return read if read.rpartition(b" ")[2].strip() not in (b"", b"0") else None
 
 
-def _version(release: str) -> tuple[int, int]:
+def version(release: str) -> tuple[int, int]:
+    """A kernel's version out of what it calls its release."""
     found = re.match(r"(\d+)\.(\d+)", release)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 

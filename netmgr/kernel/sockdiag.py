@@ -95,11 +95,11 @@ class SockDiag:
         Raises:
             HostFailed: the kernel refused for another reason than absence.
         """
-        request = _QUESTIONS[flow.protocol] + (
-            _IDENTITY.pack(flow.sport, flow.dport, flow.address.packed, flow.ip.packed) + _ANY_TAIL
-        )
+        ends = _IDENTITY.pack(flow.sport, flow.dport, flow.address.packed, flow.ip.packed)
         try:
-            reply = self._netlink.ask(pack_message(_BY_FAMILY, 0, request))
+            reply = self._netlink.ask_bytes(
+                _BY_FAMILY, _QUESTIONS[flow.protocol] + ends + _ANY_TAIL
+            )
         except FileNotFoundError:
             return None
         except OSError as refusal:

@@ -5,6 +5,7 @@
 
 import ctypes
 import os
+import struct
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,21 @@ _SYS_OPENAT2: Final = 437
 _RESOLVE_NO_MAGICLINKS: Final = 0x02
 _RESOLVE_IN_ROOT: Final = 0x10
 
+# include/uapi/linux/{fcntl,stat}.h
+_AT_FDCWD: Final = -100
+_AT_STATX_DONT_SYNC: Final = 0x4000
+_STATX_BASIC_STATS: Final = 0x7FF
+_STATX_SIZE: Final = 256
+_STATX: Final = struct.Struct("=16xI12xQQ48xqIxxxxqIxxxx8xII")  # what a FileState is made of
+
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.statx.argtypes = (
+    ctypes.c_int,
+    ctypes.c_char_p,
+    ctypes.c_int,
+    ctypes.c_uint,
+    ctypes.c_void_p,
+)
 _libc.mount.argtypes = (
     ctypes.c_char_p,
     ctypes.c_char_p,
@@ -81,6 +96,34 @@ def umount(target: Path, flags: int = MNT_DETACH) -> None:
         OSError: EINVAL where nothing is mounted there.
     """
     _check(_libc.umount2(os.fsencode(target), flags), str(target))
+
+
+FileState = tuple[int, int, int, int, int, int, int, int, int]
+"""Names (hard links), inode, size, changed (seconds, ns), modified (seconds, ns), device (major,
+minor): nobody can change a file's content and keep all of these, as when it was changed is the
+kernel's to set."""
+
+
+class Statx:
+    """Asks the kernel about files, and never their file system's server: that may be far away, or
+    the very process that is asked about (statx(2), AT_STATX_DONT_SYNC). What opened the file, or
+    began to run it, has brought that knowledge up to date. For one thread at a time.
+    """
+
+    def __init__(self) -> None:
+        self._room = ctypes.create_string_buffer(_STATX_SIZE)
+        self._at = ctypes.addressof(self._room)
+
+    def state(self, path: bytes) -> FileState:
+        """Of what a path leads to.
+
+        Raises:
+            OSError: there is nothing, or the way to it is closed.
+        """
+        if _libc.statx(_AT_FDCWD, path, _AT_STATX_DONT_SYNC, _STATX_BASIC_STATS, self._at) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), os.fsdecode(path))
+        return _STATX.unpack_from(self._room)
 
 
 class _OpenHow(ctypes.Structure):

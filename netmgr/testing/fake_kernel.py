@@ -266,6 +266,9 @@ class FakeKernel:
         """What the test put there."""
         return self.world.owners.get(flow, Owners())
 
+    def find_owners_again(self, netns: Netns, flow: Flow, wants: Wants = NO_WANTS) -> None:
+        """Everybody is looked for anew."""
+
     def hash_program(self, netns: NetnsId, pid: int, content: Content) -> "Future[str | None]":
         """What the test put there."""
         return self.world.hash_of(content)
@@ -384,10 +387,8 @@ class FakeKernel:
         found = enumerate(self.world.hub_links.items(), 2)
         return tuple(link_picture(name, at, up, HUB_MAC) for at, (name, (up, _, _)) in found)
 
-    def _picture(
-        self, path: Path, identity: NetnsId, links: tuple[LinkPicture, ...]
-    ) -> NetnsPicture:
-        return NetnsPicture(str(path), identity.inode, links, (), (), (), ())
+    def _picture(self, path: Path, who: NetnsId, links: tuple[LinkPicture, ...]) -> NetnsPicture:
+        return NetnsPicture(str(path), who.inode, links, (), (), (), ())
 
     def close(self) -> None:
         """End the connection; the world stays."""

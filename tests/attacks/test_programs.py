@@ -140,6 +140,19 @@ def test_exec_before_the_connection_is_seen(box: Sandbox) -> None:
     assert not gets_through(box, str(GOOD), "-c", first_good)
 
 
+def test_exec_after_many_connections_is_seen(box: Sandbox) -> None:
+    """A program that is known at once is so until it is another."""
+    then = f"""
+import os
+for _ in range(5):
+    exec({CLIENT!r})
+os.execv("{PYTHON}", ["{GOOD}", "-c", {CLIENT!r}])
+"""
+    done = box.enter(str(GOOD), "-c", then)
+    assert done.stdout.count("hello") == 5, done.stderr
+    assert reason(box) == "binary_not_allowed"
+
+
 def test_what_a_program_that_may_does_with_its_connection_is_its_own(box: Sandbox) -> None:
     """Documented: after the decision the socket may be passed on, by exec as by SCM_RIGHTS."""
     then_exec = f"""

@@ -132,6 +132,12 @@ def timed(ask: Callable[[], Owners]) -> float:
     return took
 
 
+def look_up(identifier: Identifier, where: Netns, flow: Flow) -> Owners:
+    """As the daemon asks: at once where that is possible (netmgr/daemon/identity.py)."""
+    at_once = identifier.owners_again(where, flow, WANTS)
+    return at_once if at_once is not None else identifier.owners(where, flow, WANTS)
+
+
 def measure(where: Netns, rounds: int) -> dict[str, list[float]]:
     """The questions, in turns."""
     identifier = Identifier()
@@ -142,15 +148,15 @@ def measure(where: Netns, rounds: int) -> dict[str, list[float]]:
     for _ in range(rounds):
         client = Client(where, port)
         flow = client.connect()
-        results["a new process"].append(timed(partial(identifier.owners, where, flow, WANTS)))
+        results["a new process"].append(timed(partial(look_up, identifier, where, flow)))
         flow = client.connect()
-        results["the same"].append(timed(partial(identifier.owners, where, flow, WANTS)))
+        results["the same"].append(timed(partial(look_up, identifier, where, flow)))
         for _ in range(AT_WORK):
             flow = client.connect()
-            often.append(timed(partial(identifier.owners, where, flow, WANTS)))
+            often.append(timed(partial(look_up, identifier, where, flow)))
         identifier.forget(where.identity)
         flow = client.connect()
-        results["nothing known"].append(timed(partial(identifier.owners, where, flow, WANTS)))
+        results["nothing known"].append(timed(partial(look_up, identifier, where, flow)))
         client.close()
     server.close()
     identifier.close()

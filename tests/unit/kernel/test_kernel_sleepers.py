@@ -174,5 +174,5 @@ def test_what_is_no_proof_is_none(tmp_path: Path, schedstat: str, wchan: str) ->
         made.held(7, looks)
         made.held(7, looks)
     assert looks.count == 2
-    assert room._version("6.1.0-9-amd64") == (6, 1)
-    assert room._version("none") == (0, 0)
+    assert room.version("6.1.0-9-amd64") == (6, 1)
+    assert room.version("none") == (0, 0)
