@@ -130,7 +130,7 @@ def _parse_case(path: str, node: Node, report: Report) -> Case | None:
     subject = fields.text(kinds[0])
     expect = fields.choice("expect", tuple(Expected), default="")
     reason = fields.choice("reason", tuple(Reason), default="")
-    if not expect and fields.node("expect") is None:
+    if not fields.says("expect"):
         fields.missing("expected 'expect: allow', 'audit' or 'deny'")
     if subject is None or not expect:
         return None

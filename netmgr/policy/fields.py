@@ -95,13 +95,18 @@ class Fields:
             return None
         return node.value
 
+    def says(self, key: str) -> bool:
+        """Whether the key is there and says something: an empty word says as little as none."""
+        node = self.node(key)
+        return node is not None and not (isinstance(node, Scalar) and node.value == "")
+
     def choice(self, key: str, options: Collection[str], *, default: str) -> str:
         """One of a few words; an unknown one is noted and read as the default."""
         value = self.text(key)
         if not value:
             return default
         if value not in options:
-            named = ", ".join(repr(option) for option in options if option)
+            named = ", ".join(repr(str(option)) for option in options if option)
             self.problem(
                 key,
                 f"unknown value {value!r}; expected {named}{self._report.suggest(value, options)}",

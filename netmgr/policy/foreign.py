@@ -44,7 +44,7 @@ def _check(section: Fields) -> None:
     count = 0
     for key in ("read_only", "read_write"):
         for place, item in section.items(key):
-            _check_path(section, key, place, item)
+            _check_path(section, key, place.rpartition(".")[2], item)
             count += 1
     if count > MAX_PATHS:
         section.missing(f"more than {MAX_PATHS} paths")

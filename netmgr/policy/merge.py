@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from netmgr.errors import BadInput
+from netmgr.policy.hosts import WildcardHost, parse_host
 from netmgr.policy.operations import AddEndpoint
 from netmgr.policy.programs import ANY_BINARY
 
@@ -122,23 +123,35 @@ def endpoint_doc(wanted: AddEndpoint) -> Doc:
 
 
 def rules_like(entries: dict[str, Doc], wanted: AddEndpoint) -> tuple[Doc, ...]:
-    """The rules of endpoints of the same host and protocol, of the first entry that has some, on
-    the first port that it has them on; none where the addition has a preset or a path of its own,
-    for which only what all endpoints of a host and port must say alike is taken over."""
+    """The rules of endpoints of the same host and protocol, or else of a wildcard that covers the
+    host: of the first entry that has some, on the first port that it has them on. None where the
+    addition has a preset of its own, or a path: that takes over only what all endpoints of a host
+    and port must say alike."""
     if wanted.path:
         return _addresses_like(entries, wanted)
     if wanted.access or not wanted.protocol:
         return ()
-    for entry in entries.values():
-        alike = [
-            each
-            for each in entry["endpoints"]
-            if (each.get("host"), each.get("protocol")) == (wanted.host, wanted.protocol)
-        ]
-        if alike:
-            port = ports_of(alike[0])[0]
-            return tuple(_rules_of(each) for each in alike if port in ports_of(each))
+    for is_alike in (_is_same_host, _is_under_wildcard):
+        for entry in entries.values():
+            alike = [
+                each
+                for each in entry["endpoints"]
+                if each.get("protocol") == wanted.protocol
+                and is_alike(each.get("host", ""), wanted.host)
+            ]
+            if alike:
+                port = ports_of(alike[0])[0]
+                return tuple(_rules_of(each) for each in alike if port in ports_of(each))
     return ()
+
+
+def _is_same_host(text: str, name: str) -> bool:
+    return text == name
+
+
+def _is_under_wildcard(text: str, name: str) -> bool:
+    pattern = parse_host(text) if "*" in text else None
+    return isinstance(pattern, WildcardHost) and pattern.matches(name)
 
 
 def _addresses_like(entries: dict[str, Doc], wanted: AddEndpoint) -> tuple[Doc, ...]:

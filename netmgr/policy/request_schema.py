@@ -79,7 +79,7 @@ def parse_requests(fields: Fields, protocol: Protocol, report: Report) -> Reques
     if reader is not None:
         return reader(fields, report)
     for key in _L7_ONLY:
-        if fields.node(key) is not None:
+        if fields.says(key):
             fields.problem(key, "needs a protocol whose requests are judged, such as 'rest'")
     return Requests()
 
@@ -87,9 +87,9 @@ def parse_requests(fields: Fields, protocol: Protocol, report: Report) -> Reques
 def _parse_access(fields: Fields, protocol: Protocol) -> Access | None:
     """The preset, beside which no rules may stand, and without which they must."""
     text = fields.choice("access", ("", *(access.value for access in Access)), default="")
-    if fields.node("access") is not None and fields.node("rules") is not None:
+    if fields.says("access") and fields.node("rules") is not None:
         fields.problem("rules", "'access' and 'rules' exclude each other; keep one")
-    elif fields.node("access") is None and fields.node("rules") is None:
+    elif not fields.says("access") and fields.node("rules") is None:
         fields.missing(
             f"protocol {protocol.value} needs 'access' or 'rules' to say what is allowed"
         )
@@ -162,7 +162,7 @@ def _parse_socket_rules(
 
 
 def _refuse_access(fields: Fields) -> None:
-    if fields.node("access") is not None:
+    if fields.says("access"):
         fields.problem("access", "presets are for rest, websocket and graphql; write 'rules'")
 
 
@@ -214,7 +214,7 @@ def _parse_rule(
     query = parse_query_tests(fields, report)
     glob_text = fields.text("path")
     if not glob_text:
-        if fields.node("path") is None:
+        if not fields.says("path"):
             fields.missing("expected 'path' ('/**' for every path)")
         return None
     try:
@@ -228,7 +228,7 @@ def _parse_rule(
 def _parse_method(fields: Fields, report: Report, methods: Collection[str]) -> str | None:
     text = (fields.text("method") or "").upper()
     if not text:
-        if fields.node("method") is None:
+        if not fields.says("method"):
             fields.missing("expected 'method' ('*' for every method)")
         return None
     if not is_method(text):

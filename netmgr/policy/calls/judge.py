@@ -3,18 +3,15 @@
 Knows nothing of hosts, ports or paths: the endpoints that cover the request are the caller's. Pure.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from netmgr.policy.calls.call import Call, Calls, GraphqlCall, RpcAnswer, RpcCall, StoredCall
-from netmgr.policy.calls.rules import Inside, RpcRule
+from netmgr.policy.calls.rules import STRICT_TOOL, Inside, RpcRule
 from netmgr.policy.decision import Decision, Treatment
 from netmgr.reasons import Reason, Verdict
 
 Remedy = Callable[[Call], str | None]
-
-_STRICT_TOOL = re.compile("[A-Za-z0-9_.-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +89,7 @@ def _resolve(judging: Sequence[Judging], call: Call) -> Call:
         raise _Final(_final(first, "a JSON-RPC response sent by a client"))
     if isinstance(call, RpcCall) and call.tool is not None:
         strict = any(endpoint.inside.strict_tools for endpoint in judging)
-        if strict and not _STRICT_TOOL.fullmatch(call.tool):
+        if strict and not STRICT_TOOL.fullmatch(call.tool):
             raise _Final(_final(first, f"the tool name in {call}: only letters, digits and _.-"))
     return call
 

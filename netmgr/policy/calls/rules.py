@@ -5,6 +5,7 @@ allow rule (all of it must fit) and once as a deny rule (any of it is enough).
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -25,6 +26,8 @@ _MCP_METHODS: Final = """
     notifications/tasks/status
 """
 MCP_METHODS: Final = frozenset(_MCP_METHODS.split())
+STRICT_TOOL: Final = re.compile("[A-Za-z0-9_.-]{1,128}")
+"""What a tool may be called where names are strict."""
 
 
 @dataclass(frozen=True, slots=True)

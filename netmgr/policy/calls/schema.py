@@ -14,6 +14,7 @@ from netmgr.policy.calls.rules import (
     DEFAULT_BODY,
     MAX_BODY,
     MCP_METHODS,
+    STRICT_TOOL,
     ArgumentTest,
     CallRule,
     GraphqlRule,
@@ -232,6 +233,8 @@ def _parse_tool(fields: Fields, mcp: _Mcp) -> TextGlob | None:
     glob = _glob(fields, key, text)
     if glob is not None and glob.starred and not mcp.strict_tools:
         fields.problem(key, "'strict_tool_names: false' leaves only exact names of tools")
+    if mcp.strict_tools and not STRICT_TOOL.fullmatch(text.replace("*", "_")):
+        fields.warn(key, f"{text!r} is no tool's name while 'strict_tool_names' is on")
     return glob
 
 

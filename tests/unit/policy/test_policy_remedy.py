@@ -212,3 +212,22 @@ def test_a_fragment_holds_what_stands_by_itself() -> None:
     assert len(advice.proposals) == 2
     (entry,) = parse_policy("version: 1\n" + fragment(advice, "2030-01-01"), "part").entries
     assert entry.endpoints[0].path is not None
+
+
+def test_a_further_port_under_a_wildcard_has_its_rules() -> None:
+    wild = parse_policy(
+        """
+version: 1
+network_policies:
+  web:
+    endpoints:
+      - {host: "*.w.test", port: 80, protocol: rest, rules: [{allow: {method: GET, path: /a}}]}
+    binaries: [{path: /**}]
+""",
+        "wild.yaml",
+    )
+    refused = wild.judge_connection(Target("x.w.test", None, 443), ANYONE)
+    assert refused.remedy_args is not None
+    updated = change(wild, refused.remedy_args)
+    assert judge(updated, "GET x.w.test /a").permits
+    assert not judge(updated, "POST x.w.test /a").permits

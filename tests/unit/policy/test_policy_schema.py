@@ -271,10 +271,10 @@ TOP = {
     "version: 1\nfilesystem_policy: {read_only: [1]}": "web.yaml:2: filesystem_policy.read_only:",
     'version: 1\nfilesystem_policy: {read_write: ["\\a"]}': "web.yaml:2: filesystem_policy.r",
     "version: 1\nfilesystem_policy: {read_write: [/]}": "web.yaml:2: filesystem_policy.read_write: "
-    "filesystem_policy.read_write[0]: the whole file system is not made writable",
+    "read_write[0]: the whole file system is not made writable",
     "version: 1\nfilesystem_policy: {read_write: [/./]}": "web.yaml:2: filesystem_policy.read_w",
     "version: 1\nfilesystem_policy: {read_only: [usr]}": "web.yaml:2: filesystem_policy.read_only: "
-    "filesystem_policy.read_only[0]: 'usr': expected an absolute path without '..'",
+    "read_only[0]: 'usr': expected an absolute path without '..'",
     "version: 1\nfilesystem_policy: {read_only: [/a/../b]}": "web.yaml:2: filesystem_policy.read_o",
     f"version: 1\nfilesystem_policy: {{read_only: [/{'a' * 4096}]}}": "web.yaml:2: filesystem_pol",
     f"version: 1\nfilesystem_policy: {{read_only: [{'/a, ' * 257}]}}": (
@@ -440,3 +440,41 @@ def test_endpoints_of_a_policy_that_is_near_are_taken_over_where_they_are_the_sa
     watched = Policy.from_doc(doc, like=old)
     assert watched == Policy.from_doc(doc)
     assert watched.entries[0].endpoints[0].audit
+
+
+def test_an_empty_word_is_none_and_nothing_is_dropped() -> None:
+    """A deny rule that was read as nothing would let by what its author meant to deny."""
+    for rules, key in (
+        ("access: full, deny_rules: [{method: GET, path: ''}]", "path"),
+        ("access: full, deny_rules: [{method: '', path: /x}]", "method"),
+        ("rules: [{allow: {method: GET, path: ''}}]", "path"),
+        ("access: ''", "access"),
+    ):
+        text = f"""
+version: 1
+network_policies:
+  web:
+    endpoints: [{{host: a.test, port: 443, protocol: rest, {rules}}}]
+    binaries: [{{path: /**}}]
+"""
+        with pytest.raises(PolicyError, match=f"(expected|needs) '{key}'"):
+            parse_policy(text, "empty.yaml")
+
+
+@pytest.mark.parametrize(("expect", "message"), [("''", "expected 'expect"), ("no", "'allow', 'a")])
+def test_a_test_without_an_expectation_is_not_passed_over(expect: str, message: str) -> None:
+    text = f"version: 1\ntests: [{{connect: 'a.test:443', expect: {expect}}}]\n"
+    with pytest.raises(PolicyError, match=message):
+        parse_policy(text, "tests.yaml")
+
+
+def test_a_tool_that_strict_names_do_not_have_is_warned_of() -> None:
+    text = """
+version: 1
+network_policies:
+  web:
+    endpoints:
+      - {host: a.test, port: 443, protocol: mcp, rules: [{allow: {method: tools/call, tool: x y}}]}
+    binaries: [{path: /**}]
+"""
+    assert "'x y' is no tool's name" in parse_policy(text, "tools.yaml").warnings[0]
