@@ -39,7 +39,7 @@ findmnt -rno TARGET | while read -r place; do
   case $place in /run/netns*) ;; *) mount --make-private "$place" 2>/dev/null || : ;; esac
 done
 if mountpoint -q /sys/fs/cgroup/unified; then umount -l /sys/fs/cgroup/unified; fi
-mount --bind /run/netns "$OWN/netns"
+mount --rbind /run/netns "$OWN/netns"
 if [ -n "$NEWER" ]; then
   mkdir "$OWN/upper" "$OWN/work" "$OWN/root"
   layers=lowerdir=$NEWER,upperdir=$OWN/upper,workdir=$OWN/work
@@ -49,7 +49,7 @@ if [ -n "$NEWER" ]; then
     mkdir -p "$OWN/root$place"
     mount --bind "$place" "$OWN/root$place"
   done
-  mount --bind "$OWN/netns" "$OWN/root$OWN/netns"
+  mount --rbind "$OWN/netns" "$OWN/root$OWN/netns"
   cd "$OWN/root"
   mkdir -p .before
   pivot_root . .before
@@ -60,7 +60,7 @@ fi
 for place in etc opt run usr/local/bin usr/share/containers var/lib; do
   mount --bind "$OWN/$place" "/$place"
 done
-mount --bind "$OWN/netns" /run/netns
+mount --rbind "$OWN/netns" /run/netns
 mount --bind "$DAEMON" /run/netmgr
 touch "$OWN/ready"
 exec sleep infinity
@@ -103,6 +103,11 @@ class Machine:
             assert self._holder.poll() is None, "the machine could not be set up"
             assert time.monotonic() < deadline, "the machine is not ready in time"
             time.sleep(0.02)
+        if NEWER:  # the daemon is the machine's own: its files are the operator's, as on any host
+            daemon = self.world.netmgrd
+            daemon.stop()
+            daemon.enter = ("nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "--")
+            daemon.start()
         return self
 
     def __exit__(
@@ -111,6 +116,10 @@ class Machine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if NEWER:
+            self.world.netmgrd.stop()
+            self.world.netmgrd.enter = ()
+            self.world.netmgrd.start()
         left = {pid: words for pid, words in self.processes().items() if pid != self._holder.pid}
         for pid in (*left, self._holder.pid):
             os.kill(pid, 9)

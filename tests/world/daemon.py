@@ -46,6 +46,7 @@ class Daemon:
         self.config_file = directory / "netmgr.yaml"
         self.config = config
         self.process: subprocess.Popen[bytes] | None = None
+        self.enter: tuple[str, ...] = ()  # a command that runs it elsewhere, in other files
 
     @property
     def hub(self) -> Namespace:
@@ -78,7 +79,7 @@ class Daemon:
         command += ["--state-dir", str(self.state_dir), "--run-dir", str(self.run_dir)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                leash + self.host.command(*command),
+                [*leash, *self.host.command(*self.enter, *command)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
