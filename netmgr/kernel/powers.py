@@ -124,10 +124,10 @@ def find_holder(pid: int, netnses: Container[Identity], root: str = "/proc") -> 
     capability = _power(pid, _identity(f"{root}/self/ns/user"), root)
     if capability is None:
         return None
-    own, world, started = _World.of(f"{root}/self"), _World.of(place), _started(place)
-    if started is None or (world.pids, world.top) == (own.pids, own.top):
+    host, world, started = _Host.seen_from(root), _World.of(place), _started(place)
+    if started is None or host.has(world):
         return None
-    return Holder(pid, started, netns, capability, not _runs_its_own(place, own.program))
+    return Holder(pid, started, netns, capability, not _runs_its_own(place, host.own.program))
 
 
 def kill_holder(holder: Holder, root: str = "/proc") -> None:
@@ -157,6 +157,24 @@ class _World:
     def of(cls, place: str) -> "_World":
         parts = ("ns/pid", "root/", "exe")
         return cls(*(_identity(f"{place}/{part}") for part in parts))
+
+
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """Whose programs are the operator's: the daemon's own surroundings, and those of the host's
+    first process, which has the host's root where the daemon is in a container (a DaemonSet)."""
+
+    own: _World
+    first: _World
+
+    @classmethod
+    def seen_from(cls, root: str) -> "_Host":
+        return cls(_World.of(f"{root}/self"), _World.of(f"{root}/1"))
+
+    def has(self, world: _World) -> bool:
+        """Whether a process lives there."""
+        places = {(each.pids, each.top) for each in (self.own, self.first)}
+        return None not in (world.pids, world.top) and (world.pids, world.top) in places
 
 
 def _runs_its_own(place: str, daemons: Identity | None) -> bool:

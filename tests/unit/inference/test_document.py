@@ -112,18 +112,18 @@ def test_too_many_keys_is_a_limit() -> None:
 
 def test_too_many_values_is_a_limit_and_is_told_before_they_are_read() -> None:
     body = b'{"a":[' + b"[]," * MAX_STRUCTURE + b"0]}"
-    begun = time.perf_counter()
+    begun = time.process_time()
     error = refused(body)
     assert (error.status, error.reason) == (413, Reason.LIMIT_EXCEEDED)
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 @pytest.mark.parametrize("unit", [b"QUJD", b"\\\\", "值".encode(), b"\\ud83d\\ude00"])
 def test_the_longest_body_takes_no_second(unit: bytes) -> None:
     body = b'{"a":"' + unit * (32 * MIB // len(unit) - 4) + b'"}'
-    begun = time.perf_counter()
+    begun = time.process_time()
     read_document(body)
-    assert time.perf_counter() - begun < 2  # 0.1 to 0.3 s on an idle machine
+    assert time.process_time() - begun < 2  # 0.1 to 0.3 s on an idle machine
 
 
 def test_offsets_are_bytes_whatever_the_letters() -> None:

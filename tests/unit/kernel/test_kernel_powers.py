@@ -92,6 +92,16 @@ def test_others_are_left_alone(tmp_path: Path) -> None:
     assert table.found() == {}
 
 
+def test_a_daemon_in_a_container_knows_the_hosts_own(tmp_path: Path) -> None:
+    """A node's operator looks into a sandbox, or its engine's plugin is at work there."""
+    table = Processes(tmp_path)
+    table.add("1", net="host", root="node")
+    table.add("30", root="node")
+    table.add("31", root="box")
+    table.add("32", root="node", pid="box")
+    assert set(table.found()) == {31, 32}
+
+
 def test_only_the_process_that_was_found_is_killed() -> None:
     child = subprocess.Popen(["sleep", "60"])
     try:
