@@ -106,10 +106,11 @@ class Fields:
         if not value:
             return default
         if value not in options:
-            named = ", ".join(repr(str(option)) for option in options if option)
+            words = [str(option) for option in options if option]
+            named = ", ".join(map(repr, words))
             self.problem(
                 key,
-                f"unknown value {value!r}; expected {named}{self._report.suggest(value, options)}",
+                f"unknown value {value!r}; expected {named}{self._report.suggest(value, words)}",
             )
             return default
         return value

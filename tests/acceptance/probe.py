@@ -2,9 +2,10 @@
 
     python3 -I probe.py '{"to": "api.test:443", "tls": "api.test", "send": "GET / ..."}'
 
-Prints one JSON object: received (latin-1), fails (a class of failure, or null), detail, end
-("closed", "reset", "open") and seconds from the first packet to the outcome. With `responses` it
-stops at that many whole ones, else at the end or when nothing came for `wait` seconds.
+Prints one JSON object, or for a list of conversations a list of them: received (latin-1), fails
+(a class of failure, or null), detail, end ("closed", "reset", "open") and seconds from the first
+packet to the outcome. With `responses` it stops at that many whole ones, else at the end or when
+nothing came for `wait` seconds.
 Standard library only.
 """
 
@@ -91,9 +92,8 @@ def converse(words, said):
                 return
 
 
-def main():
-    """Talk as asked and say how it went."""
-    words = json.loads(sys.argv[1])
+def talk(words):
+    """How one conversation went."""
     said = {"received": "", "fails": None, "detail": "", "end": "none"}
     began = time.monotonic()
     try:
@@ -103,7 +103,13 @@ def main():
         if said["received"] and said["fails"] == "reset":
             said["fails"], said["end"] = None, "reset"
     said["seconds"] = time.monotonic() - began
-    print(json.dumps(said))
+    return said
+
+
+def main():
+    """Talk as asked, once or several times, and say how it went."""
+    words = json.loads(sys.argv[1])
+    print(json.dumps([talk(each) for each in words] if isinstance(words, list) else talk(words)))
 
 
 main()

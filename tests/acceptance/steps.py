@@ -4,12 +4,15 @@ run       a program in the sandbox, as `netmgr sandbox exec` starts it
             exit, within (seconds), stdout and stderr (lists of patterns)
 inside    a program in the sandbox's network namespace, as root with every privilege
 netmgr    a command of the operator's: exit, stdout, stderr
+run-both  two commands of the operator's at the same time: statuses, in any order
 talk      bytes from inside, exactly as they stand: to, tls, udp, send, wait
             status or statuses, reason (x-netmgr-reason), received, fails, end, within
-request   "METHOD TARGET STATUS" over TLS to api.test
+each-send several of `talk`, by their `send`, with the same expectations; in one program
+request   "METHOD TARGET STATUS" over TLS to api.test; or a list of them, in one program
 post      POSTs with a body and its length over TLS to `site`: path, body (or several), type, fields
 pipeline  `count` GETs in one write to `to`, answered in order
 policy    put a policy in force;  reject: one that must not be, with what the message names
+invalid   files that do not load (`<it>` of `in` is each text), with what their errors say
 put-global     put a policy over all sandboxes; the case's `after` takes it away
 apply-remedy   run the line that `policy explain TARGET [--method M]` prints
 apply-proposals   run every line that `policy propose --since` prints
@@ -23,6 +26,7 @@ import re
 import shlex
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,6 +72,14 @@ def _netmgr(scene: Scene, command: str, wanted: Step) -> None:
     _expect_program(done.returncode, done.stdout, done.stderr, wanted)
 
 
+def _run_both(scene: Scene, commands: list[str], wanted: Step) -> None:
+    with ThreadPoolExecutor(len(commands)) as at_once:
+        words = [shlex.split(command) for command in commands]
+        done = list(at_once.map(lambda each: scene.world.netmgr(*each), words))
+    said = [(each.returncode, each.stdout, each.stderr) for each in done]
+    assert sorted(status for status, _, _ in said) == sorted(wanted["statuses"]), said
+
+
 def _expect_program(status: int, stdout: str, stderr: str, wanted: Step) -> None:
     story = f"exit {status}\n-- stdout\n{stdout}\n-- stderr\n{stderr}"
     if "exit" in wanted:
@@ -106,19 +118,41 @@ def _talk(scene: Scene, words: Step, wanted: Step) -> None:
 
 def converse(scene: Scene, words: Step) -> Step:
     """One run of the probe inside the sandbox; what it says."""
-    done = scene.sandbox.run(INSIDE_PYTHON, "-I", "-c", PROBE, json.dumps(words))
-    assert done.returncode == 0, done.stderr
-    said: Step = json.loads(done.stdout)
+    said: Step = _probe(scene, words)
     return said
 
 
-def _request(scene: Scene, line: str, _: Step) -> None:
-    method, target, status = line.split()
+def _probe(scene: Scene, words: Step | list[Step]) -> Any:
+    done = scene.sandbox.run(INSIDE_PYTHON, "-I", "-c", PROBE, json.dumps(words))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def _each_send(scene: Scene, words: Step, wanted: Step) -> None:
+    sends = words.pop("send")
+    talks = [{**words, "send": each, "responses": 1} for each in sends]
+    for sent, said in zip(sends, _probe(scene, talks), strict=True):
+        found = re.match(r"HTTP/1\.[01] (\d{3})", said["received"])
+        assert found, (sent, said)
+        assert int(found[1]) in wanted["status"], (sent, said)
+
+
+def _request(scene: Scene, lines: str | list[str], _: Step) -> None:
+    asked = [line.split() for line in ([lines] if isinstance(lines, str) else lines)]
+    talks = [_one_request(method, target) for method, target, _ in asked]
+    wrong = {}
+    for line, said in zip(asked, _probe(scene, talks), strict=True):
+        found = re.match(r"HTTP/1\.[01] (\d{3})", said["received"])
+        if found is None or found[1] != line[2]:
+            wrong[" ".join(line)] = said
+    assert not wrong
+
+
+def _one_request(method: str, target: str) -> Step:
     host = "api.test"
     length = "Content-Length: 0\r\n" if method == "POST" else ""
     head = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n{length}Connection: close\r\n\r\n"
-    words = {"to": f"{host}:443", "tls": host, "send": head}
-    _talk(scene, words, {"status": [int(status)]})
+    return {"to": f"{host}:443", "tls": host, "send": head, "responses": 1}
 
 
 def _post(scene: Scene, words: Step, wanted: Step) -> None:
@@ -171,6 +205,22 @@ def _reject(scene: Scene, words: Step, _: Step) -> None:
     _expect_program(done.returncode, done.stdout, done.stderr, {"exit": 2, "stderr": patterns})
     after = scene.world.netmgr("policy", "get", name, "-o", "json").stdout
     assert before == after, "a rejected policy changed something"
+
+
+def _invalid(scene: Scene, words: Step, _: Step) -> None:
+    """Each file is judged apart, and the command ends as one."""
+    named = {text.removesuffix("\n"): names for text, names in words["files"]}
+    folder = scene.scratch / "invalid"
+    folder.mkdir(exist_ok=True)
+    paths = [folder / f"{number}.yaml" for number in range(len(named))]
+    for path, text in zip(paths, named, strict=True):
+        path.write_text(words.get("in", "<it>").replace("<it>", text))
+    done = scene.world.netmgr("policy", "validate", *map(str, paths))
+    _expect_program(done.returncode, done.stdout, done.stderr, {"exit": 2})
+    for path, (text, names) in zip(paths, named.items(), strict=True):
+        told = [line for line in done.stderr.splitlines() if line.startswith(str(path))]
+        for word in names:
+            assert any(word in line for line in told), (text, word, told)
 
 
 def _apply_remedy(scene: Scene, target: str, _: Step) -> None:
@@ -262,13 +312,16 @@ VERBS: Final[dict[str, Callable[[Scene, Any, Step], None]]] = {
     "run": _run,
     "inside": _inside,
     "netmgr": _netmgr,
+    "run-both": _run_both,
     "talk": _talk,
+    "each-send": _each_send,
     "request": _request,
     "post": _post,
     "pipeline": _pipeline,
     "policy": _policy,
     "put-global": _put_global,
     "reject": _reject,
+    "invalid": _invalid,
     "apply-remedy": _apply_remedy,
     "apply-proposals": _apply_proposals,
     "record": _record,

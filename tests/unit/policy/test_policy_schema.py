@@ -478,3 +478,9 @@ network_policies:
     binaries: [{path: /**}]
 """
     assert "'x y' is no tool's name" in parse_policy(text, "tools.yaml").warnings[0]
+
+
+def test_a_reason_that_is_none_names_the_nearest() -> None:
+    case = "{connect: 'a.test:443', expect: deny, reason: no_matching_rules}"
+    with pytest.raises(PolicyError, match="did you mean 'no_matching_rule'"):
+        parse_policy(f"version: 1\ntests: [{case}]\n", "tests.yaml")
