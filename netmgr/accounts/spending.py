@@ -142,9 +142,11 @@ class Spending:
     def _close(self, key: _Key) -> tuple[tuple[Claim, ...], int]:
         claims, cost = self._open.pop(key, ((), 0))
         for claim in claims:
-            self._reserved[claim.budget] -= cost
-            if not self._reserved[claim.budget]:
-                del self._reserved[claim.budget]
+            left = self._reserved.get(claim.budget, 0) - cost  # what costs nothing leaves no entry
+            if left:
+                self._reserved[claim.budget] = left
+            else:
+                self._reserved.pop(claim.budget, None)
         return claims, cost
 
 

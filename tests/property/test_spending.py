@@ -1,6 +1,6 @@
 """A budget is never passed, whatever order calls begin, end and get lost in."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from netmgr.accounts.spending import SLOTS, Claim, Spending
@@ -17,6 +17,8 @@ STEPS = st.lists(
 
 
 @given(STEPS)
+@example([("reserve", 0, 0), ("reserve", 0, 0), ("drop", 0, 0)])
+@example([("reserve", 0, 0), ("reserve", 5, 0), ("settle", 5, 1), ("drop", 0, 0)])
 def test_what_was_spent_and_may_be_spent_never_passes_the_limit(
     steps: list[tuple[str, int, int]],
 ) -> None:
