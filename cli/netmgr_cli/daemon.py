@@ -23,7 +23,6 @@ from netmgr.control.server import ControlServer, bind_control_socket
 from netmgr.daemon.accounts_desk import AccountsDesk
 from netmgr.daemon.adoption import adopt
 from netmgr.daemon.core import Core
-from netmgr.daemon.credential_watch import CredentialWatch
 from netmgr.daemon.inference_desk import InferenceDesk
 from netmgr.daemon.inspection import Inspection
 from netmgr.daemon.kernel_denials import KernelDenials
@@ -239,13 +238,13 @@ class _Daemon:
         desk = InferenceDesk(core)
         for restore in (desk.restore, meter.restore, crew.owners.restore):
             await core.on_store(restore)
+        desk.tell_unusable()
         log.info("hub %s; %s", "adopted" if adopted else "made", outcome)
         crew.sign_on(desk)
         await core.supervisor.wait_ready()
         tasks.start(denials.keep_counting(), name="count refused packets")
         refresher = Refresher(core, desk, tasks)
         await refresher.start()
-        tasks.start(CredentialWatch(core).keep_looking(), name="credentials that end")
         lifecycle = Lifecycle(core)
         for work, what in (
             (meter.keep_storing(), "store usage"),

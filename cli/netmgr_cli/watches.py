@@ -1,9 +1,10 @@
-"""Owns: the list of what looks after the hub and the sandboxes for as long as the daemon lives."""
+"""Owns: the list of what looks after hub, sandboxes and keys as long as the daemon lives."""
 
 from collections.abc import Coroutine
 from typing import Any
 
 from netmgr.daemon.core import Core
+from netmgr.daemon.credential_watch import CredentialWatch
 from netmgr.daemon.door_watch import DoorWatch
 from netmgr.daemon.hub_watch import HubWatch
 from netmgr.daemon.lifecycle import Lifecycle
@@ -21,4 +22,5 @@ def watches(
         (HubWatch(core).keep_looking(), "hub routing and sets"),
         (PowerWatch(core, lifecycle).keep_looking(), "who could reach past a door"),
         (DoorWatch(core).keep_looking(), "second doors"),
+        (CredentialWatch(core).keep_looking(), "credentials that end"),
     )

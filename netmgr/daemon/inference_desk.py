@@ -4,6 +4,7 @@ A credential goes from the vault to the proxy workers; it never comes back out o
 are netmgr.daemon.provider_desk's business; which routes there are, netmgr.daemon.route_desk's.
 """
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import count
@@ -14,7 +15,7 @@ from netmgr.daemon.core import Core
 from netmgr.daemon.default_route import DefaultRoute
 from netmgr.daemon.endpoint_routes import EndpointRoutes
 from netmgr.daemon.roster import Op
-from netmgr.errors import NetmgrError, NotVerified, TryLater
+from netmgr.errors import BadInput, NetmgrError, NotVerified, TryLater
 from netmgr.inference import profiles
 from netmgr.inference.provider_type import ProviderType
 from netmgr.inference.resolve import judge_model, resolve_route
@@ -22,13 +23,17 @@ from netmgr.inference.route import InferenceRoute as ResolvedRoute
 from netmgr.inference.rules import CallRules
 from netmgr.inference.scope import Scope
 from netmgr.process.ipc import PeerClosed, PeerRefused
+from netmgr.reasons import Kind
 from netmgr.store import InferenceRoute
+
+log = logging.getLogger(__name__)
 
 JsonObject = dict[str, Any]
 
 PROBE_SCOPE: Final = "?probe"  # no sandbox can be called so
 PROBE_STEPS: Final = 6  # of one route: chat twice, messages, responses, completions, embeddings
 URLS_S: Final = 2.0  # a worker computes them from what it is given
+_MENDED_BY: Final = "`netmgr provider update` the provider, or `netmgr inference set` another one"
 PROBE_MARGIN_S: Final = 5.0  # for connecting and for the worker itself
 
 
@@ -38,22 +43,39 @@ class InferenceDesk:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._probes = count(1)
+        self._unusable: list[str] = []
         self.defaults = DefaultRoute(core, self._resolve_now)
         self.endpoints = EndpointRoutes(core, self._resolve_now)
         self.affinity = AffinityDesk(core, self.endpoints)
 
     def restore(self) -> None:
-        """Bring every stored route into the roster, at start, on the store's thread.
+        """Bring every stored route into the roster, at start, on the store's thread. What this
+        version, or a type's file, takes no more shuts its own scope and not the host: the command
+        that mends it needs a daemon.
 
         Raises:
             HostFailed: a credential cannot be opened.
         """
         for route in self._core.store.inference.all():
-            wire = self._resolve_now(route).to_wire(with_credential=True)
-            self._core.roster.set_route(self.scope_of(route).key, wire)
+            scope = self.scope_of(route).key
+            try:
+                wire = self._resolve_now(route).to_wire(with_credential=True)
+            except BadInput as fault:
+                what = f"inference of {scope or 'all'}: provider {route.provider} cannot be used"
+                self._unusable.append(f"{what}: {fault.message}")
+                self._core.roster.shut_route(scope)
+                continue
+            self._core.roster.set_route(scope, wire)
         self.defaults.restore()
         self.endpoints.restore()
         self.affinity.restore()
+
+    def tell_unusable(self) -> None:
+        """What could not be restored becomes a finding; once, in the daemon's loop."""
+        for told in self._unusable:
+            log.error("%s", told)
+            self._core.record(Kind.FINDING, told, remedy=_MENDED_BY)
+        self._unusable.clear()
 
     # -- resolving and probing -------------------------------------------------------------
 

@@ -81,7 +81,8 @@ class ProviderDesk:
                     await self._inference.judge_routes_of(row.name, types.get(row.type), row.config)
                 except BadInput as problem:
                     raise BadInput(f"provider {row.name}: {problem.message}") from problem
-            before, core.types = core.types, types
+            before = {kind.name: kind for kind in core.types.all()}  # one may come back
+            core.types = types
             for row in rows:
                 if before.get(row.type) != types.get(row.type):
                     await self._inference.announce_routes_of(row.name)

@@ -52,6 +52,7 @@ class Roster:
         self._policies: Counter[str] = Counter()
         self._scanning: set[str] = set()  # of these policies, those with middlewares
         self._routes: dict[str | None, Op] = {}
+        self._shut: set[str | None] = set()
         self._journal_available = True
         self._metered: Op = {"all": False, "sandboxes": [], "tenants": []}
         self._routing: Op = {"live": None, "shadow": None}
@@ -79,7 +80,7 @@ class Roster:
             {"op": "sandbox.forget", "address": member.address},
             {"op": "leaf.forget", "address": member.address},
         ]
-        if name in self._routes:
+        if name in self._routes or name in self._shut:
             ops += self.set_route(name, None)
         return ops + self._let_go(member.policy.digest)
 
@@ -95,11 +96,19 @@ class Roster:
 
     def set_route(self, scope: str | None, route: Op | None) -> list[Op]:
         """The inference route of a scope (see netmgr.inference.scope)."""
+        self._shut.discard(scope)
         if route is None:
             self._routes.pop(scope, None)
         else:
             self._routes[scope] = route
         return [{"op": "inference", "scope": scope, "route": route}]
+
+    def shut_route(self, scope: str | None) -> list[Op]:
+        """A scope has a route that cannot be used: until it is set anew, no wider one stands in for
+        it, which may lead to another company."""
+        self._routes.pop(scope, None)
+        self._shut.add(scope)
+        return [_shut_op(scope)]
 
     def set_metered(self, metered: Op) -> list[Op]:
         """Whose model calls ask the daemon before they are sent: {all, sandboxes, tenants}."""
@@ -132,6 +141,7 @@ class Roster:
             {"op": "inference", "scope": scope, "route": route}
             for scope, route in self._routes.items()
         ]
+        ops += [_shut_op(scope) for scope in self._shut]
         ops.append({"op": "journal", "available": self._journal_available})
         ops.append({"op": "meter", **self._metered})
         ops.append({"op": "routing", **self._routing})
@@ -168,6 +178,10 @@ def ops_for(kind: str, ops: list[Op]) -> list[Op]:
 
 def _without_credential(route: Op | None) -> Op | None:
     return None if route is None else {k: v for k, v in route.items() if k != "credentials"}
+
+
+def _shut_op(scope: str | None) -> Op:
+    return {"op": "inference", "scope": scope, "route": None, "shut": True}
 
 
 def _policy_op(policy: Policy, before: Policy | None = None) -> Op:

@@ -74,6 +74,7 @@ class Routes:
 
     def __init__(self) -> None:
         self._by_scope: dict[str | None, LiveRoute] = {}
+        self._shut: set[str | None] = set()
         self._bounded: dict[str, _Bounded] = {}
         self._singles: dict[int, Generation] = {}
         self._serials = count(1)
@@ -93,8 +94,12 @@ class Routes:
         self._load = load
 
     def apply(self, op: dict[str, Any]) -> None:
-        """Apply an `inference` operation: {scope, route: {...} or None}."""
+        """Apply an `inference` operation: {scope, route: {...} or None}; with `shut`, the scope's
+        own route cannot be used, and no wider one holds in its place."""
         scope: str | None = op["scope"]
+        self._shut.discard(scope)
+        if op.get("shut"):
+            self._shut.add(scope)
         if op["route"] is None:
             self._by_scope.pop(scope, None)
         else:
@@ -132,10 +137,10 @@ class Routes:
         """The route in force for a sandbox of that name with those labels; for '' without any, the
         default."""
         own = self._by_scope.get(name)
-        if own is not None or not self._labelled:
+        if own is not None or not (self._labelled or self._shut):
             return own or self._by_scope.get(None)
         for scope in narrowest_first(name, labels):
-            if (found := self._by_scope.get(scope)) is not None:
+            if (found := self._by_scope.get(scope)) is not None or scope in self._shut:
                 return found
         return None
 

@@ -101,6 +101,17 @@ def test_a_type_comes_changes_and_is_kept(stage: ModelStage, types: Path) -> Non
     assert "acme" in listed(stage)
     assert stage.provider.requests[-1]["target"] == "/blue/v10/rerank"
 
+    # A daemon that starts without it starts, and what needs it is shut until it is mended.
+    stage.world.netmgrd.stop()
+    stage.world.netmgrd.start()
+    assert ask(stage, "/v1/chat/completions").answers[0].status == 503
+    found = stage.netmgr_json("observe", "--kind", "finding")
+    assert "provider a cannot be used: unknown provider type 'acme'" in found["message"]
+    file.write_text(GATEWAY)
+    reload(stage, lambda: ask(stage, "/v1/rerank").answers[0].status == 200)
+    stage.netmgr("inference", "delete")
+    stage.netmgr("provider", "delete", "a")
+
 
 def test_an_unknown_type_and_key_name_the_nearest(stage: ModelStage) -> None:
     create = ["provider", "create", "--name", "x", "--type"]

@@ -13,7 +13,9 @@ from netmgr.daemon.route_desk import RouteDesk
 from netmgr.daemon.sandbox_spec import SandboxSpec
 from netmgr.errors import BadInput, Conflict, NotFound
 from netmgr.inference.scope import Scope
+from netmgr.journal.filter import Filter
 from netmgr.secret import Secret
+from netmgr_proxy.routes import Routes
 
 
 async def desks(core: Core) -> RouteDesk:
@@ -96,5 +98,49 @@ def test_aliases_are_added_and_removed_one_by_one(open_core) -> None:
             assert core.roster._routes[None]["aliases"] == changed["aliases"]
             with pytest.raises(BadInput, match="printable"):
                 await desk.update(Scope(), {"aliases": {" ": "m"}}, verify=False)
+
+    asyncio.run(main())
+
+
+def told(core: Core) -> Routes:
+    """What a worker that starts now is told."""
+    routes = Routes()
+    for op in core.roster.full_state("proxy"):
+        if op["op"] == "inference":
+            routes.apply(op)
+    return routes
+
+
+def test_a_route_that_cannot_be_restored_shuts_its_scope_and_no_other(open_core) -> None:
+    """A newer version, or a type's file without what the provider uses, must not keep the daemon
+    from its start; nor must the call go by a wider route, to another company."""
+
+    async def main() -> None:
+        async with open_core() as core:
+            desk = await desks(core)
+            inference = InferenceDesk(core)
+            given = Given({"OPENAI_API_KEY": Secret("sk-2")}, {})
+            await ProviderDesk(core, inference).create("other", "openai", given)
+            await desk.set(fields("all"), verify=False)
+            await desk.set(fields("own", sandbox="box", provider="other"), verify=False)
+            before = told(core).holding("box", {})
+            assert before is not None
+            assert before.route.model == "own"
+            store = core.store.providers.update
+            await core.on_store(lambda: store("other", 0.0, config={"FORGOTTEN": "x"}))
+            again = InferenceDesk(core)
+            await core.on_store(again.restore)
+            assert told(core).holding("box", {"team": "ml"}) is None
+            default = told(core).holding("else", {"team": "ml"})
+            assert default is not None
+            assert default.route.model == "all"
+            again.tell_unusable()
+            await core.journal.flush()
+            (record,) = await core.journal.query(Filter(kind="finding"))
+            assert "inference of box: provider other" in record["message"]
+            await desk.set(fields("own", sandbox="box"), verify=False)
+            mended = told(core).holding("box", {})
+            assert mended is not None
+            assert mended.route.provider == "lab"
 
     asyncio.run(main())
