@@ -47,7 +47,12 @@ from netmgr.kernel.facts import HubSpec
 from netmgr.kernel.linux import LinuxKernel
 from netmgr.keys.source import open_vault
 from netmgr.keys.trust import TrustFiles, system_bundle
-from netmgr.process.confine import held_capabilities, keep_capabilities, no_core_dumps
+from netmgr.process.confine import (
+    held_capabilities,
+    keep_capabilities,
+    no_core_dumps,
+    shun_served_files,
+)
 from netmgr.process.ipc import PeerClosed, PeerRefused
 from netmgr.process.supervise import LOAD_S, START_S, Patience, Supervisor, Worker
 from netmgr.process.tasks import TaskSet
@@ -106,6 +111,7 @@ def run(
     if missing:
         raise HostFailed(f"the daemon lacks capabilities: {', '.join(missing)}")
     keep_capabilities(NEEDED_CAPABILITIES)
+    shun_served_files()
     no_core_dumps()  # every credential and every authority's key is in this memory
     asyncio.run(_Daemon(settings, read).live())
     return 0

@@ -36,6 +36,7 @@ _PR_SET_NO_NEW_PRIVS: Final = 38
 _PR_CAP_AMBIENT: Final = 47
 _PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 _CAPABILITY_VERSION_3: Final = 0x20080522
+_NO_MOUNTS_GROUP: Final = 65533  # whichever it is, it is not the effective one
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -155,6 +156,16 @@ def become(uid: int, gid: int, groups: Collection[int] = ()) -> None:
     os.setgroups(list(groups))
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
+
+
+def shun_served_files() -> None:
+    """Be refused (EACCES) by file systems that a program serves and has not opened to everybody.
+
+    Who looks at files of others by their roots would wait for such a program as long as it likes.
+    The kernel lets in whose real, effective and saved ids are all the ones of the mount
+    (fuse_allow_current_process, fs/fuse/dir.c): a saved group of its own makes them no mount's.
+    """
+    os.setresgid(-1, -1, _NO_MOUNTS_GROUP)
 
 
 def no_core_dumps() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from attacks.turned import PRELOADED, REBORN, TRACER
+from attacks.turned import PRELOADED, REBORN, SILENT, TRACER
 from world import Sandbox, World
 from world.streams import Server
 
@@ -202,6 +202,18 @@ def test_the_number_of_a_program_that_has_gone_is_worth_nothing(box: Sandbox) ->
     assert record["reason"] == "binary_not_allowed"
     assert record["process"]["pid"] == int(number)
     assert record["process"]["exe"] == str(Path(PYTHON).resolve())
+
+
+def test_a_file_system_that_never_answers_makes_nobody_wait(box: Sandbox) -> None:
+    """A program of the sandbox serves the directory in which the list's program is looked for."""
+    argv = ["unshare", "-Urm", PYTHON, "-c", SILENT, str(GOOD.parent), NAME]
+    with box.start(*argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as silent:
+        try:
+            assert silent.stdout is not None
+            assert [silent.stdout.readline() for _ in "ab"] == ["connected\n", "reset\n"]
+            assert gets_through(box, str(GOOD), "-c", CLIENT)
+        finally:
+            silent.kill()
 
 
 def test_a_change_of_the_list_cuts_who_is_not_in_it(box: Sandbox) -> None:
