@@ -15,7 +15,8 @@ from typing import Final
 
 from netmgr.daemon.core import Core
 from netmgr.errors import NetmgrError
-from netmgr.kernel.doors import Identity, SecondDoor, find_second_doors, shut_second_doors
+from netmgr.kernel.doors import SecondDoor, find_second_doors, shut_second_doors
+from netmgr.kernel.powers import Identity
 from netmgr.reasons import Kind, Reason, Verdict
 
 log = logging.getLogger(__name__)

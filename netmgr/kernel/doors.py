@@ -18,12 +18,11 @@ from netmgr.kernel import netns, rtnl
 from netmgr.kernel.fence import kernel_errors
 from netmgr.kernel.links import FALLBACK_LINKS
 from netmgr.kernel.netlink import NetlinkSocket
+from netmgr.kernel.powers import Identity, identity_at
 
 NS_GET_USERNS: Final = 0xB701  # include/uapi/linux/nsfs.h: _IO(0xb7, 0x1)
 DOOR: Final = "eth0"
 _NO_DOORS: Final = FALLBACK_LINKS | {"lo", DOOR}
-
-Identity = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ def find_second_doors(netnses: Container[Identity], root: str = "/proc") -> list
     seen: set[Identity] = set()
     found = []
     for name in os.listdir(root):
-        place = _identity(f"{root}/{name}/ns/net") if name.isdigit() else None
+        place = identity_at(f"{root}/{name}/ns/net") if name.isdigit() else None
         if place is None or place in seen or place not in netnses:
             continue
         seen.add(place)
@@ -106,7 +105,7 @@ def _is_the_hosts(place: str) -> bool:
             os.close(owner)
     except OSError:
         return False
-    return (facts.st_dev, facts.st_ino) == _identity("/proc/self/ns/user")
+    return (facts.st_dev, facts.st_ino) == identity_at("/proc/self/ns/user")
 
 
 def _read_table(path: str) -> str:
@@ -115,11 +114,3 @@ def _read_table(path: str) -> str:
             return file.read()
     except OSError:  # it ended meanwhile
         return ""
-
-
-def _identity(path: str) -> Identity | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

@@ -37,7 +37,7 @@ def refuse_powers(
     Raises:
         Refused: names the process and the capability, and what to do.
     """
-    own = _identity(f"{root}/self/ns/user")
+    own = identity_at(f"{root}/self/ns/user")
     for pid in _processes_in(netns, root):
         if starting is not None and pid == starting.pid:
             continue
@@ -54,13 +54,13 @@ def refuse_powers(
 
 def _processes_in(netns: NetnsId, root: str) -> Iterator[int]:
     for name in os.listdir(root):
-        if name.isdigit() and _identity(f"{root}/{name}/ns/net") == (netns.dev, netns.inode):
+        if name.isdigit() and identity_at(f"{root}/{name}/ns/net") == (netns.dev, netns.inode):
             yield int(name)
 
 
 def _power(pid: int, own_users: Identity | None, root: str) -> str | None:
     """The dangerous capability that a process has or can have; None: neither, or it has ended."""
-    if _identity(f"{root}/{pid}/ns/user") != own_users:
+    if identity_at(f"{root}/{pid}/ns/user") != own_users:
         return None
     try:
         with open(f"{root}/{pid}/status", "rb") as file:
@@ -118,10 +118,10 @@ def find_holder(pid: int, netnses: Container[Identity], root: str = "/proc") -> 
     nothing.
     """
     place = f"{root}/{pid}"
-    netns = _identity(f"{place}/ns/net")
+    netns = identity_at(f"{place}/ns/net")
     if netns is None or netns not in netnses:
         return None
-    capability = _power(pid, _identity(f"{root}/self/ns/user"), root)
+    capability = _power(pid, identity_at(f"{root}/self/ns/user"), root)
     if capability is None:
         return None
     host, world, started = _Host.seen_from(root), _World.of(place), _started(place)
@@ -156,7 +156,7 @@ class _World:
     @classmethod
     def of(cls, place: str) -> "_World":
         parts = ("ns/pid", "root/", "exe")
-        return cls(*(_identity(f"{place}/{part}") for part in parts))
+        return cls(*(identity_at(f"{place}/{part}") for part in parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +184,8 @@ def _runs_its_own(place: str, daemons: Identity | None) -> bool:
         path = os.readlink(f"{place}/exe")
     except OSError:
         return False
-    program = _identity(f"{place}/exe")
-    return program not in (None, daemons) and _identity(f"{place}/root{path}") == program
+    program = identity_at(f"{place}/exe")
+    return program not in (None, daemons) and identity_at(f"{place}/root{path}") == program
 
 
 def _started(place: str) -> int | None:
@@ -197,7 +197,8 @@ def _started(place: str) -> int | None:
         return None
 
 
-def _identity(path: str) -> Identity | None:
+def identity_at(path: str) -> Identity | None:
+    """Device and inode of what a path leads to; None where it leads nowhere any more."""
     try:
         found = os.stat(path)
     except OSError:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from netmgr.kernel.doors import Identity, find_second_doors, shut_second_doors
+from netmgr.kernel.doors import find_second_doors, shut_second_doors
+from netmgr.kernel.powers import Identity
 
 pytestmark = pytest.mark.root
 
